@@ -1,0 +1,71 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PROTOS := $(wildcard protos/waybill/api/v1/*.proto)
+PACKAGES := src/waybill services/planner services/dispatcher services/worker services/gateway tests examples
+GOAL ?=
+SOURCES ?=
+JSON ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: $(RUNTIME)  ## Answer a question with the whole suite: make run [GOAL="..."] [SOURCES=path,...] [JSON=1]
+	@$(BIN)/waybill run $(if $(GOAL),--goal "$$GOAL") $(if $(SOURCES),--sources "$$SOURCES") $(if $(JSON),--json)
+
+up: $(RUNTIME)  ## Start the suite and keep it running until Ctrl-C
+	@$(BIN)/waybill up
+
+test: $(DEV)  ## Run all tests
+	@$(BIN)/pytest -n 2
+
+format: $(DEV)  ## Format the code and mend what lint can mend
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: $(DEV)  ## Check format, style, types, import directions and protos
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint protos
+
+generate: $(DEV)  ## Regenerate the gRPC stubs under src/waybill/api/v1
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	    --python_out=src --grpc_python_out=src --mypy_out=quiet:src --mypy_grpc_out=quiet:src $(PROTOS)
+
+verify: $(DEV)  ## Fail if the committed stubs differ from the protos
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ; out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$out" --grpc_python_out="$$out" \
+	    --mypy_out=quiet:"$$out" --mypy_grpc_out=quiet:"$$out" $(PROTOS) && \
+	diff -r -x __pycache__ -x __init__.py "$$out/waybill/api/v1" src/waybill/api/v1 && echo "stubs: equal"
+
+ci: verify lint test  ## What CI runs
+
+lock: $(DEV)  ## Resolve the newest releases into the lock files
+	@$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	    pyproject.toml build.in -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	    --extra dev pyproject.toml build.in -c requirements.lock -o requirements-dev.lock
+
+clean:  ## Remove what the targets made
+	@rm -rf $(VENV) .waybill .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(RUNTIME): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Waybill into $(VENV) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: help run up test format lint generate verify ci lock clean
+export GOAL SOURCES

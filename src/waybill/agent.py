@@ -1,0 +1,199 @@
+"""The agent SDK: `@agent` makes a function a named capability, `Context` is what an attempt may use.
+
+An agent is an async or plain function whose first parameter may be a `Context`; its other parameters are the
+step's input, and their type hints (pydantic) become the JSON Schema of that input. Execution is at least once:
+an attempt can be repeated after a crash, so an agent makes its effects idempotent by `Context.idempotency_key`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+
+from waybill.core.limits import AGENT_NAME
+from waybill.core.task import Document
+from waybill.errors import Permanent
+
+ENTRY_POINT_GROUP = "waybill.agents"
+Isolation = Literal["process", "thread"]
+
+
+class Context(ABC):
+    """What one attempt of a step knows and may do. Safe to use from the agent's own thread or process."""
+
+    task: str
+    """Id of the task."""
+    step: str
+    """Name of the step."""
+    attempt: int
+    """Number of this execution, from 1."""
+    tenant: str
+    """Tenant that the task belongs to."""
+    deadline: float
+    """Epoch seconds at which this attempt is stopped."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts of this step: pass it to whatever must not happen twice."""
+        return f"{self.task}/{self.step}"
+
+    @property
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Whether the attempt was asked to stop. Async agents are interrupted besides."""
+
+    @abstractmethod
+    def progress(self, message: str, fraction: float | None = None) -> None:
+        """Tell watchers how far the attempt is; `fraction` lies between 0.0 and 1.0."""
+
+    @abstractmethod
+    def text(self, text: str) -> None:
+        """Stream text to watchers. Text of a failed attempt is void once the next one starts."""
+
+    @abstractmethod
+    def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
+        """Add to what this attempt used. Counted whether the attempt succeeds or fails."""
+
+    @abstractmethod
+    async def documents(self) -> list[Document]:
+        """The documents sent with the task."""
+
+
+@dataclass(frozen=True)
+class AgentDefinition:
+    """A function made an agent, with the models that check its input and describe its output."""
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    takes_context: bool
+    is_async: bool
+    isolation: Isolation
+    max_batch: int
+    input_model: type[BaseModel]
+    output_type: TypeAdapter[Any]
+
+    @property
+    def input_schema(self) -> str:
+        """JSON Schema of the input, as JSON text."""
+        return json.dumps(self.input_model.model_json_schema(), separators=(",", ":"))
+
+    @property
+    def output_schema(self) -> str:
+        """JSON Schema of the output, as JSON text; empty if the return type is not declared."""
+        schema = self.output_type.json_schema(mode="serialization")
+        return json.dumps(schema, separators=(",", ":")) if schema else ""
+
+    def parse_input(self, data: bytes) -> dict[str, Any]:
+        """Keyword arguments from the step's resolved input, JSON text.
+
+        Raises `Permanent` naming every field that does not fit: no repetition could mend it.
+        """
+        try:
+            model = self.input_model.model_validate_json(data)
+        except ValidationError as error:
+            shown = "; ".join(
+                f"{'.'.join(str(part) for part in item['loc']) or 'input'}: {item['msg']}" for item in error.errors()
+            )
+            raise Permanent(f"the input of agent {self.name} does not fit: {shown}", reason="INPUT_INVALID") from error
+        return {name: getattr(model, name) for name in self.input_model.model_fields}
+
+    def dump_output(self, value: Any) -> bytes:
+        """JSON text of what the agent returned. Raises `Permanent` if it has no JSON form."""
+        try:
+            return self.output_type.dump_json(value, warnings="error")
+        except Exception as error:  # pydantic raises several types here, none of them worth a retry
+            raise Permanent(
+                f"the output of agent {self.name} is not {self.output_schema or 'JSON'}: {type(error).__name__}",
+                reason="OUTPUT_INVALID",
+            ) from error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as if it were not an agent."""
+        return self.function(*args, **kwargs)
+
+
+@overload
+def agent(function: Callable[..., Any], /) -> AgentDefinition: ...
+@overload
+def agent(
+    *, name: str = "", isolation: Isolation = "process", max_batch: int = 64
+) -> Callable[[Callable[..., Any]], AgentDefinition]: ...
+def agent(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    isolation: Isolation = "process",
+    max_batch: int = 64,
+) -> AgentDefinition | Callable[[Callable[..., Any]], AgentDefinition]:
+    """Make a function an agent, under its own name unless `name` is given.
+
+    Plain functions run in a process of their own (`isolation="thread"` opts out); async ones on the worker's loop.
+    `max_batch` is the most steps that one queue entry may carry for this agent.
+    Raises ValueError for a bad name and TypeError for parameters that cannot be passed by keyword.
+    """
+    if function is not None:
+        return _define(function, name, isolation, max_batch)
+    return lambda wrapped: _define(wrapped, name, isolation, max_batch)
+
+
+def _define(function: Callable[..., Any], name: str, isolation: Isolation, max_batch: int) -> AgentDefinition:
+    name = name or function.__name__.replace("_", "-")
+    if not AGENT_NAME.fullmatch(name):
+        raise ValueError(f"agent name {name!r}: use a lower-case letter, then up to 63 of a-z, 0-9, _ and -")
+    if not 1 <= max_batch <= 1000:
+        raise ValueError(f"agent {name}: max_batch is {max_batch}, and must lie between 1 and 1000")
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    takes_context = False
+    for position, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if position == 0 and hints.get(parameter.name) is Context:
+            takes_context = True
+            continue
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"agent {name}: parameter {parameter.name} cannot be passed by keyword")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    model = create_model(f"{name}-input", __config__=ConfigDict(extra="forbid"), **fields)
+    return AgentDefinition(
+        name=name,
+        description=inspect.getdoc(function) or "",
+        function=function,
+        takes_context=takes_context,
+        is_async=inspect.iscoroutinefunction(function),
+        isolation=isolation,
+        max_batch=max_batch,
+        input_model=model,
+        output_type=TypeAdapter(hints.get("return", Any)),
+    )
+
+
+def load_agents(modules: Iterable[str], *, entry_points: bool = True) -> dict[str, AgentDefinition]:
+    """All agents found in the named modules and, unless told otherwise, in the installed entry points, by name.
+
+    Raises ImportError for a module that does not import, ValueError for a module without agents or for two
+    different agents of one name.
+    """
+    names = list(modules)
+    if entry_points:
+        names += [point.value.split(":")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    found: dict[str, AgentDefinition] = {}
+    for module_name in dict.fromkeys(names):
+        module = importlib.import_module(module_name)
+        agents = [value for value in vars(module).values() if isinstance(value, AgentDefinition)]
+        if not agents:
+            raise ValueError(f"module {module_name} defines no agent: decorate a function with @waybill.agent")
+        for definition in agents:
+            known = found.setdefault(definition.name, definition)
+            if known is not definition:
+                raise ValueError(f"two agents are named {definition.name}: rename the one in {module_name}")
+    return found

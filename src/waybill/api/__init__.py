@@ -1,0 +1,1 @@
+"""Generated gRPC stubs, nothing else. Made by `make generate`."""

@@ -1,0 +1,1 @@
+"""The pure domain: plans, references, events, retry. No I/O."""

@@ -1,0 +1,66 @@
+"""The plan: a graph of steps, as data. `waybill.core.validation` checks one and links it into a `Graph`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often a failed step is tried again. Times in milliseconds."""
+
+    max_attempts: int = 3
+    initial_backoff_ms: int = 500
+    max_backoff_ms: int = 30_000
+    multiplier: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step as its author wrote it. `input` is JSON text, references unresolved, and stays bytes."""
+
+    name: str
+    agent: str
+    input: bytes = b"{}"
+    after: tuple[str, ...] = ()
+    retry: RetryPolicy = RetryPolicy()
+    run_timeout_ms: int = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of a task, in the order their author gave them."""
+
+    steps: tuple[PlanStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedStep:
+    """A step with its edges as positions in the plan, counted from 1.
+
+    `references` are the positions whose outputs the input refers to, a subset of `dependencies`, and 0 for the
+    task itself (`${task.goal}`, `${task.input}`), which is no dependency.
+    """
+
+    step: PlanStep
+    dependencies: tuple[int, ...]
+    dependents: tuple[int, ...]
+    references: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A valid plan with its edges. Step number i (from 1) is `steps[i - 1]`."""
+
+    steps: tuple[LinkedStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSchema:
+    """What a plan is checked against: an agent's name and JSON Schemas (JSON text; output may be empty)."""
+
+    name: str
+    description: str
+    input_schema: str
+    output_schema: str = ""
+    max_batch: int = 1

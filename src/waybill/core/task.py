@@ -1,0 +1,123 @@
+"""What a task is made of when it runs: states, usage, failures and events, as the ledger keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+
+class TaskState(StrEnum):
+    """State of a task, spelled as in the ledger and in JSON."""
+
+    PLANNING = "planning"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
+
+
+class StepState(StrEnum):
+    """State of a step, spelled as in the ledger and in JSON."""
+
+    PENDING = "pending"
+    READY = "ready"
+    RUNNING = "running"
+    BACKOFF = "backoff"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow."""
+        return self in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED)
+
+
+class Priority(StrEnum):
+    """How urgent a task is; workers take higher priorities first, in the order of this enum."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class EventType(StrEnum):
+    """What an event tells."""
+
+    TASK_ACCEPTED = "task_accepted"
+    TASK_PLANNED = "task_planned"
+    STEP_READY = "step_ready"
+    STEP_STARTED = "step_started"
+    STEP_PROGRESS = "step_progress"
+    STEP_TEXT = "step_text"
+    STEP_RETRIED = "step_retried"
+    STEP_FINISHED = "step_finished"
+    TASK_CANCELLING = "task_cancelling"
+    TASK_FINISHED = "task_finished"
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens and money; money in millionths of a US dollar."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_microusd: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost_microusd + other.cost_microusd,
+        )
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why something failed: a stable upper-snake-case reason and one message for people."""
+
+    reason: str
+    message: str
+
+
+class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One record of progress, in the JSON form the ledger keeps; `sequence` is its position and is not stored.
+
+    Which fields are set depends on `type`, as documented at `EventType` in `task.proto`.
+    """
+
+    type: EventType
+    time_ms: int = 0
+    sequence: int = 0
+    step: str = ""
+    attempt: int = 0
+    agent: str = ""
+    worker: str = ""
+    state: TaskState | None = None
+    step_state: StepState | None = None
+    revision: int = 0
+    step_count: int = 0
+    message: str = ""
+    fraction: float | None = None
+    text: str = ""
+    failure: Failure | None = None
+    delay_ms: int = 0
+    usage: Usage | None = None
+    wait_ms: int = 0
+    run_ms: int = 0
+    elapsed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A source text sent with a task. `data` is the raw content, UTF-8 for texts."""
+
+    name: str
+    media_type: str
+    data: bytes

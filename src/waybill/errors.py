@@ -1,0 +1,116 @@
+"""Every error of the project: one hierarchy, each class knowing its gRPC code and its stable reason.
+
+Services raise these; `waybill.rpc` turns them into statuses with `google.rpc.ErrorInfo` and back again.
+Messages are written for the caller: they name the field, the limit and what to do, never an internal detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One field of a request that is wrong: its path, such as `plan.steps[2].agent`, and what to do about it."""
+
+    field: str
+    description: str
+
+
+class WaybillError(Exception):
+    """Base of all errors. `reason` is stable and upper snake case; `message` is for people."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if reason is not None:
+            self.reason = reason
+
+
+class InvalidArgument(WaybillError):
+    """A request that can never be accepted as it is. Carries every violation that was found."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, message: str, violations: Sequence[Violation] = (), *, reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of_field(cls, field: str, description: str) -> InvalidArgument:
+        """The error for one wrong field."""
+        return cls(f"{field}: {description}", [Violation(field, description)])
+
+
+class InvalidPlan(InvalidArgument):
+    """A plan that cannot run: a cycle, an unknown agent, an input that does not fit, a cap crossed."""
+
+    reason = "PLAN_INVALID"
+
+    @classmethod
+    def of(cls, violations: Sequence[Violation]) -> InvalidPlan:
+        """The error for a plan's violations; the message names the first three."""
+        shown = "; ".join(f"{v.field}: {v.description}" for v in violations[:3])
+        more = f" (and {len(violations) - 3} more)" if len(violations) > 3 else ""
+        return cls(f"the plan is not valid: {shown}{more}", violations)
+
+
+class NotFound(WaybillError):
+    """What the caller named does not exist, or belongs to another tenant."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(WaybillError):
+    """A request id that was used before, for something else."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "REQUEST_ID_REUSED"
+
+
+class FailedPrecondition(WaybillError):
+    """The task is in a state that does not allow the call."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "WRONG_STATE"
+
+
+class ResourceExhausted(WaybillError):
+    """The store is full, or a cap was reached."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "STORE_FULL"
+
+
+class Unavailable(WaybillError):
+    """A service or the store cannot be reached now. The call may be repeated."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "STORE_UNAVAILABLE"
+
+
+class AgentError(WaybillError):
+    """Raised by an agent: this attempt failed; the step's retry policy decides what follows."""
+
+    code = grpc.StatusCode.UNKNOWN
+    reason = "AGENT_ERROR"
+
+
+class Permanent(AgentError):
+    """Raised by an agent: no further attempt can succeed, so the step fails at once."""
+
+    reason = "AGENT_PERMANENT"
+
+
+class SourceRefused(Permanent):
+    """A source that no operator allowed, or that none of the named sources could be read."""
+
+    reason = "SOURCE_REFUSED"

@@ -1,0 +1,219 @@
+"""What goes into the ledger's functions and comes out of them. Plain data; no Redis here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from waybill.core.plan import Graph
+from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class StepRef:
+    """One attempt of one step: task id, step number in the plan (from 1), attempt (the fencing token)."""
+
+    task: str
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to be submitted. `graph` is None for a goal that is yet to be planned.
+
+    `input` is JSON text; `fingerprint` identifies the submitted spec under its request id.
+    """
+
+    id: str
+    tenant: str
+    request_id: str
+    fingerprint: str
+    goal: str = ""
+    input: bytes = b"null"
+    graph: Graph | None = None
+    documents: tuple[Document, ...] = ()
+    paths: tuple[str, ...] = ()
+    priority: Priority = Priority.NORMAL
+    labels: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str = ""
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The attempt failed; the retry policy decides."""
+    FAILED_FINALLY = "failed_finally"
+    """The attempt failed and no other can succeed."""
+    CANCELLED = "cancelled"
+    """The attempt was stopped because its task is stopping."""
+    HANDED_BACK = "handed_back"
+    """The worker did not start it, or stopped it to drain; it costs no try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker."""
+
+    ref: StepRef
+    outcome: Outcome
+    output: bytes = b""
+    failure: Failure | None = None
+    usage: Usage = Usage()
+    run_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """A batch that a worker read from a queue and has not claimed yet."""
+
+    agent: str
+    priority: Priority
+    entry_id: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A step that a worker now holds. `inputs` maps the names that the step's input refers to to their outputs
+    (JSON text; "task" holds goal and input); where the ledger left them out for size, `Ledger.exchange` has
+    fetched them.
+    """
+
+    ref: StepRef
+    step: str
+    agent: str
+    input: bytes
+    inputs: Mapping[str, bytes]
+    run_timeout_ms: int
+    tenant: str
+    traceparent: str
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Reply of one exchange: what the worker now holds in addition, and which settlements were stale."""
+
+    grants: tuple[Grant, ...]
+    stale: tuple[StepRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Reply of one renew: held steps to stop because their task stops, and steps the worker no longer holds."""
+
+    cancel: tuple[StepRef, ...]
+    lost: tuple[StepRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOffer:
+    """An agent as a worker announces it; schemas are JSON text."""
+
+    name: str
+    description: str
+    input_schema: str
+    output_schema: str
+    max_batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOffer:
+    """A worker as it announces itself. `id` is `<name>.<random>`: a new incarnation reclaims the older ones."""
+
+    id: str
+    name: str
+    address: str
+    slots: int
+    agents: tuple[AgentOffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task as stored. Times are epoch milliseconds, 0 when not yet."""
+
+    id: str
+    tenant: str
+    state: TaskState
+    goal: str
+    priority: Priority
+    labels: Mapping[str, str]
+    paths: tuple[str, ...]
+    revision: int
+    step_count: int
+    ended_step_count: int
+    last_sequence: int
+    sinks: tuple[int, ...]
+    failure: Failure | None
+    traceparent: str
+    usage: Usage
+    wait_ms: int
+    run_ms: int
+    created_ms: int
+    planned_ms: int
+    ended_ms: int
+    planning_note: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A step as stored. Times are epoch milliseconds, 0 when not yet."""
+
+    number: int
+    name: str
+    agent: str
+    state: StepState
+    attempt: int
+    tries: int
+    deaths: int
+    dependencies: tuple[int, ...]
+    worker: str
+    failure: Failure | None
+    usage: Usage
+    wait_ms: int
+    run_ms: int
+    ready_ms: int
+    started_ms: int
+    ended_ms: int
+    input: bytes = b""
+    output: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRecord:
+    """An agent as announced, with its live workers and backlog."""
+
+    name: str
+    description: str
+    input_schema: str
+    output_schema: str
+    max_batch: int
+    live_workers: int
+    waiting_steps: int
+    queued_batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A live worker."""
+
+    id: str
+    address: str
+    slots: int
+    agents: tuple[str, ...]
+    held_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickReport:
+    """What one tick did, and the milliseconds until the next is due. `ran` is False if another ran just before."""
+
+    ran: bool
+    next_due_ms: int
+    retried: int = 0
+    reclaimed: int = 0
+    expired: int = 0

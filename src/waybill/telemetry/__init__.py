@@ -1,0 +1,1 @@
+"""Every instrument of the project: metrics, traces, logs."""
