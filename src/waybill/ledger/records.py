@@ -209,6 +209,17 @@ class WorkerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanningLease:
+    """A task that waits for a plan, with what a planner needs to know of it."""
+
+    task: str
+    tenant: str
+    goal: str
+    paths: tuple[str, ...]
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
 class TickReport:
     """What one tick did, and the milliseconds until the next is due. `ran` is False if another ran just before."""
 

@@ -1,0 +1,65 @@
+"""Every key of the ledger, each with its type and lifetime. Nothing else builds a key: the function library gets
+its own key table rendered from this one.
+
+All keys begin with `waybill:{<partition>}`; the braces keep a partition in one Redis Cluster slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "workers"
+"""Consumer group of every queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One kind of key: what follows the partition prefix (`%s` for each argument), its Redis type, its lifetime."""
+
+    suffix: str
+    type: str
+    lifetime: str
+
+
+KEYS = {
+    "task": Key(":task:%s", "hash", "until the task expires: its record, step specs, states, inputs and outputs"),
+    "documents": Key(":documents:%s", "list", "until the task expires: documents sent with it, msgpack"),
+    "events": Key(":events:%s", "list", "until the task expires: event n stands at position n, JSON"),
+    "request": Key(":request:%s:%s", "string", "until the task expires: task id and fingerprint by tenant and request"),
+    "index": Key(":index:%s", "zset", "task ids of a tenant by creation time; entries go when tasks expire"),
+    "planning": Key(":planning", "zset", "tasks in PLANNING by the time they may be leased; empty at rest"),
+    "timers": Key(":timers", "zset", "steps in BACKOFF, as task:step:attempt, by due time; empty at rest"),
+    "expiry": Key(":expiry", "zset", "ended tasks by the time they expire"),
+    "queue": Key(":queue:%s:%s", "stream", "batches by agent and priority; empty at rest"),
+    "queues": Key(":queues", "set", "agent:priority of every queue ever used, each with its consumer group"),
+    "sweep": Key(":sweep", "set", "agent:priority of queues that may hold steps of stopped tasks; empty at rest"),
+    "ready": Key(":ready:%s:%s", "zset", "tenants with waiting steps by turn; gone when the room is empty"),
+    "waiting": Key(":waiting:%s:%s:%s", "list", "waiting steps by agent, priority and tenant; gone when empty"),
+    "agents": Key(":agents", "hash", "announced agents by name, JSON; for good"),
+    "pace": Key(":pace", "hash", "mean run time of each agent in microseconds; for good"),
+    "serving": Key(":serving:%s", "set", "live workers of an agent; gone when there is none"),
+    "workers": Key(":workers", "zset", "live workers by the time their heartbeat lapses"),
+    "worker": Key(":worker:%s", "hash", "while the worker lives: its record and the last exchange it made"),
+    "names": Key(":names", "hash", "live worker id by worker name"),
+    "held": Key(":held:%s", "zset", "steps a worker has claimed, as task:step:attempt, by run deadline"),
+    "pulse": Key(":pulse", "hash", "the last tick: its time, the server's run id, whether the store is full"),
+    "policy": Key(":policy", "hash", "settings that the dispatcher writes and functions read; for good"),
+    "bell": Key(":bell:%s", "channel", "rung when a task has new events; `planning` when one waits for a plan"),
+    "control": Key(":control:%s", "channel", "steps that a worker must stop, as task:step:attempt"),
+}
+
+
+def prefix(partition: str) -> str:
+    """What every key of a partition begins with; also the key that each function call declares."""
+    return f"waybill:{{{partition}}}"
+
+
+def key(partition: str, kind: str, *parts: str) -> str:
+    """The key of one kind for these parts. Raises KeyError for a kind that does not exist."""
+    return prefix(partition) + KEYS[kind].suffix % parts
+
+
+def lua_table() -> str:
+    """The key table as Lua source, for the function library."""
+    rows = ",\n".join(f"  {kind} = '{spec.suffix}'" for kind, spec in KEYS.items())
+    return f"local SUFFIX = {{\n{rows}\n}}\n"

@@ -1,0 +1,294 @@
+"""The ledger's functions, one typed method each: the only way to change what is stored.
+
+Every method is one atomic call and one round trip. None repeats itself: after `Unavailable` a call may or may not
+have been applied, and each method says what that means for its caller.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from waybill.core import limits
+from waybill.core.plan import Graph
+from waybill.core.task import Event, Failure, Priority, TaskState
+from waybill.errors import AlreadyExists, NotFound, ResourceExhausted, WaybillError
+from waybill.ledger import keys, packing
+from waybill.ledger.connection import (
+    REPLY_TIMEOUT_SECONDS,
+    Part,
+    Store,
+    check_version,
+    is_missing_function,
+    store_errors,
+    translate,
+)
+from waybill.ledger.library import library
+from waybill.ledger.reads import Reads
+from waybill.ledger.records import (
+    Exchange,
+    Grant,
+    NewTask,
+    PlanningLease,
+    QueueEntry,
+    Renewal,
+    Settlement,
+    StepRef,
+    TickReport,
+    WorkerOffer,
+)
+
+WORKER_TTL_MS = 2_400
+"""A worker that sends no heartbeat for so long loses what it holds; it should send three in that time."""
+LONGEST_BLOCK_SECONDS = 30.0
+
+
+def new_task_id(partition: str = "0") -> str:
+    """A task id: its partition, then 80 random bits."""
+    return f"{partition}-{uuid.uuid4().hex[:20]}"
+
+
+class Ledger(Reads):
+    """One partition of the ledger.
+
+    `clock_ms` replaces the server's clock in every call, for tests. Connects on first use; `connect` checks early.
+    """
+
+    def __init__(self, url: str, *, partition: str = "0", clock_ms: int = 0) -> None:
+        super().__init__(Store(url), partition)
+        self.clock_ms = clock_ms
+        self._blocking = Store(url, reply_timeout_seconds=LONGEST_BLOCK_SECONDS + REPLY_TIMEOUT_SECONDS)
+        self._functions = library()
+        self._prefix = keys.prefix(partition)
+
+    async def connect(self) -> None:
+        """Check the server's version and load the functions. Raises Unavailable or FailedPrecondition."""
+        check_version(await self._store.command("INFO", "server"))
+        await self._load_functions()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._store.close()
+        await self._blocking.close()
+
+    async def ping(self) -> None:
+        """Raises Unavailable if the store does not answer."""
+        await self._store.command("PING")
+
+    async def _load_functions(self) -> None:
+        try:
+            await self._store.command("FUNCTION", "LOAD", self._functions.source)
+        except WaybillError as error:
+            if "already exists" not in str(error.__cause__):
+                raise
+
+    def _command(self, function: str, arguments: Sequence[Part]) -> list[Part]:
+        return ["FCALL", self._functions.function(function), 1, self._prefix, self.clock_ms, *arguments]
+
+    async def _call(self, function: str, *arguments: Part) -> Any:
+        command = self._command(function, arguments)
+        try:
+            return await self._store.command(*command)
+        except WaybillError as error:
+            if not is_missing_function(error):
+                raise
+        await self._load_functions()
+        return await self._store.command(*command)
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[str | WaybillError]:
+        """Accept tasks, in one round trip; each on its own. The result of each is its id, which is that of an
+        earlier task if the request id is known, or AlreadyExists, ResourceExhausted or another error.
+
+        After Unavailable repeat it with the same request ids.
+        """
+        waiting = dict(enumerate(tasks))
+        results: dict[int, str | WaybillError] = {}
+        for _ in range(2):
+            commands = [self._command("submit", packing.submit_arguments(task)) for task in waiting.values()]
+            replies = await self._store.commands(commands, keep_errors=True)
+            missing = {}
+            for (position, task), reply in zip(waiting.items(), replies, strict=True):
+                if is_missing_function(reply):
+                    missing[position] = task
+                results[position] = _submitted(reply)
+            waiting = missing
+            if not waiting:
+                break
+            await self._load_functions()
+        return [results[position] for position in range(len(tasks))]
+
+    async def lease_planning(self, lease_ms: int, limit: int) -> list[PlanningLease]:
+        """Take tasks that wait for a plan; each is offered again after `lease_ms` if nothing came of it."""
+        rows = await self._call("lease_planning", lease_ms, limit)
+        return [
+            PlanningLease(
+                task=task.decode(),
+                tenant=tenant.decode(),
+                goal=goal.decode(),
+                paths=msgspec.json.decode(paths or b"[]", type=tuple[str, ...]),
+                traceparent=trace.decode(),
+            )
+            for task, tenant, goal, paths, trace in rows
+        ]
+
+    async def postpone_planning(self, task_id: str, delay_ms: int, note: str) -> bool:
+        """Offer a task for planning again after `delay_ms`; the note tells people why it waits."""
+        return bool(await self._call("postpone_planning", task_id, delay_ms, note))
+
+    async def attach_plan(self, task_id: str, expected_revision: int, graph: Graph) -> bool:
+        """Give a task its plan. False if it was planned already, stopped or is gone. May be repeated."""
+        return bool(
+            await self._call(
+                "attach_plan", task_id, expected_revision, packing.sinks(graph), *packing.graph_arguments(graph)
+            )
+        )
+
+    async def fail_planning(self, task_id: str, failure: Failure) -> bool:
+        """End a task that no plan can be made for. False if it no longer waits for one. May be repeated."""
+        return bool(await self._call("fail_planning", task_id, msgspec.json.encode(failure)))
+
+    async def cancel(self, task_id: str) -> TaskState:
+        """Stop a task; the state after the call. May be repeated. Raises NotFound."""
+        state = await self._call("cancel", task_id)
+        if not state:
+            raise NotFound(f"there is no task {task_id}")
+        return TaskState(state.decode())
+
+    async def register(self, offer: WorkerOffer) -> int:
+        """Announce a worker, and reclaim what an older one of its name held. May be repeated."""
+        arguments: list[Part] = [offer.id, offer.name, offer.address, offer.slots, len(offer.agents)]
+        for agent in offer.agents:
+            arguments += (agent.name, msgspec.json.encode(agent))
+        return int(await self._call("register_worker", *arguments))
+
+    async def unregister(self, worker_id: str) -> int:
+        """Say goodbye; whatever the worker holds is handed back. May be repeated."""
+        return int(await self._call("unregister_worker", worker_id))
+
+    async def wait_for_work(self, worker_id: str, agents: Sequence[str], block_ms: int) -> list[QueueEntry]:
+        """Block until a queue of these agents has a batch, or for `block_ms` (at most 30,000); then [].
+
+        What it returns goes into the next `exchange`. Raises NotFound if a queue is unknown: register again.
+        """
+        queues = {
+            keys.key(self._partition, "queue", agent, priority): (agent, priority)
+            for priority in Priority
+            for agent in agents
+        }
+        command: list[Part] = ["XREADGROUP", "GROUP", keys.GROUP, worker_id, "COUNT", 1, "BLOCK", block_ms, "STREAMS"]
+        try:
+            read = await self._blocking.command(*command, *queues, *(">" for _ in queues))
+        except WaybillError as error:
+            if "NOGROUP" in str(error.__cause__):
+                raise NotFound("the worker's queues are not known") from error
+            raise
+        entries = []
+        for name, batches in read or []:
+            agent, priority = queues[name.decode()]
+            entries += [QueueEntry(agent, priority, entry_id, fields[b"steps"]) for entry_id, fields in batches]
+        return entries
+
+    async def exchange(
+        self,
+        worker_id: str,
+        seq: int,
+        seen: int,
+        settlements: Sequence[Settlement],
+        entries: Sequence[QueueEntry],
+        agents: Sequence[str],
+        free_slots: int,
+    ) -> Exchange:
+        """Settle what ended and claim what comes next.
+
+        After Unavailable repeat it with the same `seq` and arguments: it is applied once, and grants made after
+        `seen` (the last seq whose reply arrived) are delivered again. Raises NotFound if the worker is unknown:
+        everything it held has been given to others.
+        """
+        reply = await self._call(
+            "exchange",
+            random.random(),
+            worker_id,
+            seq,
+            seen,
+            free_slots,
+            len(agents),
+            *agents,
+            *packing.entry_arguments(entries),
+            *packing.settlement_arguments(settlements),
+        )
+        if reply[0] == b"unknown":
+            raise NotFound(f"worker {worker_id} is not known")
+        grants = [await self._grant(row) for row in reply[2]]
+        return Exchange(tuple(grants), tuple(packing.ref_of(item) for item in reply[1]))
+
+    async def _grant(self, row: Sequence[Any]) -> Grant:
+        task, number, names, outputs, references = row[0], row[1], row[10], row[11], row[12]
+        if outputs != 0:
+            return packing.grant_of(row, row[5], packing.named_outputs(names, outputs))
+        fields = [f"in:{number}"]
+        for reference in references:
+            fields += ["goal", "input"] if reference == 0 else [f"out:{reference}"]
+        found = await self._fields(task.decode(), fields)
+        return packing.grant_of(row, found[0] or b"", packing.named_outputs(names, found[1:]))
+
+    async def renew(self, worker_id: str, seen: int, held: Sequence[StepRef]) -> Renewal:
+        """Heartbeat. `held` is all that the worker has been granted and that no exchange has settled yet.
+
+        What the ledger granted up to `seen` and `held` lacks runs again. Raises NotFound if the worker is unknown.
+        """
+        reply = await self._call("renew", worker_id, seen, len(held), *(packing.member(ref) for ref in held))
+        if reply[0] == b"unknown":
+            raise NotFound(f"worker {worker_id} is not known")
+        return Renewal(
+            cancel=tuple(packing.ref_of(item) for item in reply[1]),
+            lost=tuple(packing.ref_of(item) for item in reply[2]),
+        )
+
+    async def append_events(self, worker_id: str, ref: StepRef, events: Sequence[Event]) -> bool:
+        """Add what an agent tells. False if the attempt is stale: stop it.
+
+        Beyond `limits.MAX_TASK_EVENTS` events are dropped. After Unavailable a repetition may add them twice.
+        """
+        reply = await self._call(
+            "append_events", worker_id, packing.member(ref), limits.MAX_TASK_EVENTS, *packing.event_arguments(events)
+        )
+        return int(reply) != 0
+
+    async def tick(self) -> TickReport:
+        """Do what time has made due. Any number of dispatchers may call it; only one call in an interval acts."""
+        reply = await self._call("tick", random.random())
+        ran, next_due_ms, *counts = reply
+        return TickReport(bool(ran), next_due_ms, *counts)
+
+    async def expire(self, limit: int) -> int:
+        """Remove ended tasks whose time has come, at most `limit`; how many were removed."""
+        return int(await self._call("expire", limit))
+
+    async def set_policy(self, policy: Mapping[str, int]) -> None:
+        """Write settings that the functions read: see `DEFAULTS` in `lua/call.lua`."""
+        await self._call("set_policy", *(part for pair in policy.items() for part in pair))
+
+    async def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
+        """Attempts that this worker must stop, as they are told. Raises Unavailable when the connection ends."""
+        with store_errors():
+            async with self._blocking.listener() as listener:
+                await listener.subscribe(keys.key(self._partition, "control", worker_id))
+                while True:
+                    message = await listener.get_message(timeout=LONGEST_BLOCK_SECONDS)
+                    if message is not None:
+                        yield packing.ref_of(message["data"])
+
+
+def _submitted(reply: Any) -> str | WaybillError:
+    if isinstance(reply, Exception):
+        return translate(reply)
+    match reply:
+        case [b"reused"]:
+            return AlreadyExists("request_id was used before for another submission; choose a new one")
+        case [b"full"]:
+            return ResourceExhausted("the store is full; try again when tasks have ended or expired")
+    return str(reply[1].decode())

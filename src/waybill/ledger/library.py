@@ -1,0 +1,53 @@
+"""The function library: Lua files put together in order, with a tag of their content in every function's name.
+
+The tag lets two releases work on one store side by side: neither replaces the other's functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from waybill.ledger.keys import lua_table
+
+_PARTS = ("call", "task", "step", "queue", "worker")
+FUNCTIONS = (
+    "submit",
+    "lease_planning",
+    "postpone_planning",
+    "attach_plan",
+    "fail_planning",
+    "cancel",
+    "register_worker",
+    "unregister_worker",
+    "exchange",
+    "renew",
+    "append_events",
+    "expire",
+    "tick",
+    "set_policy",
+)
+"""Every function of the library; each has a file of its name, which says what it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The source to load, and the tag that ends each function's name."""
+
+    tag: str
+    source: str
+
+    def function(self, name: str) -> str:
+        """The name under which the store knows a function."""
+        return f"{name}_{self.tag}"
+
+
+@cache
+def library() -> Library:
+    """The library of this release."""
+    folder = files("waybill.ledger") / "lua"
+    body = lua_table() + "\n".join((folder / f"{name}.lua").read_text() for name in _PARTS + FUNCTIONS)
+    tag = hashlib.sha256(body.encode()).hexdigest()[:12]
+    return Library(tag, f"#!lua name=waybill_{tag}\nlocal TAG = '{tag}'\n{body}")

@@ -1,0 +1,71 @@
+-- One function call: its clock, its keys, and what it has loaded and not yet written.
+-- Every function begins with `begin` and ends with `flush` (task.lua): what lies between changes tables only,
+-- so that nothing raises once writing has started. Library state never outlives a call.
+
+local GROUP = 'workers'
+local PRIORITIES = { 'high', 'normal', 'low' }
+local CHUNK = 400
+local DEFAULTS = {
+  batch_target_ms = 50,
+  queue_window = 64,
+  retention_ms = 604800000,
+  run_grace_ms = 5000,
+  cancel_grace_ms = 10000,
+  worker_ttl_ms = 2400,
+  tick_interval_ms = 100,
+  claim_grace_ms = 3000,
+  max_deaths = 10,
+}
+
+local call = {}
+local Task, Step, Queue, Worker = {}, {}, {}, {}
+local flush
+
+-- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.
+local function begin(keys, args)
+  local now = tonumber(args[1])
+  if now == 0 then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {} }
+end
+
+local function K(kind, ...)
+  return call.prefix .. string.format(SUFFIX[kind], ...)
+end
+
+local function policy(name)
+  if not call.policy then
+    call.policy = {}
+    local flat = redis.call('HGETALL', K('policy'))
+    for i = 1, #flat, 2 do call.policy[flat[i]] = tonumber(flat[i + 1]) end
+  end
+  return call.policy[name] or DEFAULTS[name]
+end
+
+local function integer(number)
+  return string.format('%d', number)
+end
+
+-- A variadic command in pieces that fit Lua's stack; `width` values belong together.
+local function in_chunks(command, key, values, width)
+  local size = CHUNK - CHUNK % (width or 1)
+  for first = 1, #values, size do
+    redis.call(command, key, unpack(values, first, math.min(first + size - 1, #values)))
+  end
+end
+
+local function HMGET_all(key, fields)
+  local found = {}
+  for first = 1, #fields, CHUNK do
+    local last = math.min(first + CHUNK - 1, #fields)
+    local part = redis.call('HMGET', key, unpack(fields, first, last))
+    for i = 1, last - first + 1 do found[first + i - 1] = part[i] end
+  end
+  return found
+end
+
+local function register(name, callback, ...)
+  redis.register_function { function_name = name .. '_' .. TAG, callback = callback, flags = { ... } }
+end

@@ -1,0 +1,161 @@
+-- exchange: RUNNING -> SUCCEEDED | FAILED | BACKOFF | CANCELLED | READY (settlements); READY -> RUNNING (claims)
+-- A worker's one round trip: settles what it has finished, unblocks and queues what became ready, and claims its
+-- next steps: first of the entries it has read, then from its agents' queues by priority, within its free slots.
+-- A seq at or below the stored one changes nothing; grants made after `seen` are delivered again.
+-- Keys: worker, workers, held, task, events, waiting, ready, queue, timers, expiry, pace.
+-- Arguments: now, random, worker, seq, seen, free slots, agents a, a names, entries e, e times: agent, priority,
+--   entry id, body; settlements s, s times: task, number, attempt, outcome, output, failure, input tokens,
+--   output tokens, cost, run ms.
+-- Reply: {'unknown'} if the worker is not registered, else {'ok', stale settlements, grants}; a grant is
+--   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, reference names, outputs},
+--   with outputs false where they are too large for the reply: the caller reads them.
+-- Events: step_started, step_retried, step_finished, step_ready, task_cancelling, task_finished.
+
+local INLINE_BYTES = 262144
+local HANDED_BACK = '{"reason":"HANDED_BACK","message":"the worker handed the step back; it runs again"}'
+
+local function reader(args, at)
+  return function()
+    at = at + 1
+    return args[at - 1]
+  end
+end
+
+local function count_pace(sums)
+  for agent, sum in pairs(sums) do
+    local mean = tonumber(redis.call('HGET', K('pace'), agent) or '')
+    local now = sum.us / sum.count
+    redis.call('HSET', K('pace'), agent, integer(mean and (0.8 * mean + 0.2 * now) or now))
+  end
+end
+
+local function settle(task, step, outcome, output, failure, spent, random)
+  if outcome == 'succeeded' then
+    Step.succeed(task, step, output, spent)
+  elseif outcome == 'cancelled' and task.state == 'cancelling' then
+    Step.cancelled(task, step, spent)
+  elseif outcome == 'handed_back' or outcome == 'cancelled' then
+    Step.requeue(task, step, HANDED_BACK, false, spent)
+  else
+    Step.fail(task, step, failure, outcome == 'failed_finally', spent, random)
+  end
+end
+
+local function settle_all(worker, random, next, stale)
+  local pace = {}
+  for _ = 1, tonumber(next()) do
+    local member = next() .. ':' .. next() .. ':' .. next()
+    local outcome, output, failure = next(), next(), next()
+    local spent = { input_tokens = tonumber(next()), output_tokens = tonumber(next()), cost = tonumber(next()),
+      run_ms = tonumber(next()) }
+    local task, step = Worker.holding(member)
+    if not step or step.worker ~= worker then
+      stale[#stale + 1] = member
+    else
+      local agent = Step.spec(step).agent
+      pace[agent] = pace[agent] or { us = 0, count = 0 }
+      pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
+      settle(task, step, outcome, output, failure, spent, random)
+    end
+  end
+  count_pace(pace)
+end
+
+-- Starts what it can of a batch; the rest goes back. Returns the slots that are left.
+local function claim(members, worker, seq, free, claimed)
+  local rest = {}
+  for _, member in ipairs(members) do
+    local task = Task.load(member.task)
+    local step = task and task.state == 'running' and Step.load(task, member.number)
+    if step and step.state == READY then
+      if free > 0 then
+        Step.start(task, step, worker, seq)
+        claimed[#claimed + 1] = { task = task, step = step }
+        free = free - 1
+      else
+        rest[#rest + 1] = member
+      end
+    end
+  end
+  if #rest > 0 then Queue.put_back(rest) end
+  return free
+end
+
+local function claim_queued(agents, worker, seq, free, claimed)
+  for _, priority in ipairs(PRIORITIES) do
+    for offset = 0, #agents - 1 do
+      local agent = agents[(seq + offset) % #agents + 1]
+      while free > 0 do
+        local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS',
+          K('queue', agent, priority), '>')
+        if not read then break end
+        local entry = read[1][2][1]
+        free = claim(Queue.take(agent, priority, entry[1], entry[2][2]) or {}, worker, seq, free, claimed)
+      end
+    end
+  end
+end
+
+local function granted_after(worker, seen, claimed)
+  for _, member in ipairs(redis.call('ZRANGE', K('held', worker), 0, -1)) do
+    local task, step = Worker.holding(member)
+    if step and step.granted > seen then claimed[#claimed + 1] = { task = task, step = step } end
+  end
+end
+
+-- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
+local function grant(task, step, room)
+  local spec, fields, names = Step.spec(step), { 'in:' .. step.number }, {}
+  for _, number in ipairs(spec.references) do
+    if number == 0 then
+      fields[#fields + 1], fields[#fields + 2] = 'goal', 'input'
+      names[#names + 1], names[#names + 2] = 'task.goal', 'task.input'
+    else
+      fields[#fields + 1] = 'out:' .. number
+      names[#names + 1] = Step.spec(Step.load(task, number)).name
+    end
+  end
+  local found, bytes = HMGET_all(K('task', task.id), fields), 0
+  for i = 1, #fields do bytes = bytes + #(found[i] or '') end
+  local input, outputs = found[1], 0
+  if bytes <= room then
+    outputs = {}
+    for i = 2, #fields do outputs[i - 1] = found[i] or '' end
+  else
+    input = ''
+  end
+  return { task.id, step.number, step.attempt, spec.name, spec.agent, input, spec.run_timeout_ms, task.tenant,
+    task.trace, step.last_wait, names, outputs, spec.references }, bytes <= room and bytes or 0
+end
+
+local function exchange(keys, args)
+  begin(keys, args)
+  local random, worker, seq, seen, free = tonumber(args[2]), args[3], tonumber(args[4]), tonumber(args[5]),
+    tonumber(args[6])
+  local stored = tonumber(redis.call('HGET', K('worker', worker), 'seq') or '')
+  if not stored or not Worker.beat(worker) then return { 'unknown' } end
+  local next, stale, claimed, agents = reader(args, 7), {}, {}, {}
+  if seen < seq - 1 or seq <= stored then granted_after(worker, seen, claimed) end
+  if seq > stored then
+    redis.call('HSET', K('worker', worker), 'seq', integer(seq))
+    for _ = 1, tonumber(next()) do agents[#agents + 1] = next() end
+    local entries = {}
+    for i = 1, tonumber(next()) do entries[i] = { next(), next(), next(), next() } end
+    settle_all(worker, random, next, stale)
+    Queue.settle_rooms()
+    for _, entry in ipairs(entries) do
+      free = claim(Queue.take(entry[1], entry[2], entry[3], entry[4]) or {}, worker, seq, free, claimed)
+    end
+    if free > 0 then claim_queued(agents, worker, seq, free, claimed) end
+    Queue.settle_rooms()
+    flush()
+  end
+  local grants, room = {}, INLINE_BYTES
+  for i, held in ipairs(claimed) do
+    local row, bytes = grant(held.task, held.step, room)
+    grants[i], room = row, room - bytes
+  end
+  return { 'ok', stale, grants }
+end
+
+register('exchange', exchange, 'allow-oom')

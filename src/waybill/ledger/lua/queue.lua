@@ -1,0 +1,126 @@
+-- The waiting room and the queues. A step that is ready waits by agent, priority and tenant; `refill` moves
+-- steps from there into the queue, in batches, tenants in turn, up to a bounded window of batches.
+
+-- Notes that a step waits; written by `settle_rooms`. `first` puts it before the others of its tenant.
+function Queue.wait(agent, priority, tenant, member, first)
+  call.waiting[#call.waiting + 1] = { agent = agent, priority = priority, tenant = tenant, member = member,
+    first = first }
+end
+
+-- The room of this agent and priority is to be refilled at the end of the call.
+function Queue.touch(agent, priority)
+  call.rooms[agent .. ':' .. priority] = { agent = agent, priority = priority }
+end
+
+local function enter(waiter)
+  local room = K('ready', waiter.agent, waiter.priority)
+  local list = K('waiting', waiter.agent, waiter.priority, waiter.tenant)
+  redis.call(waiter.first and 'LPUSH' or 'RPUSH', list, waiter.member)
+  if not redis.call('ZSCORE', room, waiter.tenant) then
+    local head = redis.call('ZRANGE', room, 0, 0, 'WITHSCORES')
+    redis.call('ZADD', room, head[2] or '0', waiter.tenant)
+  end
+  Queue.touch(waiter.agent, waiter.priority)
+end
+
+-- How many steps a batch may hold: as many as fit the target time by the agent's measured mean, 1 while none was
+-- measured, and never more than the agent takes. Also returns the number of live workers.
+local function batch_limit(agent)
+  local workers = math.max(1, redis.call('SCARD', K('serving', agent)))
+  local mean_us = tonumber(redis.call('HGET', K('pace'), agent) or '')
+  if not mean_us then return 1, workers end
+  local announced = redis.call('HGET', K('agents'), agent)
+  local most = announced and tonumber(string.match(announced, '"max_batch":(%d+)')) or 1
+  local fitting = math.floor(policy('batch_target_ms') * 1000 / math.max(mean_us, 1))
+  return math.max(1, math.min(fitting, most)), workers
+end
+
+function Queue.open(agent, priority)
+  local queue = K('queue', agent, priority)
+  if redis.call('SADD', K('queues'), agent .. ':' .. priority) == 1 then
+    redis.pcall('XGROUP', 'CREATE', queue, GROUP, '0', 'MKSTREAM')
+  end
+  return queue
+end
+
+local function refill(agent, priority)
+  local room, queue = K('ready', agent, priority), Queue.open(agent, priority)
+  local space = policy('queue_window') - redis.call('XLEN', queue)
+  local limit, workers = batch_limit(agent)
+  while space > 0 do
+    local tenant = redis.call('ZRANGE', room, 0, 0)[1]
+    if not tenant then return end
+    local list = K('waiting', agent, priority, tenant)
+    local waiting = redis.call('LLEN', list)
+    local batch = waiting > 0 and redis.call('LPOP', list, math.min(limit, math.ceil(waiting / workers)))
+    if batch then
+      redis.call('XADD', queue, '*', 'steps', table.concat(batch, ' '))
+      space = space - 1
+    end
+    if not batch or waiting == #batch then
+      redis.call('ZREM', room, tenant)
+    else
+      redis.call('ZINCRBY', room, #batch, tenant)
+    end
+  end
+end
+
+-- Seats everyone who waits and refills the queues that were touched.
+function Queue.settle_rooms()
+  local waiting = call.waiting
+  call.waiting = {}
+  for i = #waiting, 1, -1 do
+    if waiting[i].first then enter(waiting[i]) end
+  end
+  for _, waiter in ipairs(waiting) do
+    if not waiter.first then enter(waiter) end
+  end
+  local rooms = call.rooms
+  call.rooms = {}
+  for _, room in pairs(rooms) do refill(room.agent, room.priority) end
+end
+
+-- Takes an entry out of its queue for good. Returns its steps, or nil if someone else has taken it.
+function Queue.take(agent, priority, id, body)
+  local queue = K('queue', agent, priority)
+  if redis.call('XACK', queue, GROUP, id) == 0 then return nil end
+  redis.call('XDEL', queue, id)
+  Queue.touch(agent, priority)
+  local members = {}
+  for task, number in string.gmatch(body, '([^: ]+):(%d+)') do
+    members[#members + 1] = { task = task, number = tonumber(number) }
+  end
+  return members
+end
+
+-- Back to the head of the waiting room, if it still waits.
+function Queue.put_back(members)
+  for i = 1, #members do
+    local task = Task.load(members[i].task)
+    local step = task and Step.load(task, members[i].number)
+    if step and step.state == READY and task.state == 'running' then
+      Queue.wait(Step.spec(step).agent, task.priority, task.tenant, task.id .. ':' .. step.number, true)
+    end
+  end
+end
+
+-- Requeues what a consumer read but did not claim; with `idle_ms`, only what lies longer than that.
+function Queue.recover(agent, priority, consumer, idle_ms)
+  local queue = K('queue', agent, priority)
+  local pending = consumer and redis.call('XPENDING', queue, GROUP, '-', '+', 1000, consumer)
+    or redis.call('XPENDING', queue, GROUP, 'IDLE', idle_ms, '-', '+', 1000)
+  for _, row in ipairs(pending) do
+    local entry = redis.call('XRANGE', queue, row[1], row[1])[1]
+    local members = Queue.take(agent, priority, row[1], entry and entry[2][2] or '')
+    if members then Queue.put_back(members) end
+  end
+  if consumer then redis.call('XGROUP', 'DELCONSUMER', queue, GROUP, consumer) end
+end
+
+-- Every queue there is, as agent and priority.
+function Queue.each(visit)
+  for _, name in ipairs(redis.call('SMEMBERS', K('queues'))) do
+    local agent, priority = string.match(name, '^(.+):(%a+)$')
+    visit(agent, priority)
+  end
+end

@@ -1,0 +1,68 @@
+-- submit: (nothing) -> PLANNING | RUNNING
+-- Accepts a task once for its tenant and request id: the task and its first queue entries exist, or nothing does.
+-- Keys: request, task, events, documents, index, planning; with a plan also waiting, ready, queue.
+-- Arguments: now, id, tenant, request id, fingerprint, goal, input, labels, paths, priority, trace, sinks,
+--   documents d, d packed documents, steps n, then n times: packed spec, input, number of blockers.
+-- Reply: {'created' | 'exists', id} | {'reused'} | {'full'}.
+-- Events: task_accepted; with a plan task_planned and step_ready for each first step.
+
+local function write_steps(task, args, first, count)
+  local values, ready = { 'revision', '1', 'steps', integer(count), 'open', integer(count) }, {}
+  for number = 1, count do
+    local at = first + 3 * (number - 1)
+    local blockers = tonumber(args[at + 2])
+    values[#values + 1] = 'spec:' .. number
+    values[#values + 1] = args[at]
+    values[#values + 1] = 'in:' .. number
+    values[#values + 1] = args[at + 1]
+    values[#values + 1] = 'run:' .. number
+    values[#values + 1] = Step.fresh(blockers)
+    if blockers == 0 then ready[#ready + 1] = number end
+  end
+  in_chunks('HSET', K('task', task.id), values, 2)
+  Task.event(task, 'task_planned', ',"revision":1,"step_count":' .. count)
+  for _, number in ipairs(ready) do
+    local spec = cmsgpack.unpack(args[first + 3 * (number - 1)])
+    Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
+    Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)
+  end
+end
+
+local function submit(keys, args)
+  begin(keys, args)
+  local id, tenant, request = args[2], args[3], K('request', args[3], args[4])
+  local known = redis.call('GET', request)
+  if known then
+    local known_id, fingerprint = string.match(known, '^([^|]+)|(.*)$')
+    if fingerprint ~= args[5] then return { 'reused' } end
+    return { 'exists', known_id }
+  end
+  if redis.call('HGET', K('pulse'), 'full') == '1' then return { 'full' } end
+
+  local document_count = tonumber(args[13])
+  local step_count = tonumber(args[14 + document_count])
+  local state = step_count > 0 and 'running' or 'planning'
+  redis.call('SET', request, id .. '|' .. args[5])
+  redis.call('HSET', K('task', id), 'state', state, 'tenant', tenant, 'request', args[4], 'goal', args[6],
+    'input', args[7], 'labels', args[8], 'paths', args[9], 'priority', args[10], 'trace', args[11],
+    'sinks', args[12], 'created', integer(call.now))
+  redis.call('ZADD', K('index', tenant), call.now, id)
+  local documents = {}
+  for i = 1, document_count do documents[i] = args[13 + i] end
+  in_chunks('RPUSH', K('documents', id), documents)
+
+  local task = Task.load(id)
+  Task.event(task, 'task_accepted', ',"state":"' .. state .. '"')
+  if step_count > 0 then
+    redis.call('HSET', K('task', id), 'planned', integer(call.now))
+    write_steps(task, args, 15 + document_count, step_count)
+  else
+    redis.call('ZADD', K('planning'), call.now, id)
+    redis.call('PUBLISH', K('bell', 'planning'), id)
+  end
+  Queue.settle_rooms()
+  flush()
+  return { 'created', id }
+end
+
+register('submit', submit)

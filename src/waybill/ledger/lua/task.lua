@@ -1,0 +1,107 @@
+-- A task in memory during a call: loaded once, changed as a table, written once.
+
+local TASK_FIELDS = {
+  'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
+  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request',
+}
+
+-- The task, or nil if there is none (any more).
+function Task.load(id)
+  local task = call.tasks[id]
+  if task ~= nil then return task or nil end
+  local v = redis.call('HMGET', K('task', id), unpack(TASK_FIELDS))
+  if not v[1] then
+    call.tasks[id] = false
+    return nil
+  end
+  task = { id = id, step = {}, events = {}, changed = false }
+  for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
+  for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
+    'output_tokens', 'cost' }) do
+    task[field] = tonumber(task[field]) or 0
+  end
+  call.tasks[id] = task
+  call.loaded[#call.loaded + 1] = task
+  return task
+end
+
+-- Adds an event; `fields` is the rest of the JSON object, beginning with a comma, or ''.
+function Task.event(task, type, fields)
+  task.events[#task.events + 1] = '{"type":"' .. type .. '","time_ms":' .. integer(call.now) .. fields .. '}'
+end
+
+local function usage_json(holder)
+  return string.format(',"usage":{"input_tokens":%d,"output_tokens":%d,"cost_microusd":%d}',
+    holder.input_tokens, holder.output_tokens, holder.cost)
+end
+
+local function failure_json(failure)
+  return failure and failure ~= '' and (',"failure":' .. failure) or ''
+end
+
+-- PLANNING | RUNNING | CANCELLING -> `state`, which is final. Event: task_finished.
+function Task.finish(task, state)
+  task.state, task.ended, task.changed = state, call.now, true
+  local failure = state == 'failed' and failure_json(task.failure) or ''
+  Task.event(task, 'task_finished', string.format(',"state":"%s"%s%s,"elapsed_ms":%d',
+    state, failure, usage_json(task), call.now - task.created))
+end
+
+local function ring(task)
+  local last = redis.call('RPUSH', K('events', task.id), unpack(task.events, 1, math.min(CHUNK, #task.events)))
+  for first = CHUNK + 1, #task.events, CHUNK do
+    last = redis.call('RPUSH', K('events', task.id), unpack(task.events, first,
+      math.min(first + CHUNK - 1, #task.events)))
+  end
+  redis.call('PUBLISH', K('bell', task.id), integer(last))
+  task.events = {}
+end
+
+local function write(task)
+  local v = {
+    'state', task.state, 'open', integer(task.open), 'running', integer(task.running), 'wait', integer(task.wait),
+    'run', integer(task.run),
+  }
+  if task.input_tokens + task.output_tokens + task.cost > 0 then
+    for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
+      v[#v + 1] = field
+      v[#v + 1] = integer(task[field])
+    end
+  end
+  for _, field in ipairs({ 'outcome', 'failure' }) do
+    if task[field] then
+      v[#v + 1] = field
+      v[#v + 1] = task[field]
+    end
+  end
+  if task.ended then
+    v[#v + 1] = 'ended'
+    v[#v + 1] = integer(task.ended)
+    redis.call('ZADD', K('expiry'), task.ended + policy('retention_ms'), task.id)
+  end
+  for _, step in pairs(task.step) do
+    if step.changed then
+      v[#v + 1] = 'run:' .. step.number
+      v[#v + 1] = Step.pack(step)
+      if step.output then
+        v[#v + 1] = 'out:' .. step.number
+        v[#v + 1] = step.output
+      end
+      if step.failure then
+        v[#v + 1] = 'err:' .. step.number
+        v[#v + 1] = step.failure
+      end
+      step.changed, step.output = false, nil
+    end
+  end
+  in_chunks('HSET', K('task', task.id), v, 2)
+  task.changed, task.ended = false, nil
+end
+
+-- Writes every changed task, with one RPUSH and one PUBLISH each.
+flush = function()
+  for _, task in ipairs(call.loaded) do
+    if task.changed then write(task) end
+    if #task.events > 0 then ring(task) end
+  end
+end

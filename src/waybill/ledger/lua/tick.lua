@@ -1,0 +1,148 @@
+-- tick: BACKOFF -> READY; RUNNING -> READY | BACKOFF | FAILED | CANCELLED (dead workers, run deadlines)
+-- What time brings about in a partition: due timers, dead workers, steps past their deadline, entries that were
+-- read and never claimed, rooms to refill and sweep, tasks that expire. Only this function judges who is dead; if
+-- it has not run for half a heartbeat, or the server was restarted, everyone gets one more heartbeat first.
+-- Keys: all. Arguments: now, random.
+-- Reply: {1, ms until due, retried, reclaimed, expired} | {0, ms until due} if another ran just before.
+-- Events: step_ready, step_retried, step_finished, task_cancelling, task_finished.
+
+local LATE = '{"reason":"TIMEOUT","message":"the attempt ran past its run_timeout_ms"}'
+local TIMERS_A_TICK, SWEPT_A_TICK, IDLE_TICK_MS = 500, 20000, 250
+
+local function server()
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  local memory = redis.call('INFO', 'memory')
+  local used = tonumber(string.match(memory, '\nused_memory:(%d+)') or '0')
+  local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)') or '0')
+  return run_id, most > 0 and used > 0.8 * most
+end
+
+local function grant_grace(last, run_id, known_run_id)
+  if last and call.now - last <= policy('worker_ttl_ms') / 2 and run_id == known_run_id then return end
+  for _, worker in ipairs(redis.call('ZRANGE', K('workers'), 0, -1)) do
+    redis.call('ZADD', K('workers'), 'GT', call.now + policy('worker_ttl_ms'), worker)
+  end
+end
+
+local function fire_timers()
+  local due = redis.call('ZRANGE', K('timers'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, TIMERS_A_TICK)
+  for _, member in ipairs(due) do
+    redis.call('ZREM', K('timers'), member)
+    local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
+    local task = Task.load(id)
+    local step = task and Step.load(task, tonumber(number))
+    if step and step.state == BACKOFF and step.attempt == tonumber(attempt) then Step.ready(task, step) end
+  end
+  return #due
+end
+
+local function reclaim_dead()
+  local count = 0
+  for _, worker in ipairs(redis.call('ZRANGE', K('workers'), '-inf', '(' .. integer(call.now), 'BYSCORE')) do
+    count = count + Worker.reclaim(worker)
+  end
+  return count
+end
+
+local function fence_late(random)
+  for _, worker in ipairs(redis.call('ZRANGE', K('workers'), 0, -1)) do
+    local limit = integer(call.now - policy('run_grace_ms'))
+    for _, member in ipairs(redis.call('ZRANGE', K('held', worker), '-inf', limit, 'BYSCORE')) do
+      local task, step = Worker.holding(member)
+      redis.call('PUBLISH', K('control', worker), member)
+      if step then
+        local spent = { input_tokens = 0, output_tokens = 0, cost = 0, run_ms = call.now - step.started }
+        Step.fail(task, step, LATE, false, spent, random)
+      else
+        redis.call('ZREM', K('held', worker), member)
+      end
+    end
+  end
+end
+
+-- Which of these members (task:number) still wait; the others' tasks have stopped.
+local function still_waiting(members)
+  local alive = {}
+  for _, member in ipairs(members) do
+    local id, number = string.match(member, '^(.+):(%d+)$')
+    local task = Task.load(id)
+    local step = task and task.state == 'running' and Step.load(task, tonumber(number))
+    if step and step.state == READY then alive[#alive + 1] = member end
+  end
+  return alive
+end
+
+local function sweep_room(agent, priority)
+  for _, tenant in ipairs(redis.call('ZRANGE', K('ready', agent, priority), 0, -1)) do
+    local list = K('waiting', agent, priority, tenant)
+    local left = math.min(redis.call('LLEN', list), SWEPT_A_TICK)
+    while left > 0 do
+      local members = redis.call('LPOP', list, math.min(left, CHUNK))
+      if not members then break end
+      local alive = still_waiting(members)
+      if #alive > 0 then redis.call('RPUSH', list, unpack(alive)) end
+      left = left - #members
+    end
+  end
+end
+
+-- A queue that nobody reads would keep the steps of stopped tasks for ever; one that is read drops them as it goes.
+local function sweep_queue(agent, priority)
+  if redis.call('SCARD', K('serving', agent)) > 0 then return end
+  sweep_room(agent, priority)
+  local queue = K('queue', agent, priority)
+  for _, entry in ipairs(redis.call('XRANGE', queue, '-', '+')) do
+    local members = {}
+    for member in string.gmatch(entry[2][2], '%S+') do members[#members + 1] = member end
+    local alive = still_waiting(members)
+    if #alive < #members then
+      redis.call('XACK', queue, GROUP, entry[1])
+      redis.call('XDEL', queue, entry[1])
+      if #alive > 0 then redis.call('XADD', queue, '*', 'steps', table.concat(alive, ' ')) end
+    end
+  end
+  Queue.touch(agent, priority)
+end
+
+local function keep_queues()
+  Queue.each(function(agent, priority)
+    Queue.recover(agent, priority, nil, policy('claim_grace_ms'))
+    if redis.call('EXISTS', K('ready', agent, priority)) == 1 then Queue.touch(agent, priority) end
+  end)
+  for _, name in ipairs(redis.call('SMEMBERS', K('sweep'))) do
+    redis.call('SREM', K('sweep'), name)
+    sweep_queue(string.match(name, '^(.+):(%a+)$'))
+  end
+end
+
+local function next_due()
+  local due = call.now + IDLE_TICK_MS
+  for _, kind in ipairs({ 'timers', 'workers' }) do
+    local first = redis.call('ZRANGE', K(kind), 0, 0, 'WITHSCORES')
+    if first[2] then due = math.min(due, tonumber(first[2])) end
+  end
+  return math.max(due - call.now, policy('tick_interval_ms'))
+end
+
+local function tick(keys, args)
+  begin(keys, args)
+  local random = tonumber(args[2])
+  local pulse = redis.call('HMGET', K('pulse'), 'last', 'run_id')
+  local last = tonumber(pulse[1] or '')
+  if last and call.now >= last and call.now - last < policy('tick_interval_ms') then
+    return { 0, policy('tick_interval_ms') }
+  end
+  local run_id, full = server()
+  grant_grace(last, run_id, pulse[2])
+  redis.call('HSET', K('pulse'), 'last', integer(call.now), 'run_id', run_id, 'full', full and '1' or '0')
+  local reclaimed = reclaim_dead()
+  local retried = fire_timers()
+  fence_late(random)
+  keep_queues()
+  Queue.settle_rooms()
+  flush()
+  local expired = Task.expire(100)
+  return { 1, next_due(), retried, reclaimed, expired }
+end
+
+register('tick', tick, 'allow-oom')

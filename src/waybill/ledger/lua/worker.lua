@@ -1,0 +1,41 @@
+-- Liveness of workers: one heartbeat each; whoever lets it lapse loses what it holds.
+
+local LOST = '{"reason":"WORKER_LOST","message":"the worker died or could not be reached; the step runs again"}'
+
+-- Extends a worker's life. Returns false if it is not known (any more).
+function Worker.beat(id)
+  if not redis.call('ZSCORE', K('workers'), id) then return false end
+  redis.call('ZADD', K('workers'), call.now + policy('worker_ttl_ms'), id)
+  return true
+end
+
+-- A held step as `task`, `step`, or nil if the ledger does not have it running under this attempt.
+function Worker.holding(member)
+  local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
+  local task = id and Task.load(id)
+  local step = task and Step.load(task, tonumber(number))
+  if step and step.state == RUNNING and step.attempt == tonumber(attempt) then return task, step end
+end
+
+-- Forgets a worker. Its steps run again elsewhere, and so do the batches it had read and not claimed.
+function Worker.remove(id, failure, died)
+  local members = redis.call('ZRANGE', K('held', id), 0, -1)
+  for _, member in ipairs(members) do
+    local task, step = Worker.holding(member)
+    if step then Step.requeue(task, step, failure, died) end
+  end
+  Queue.each(function(agent, priority) Queue.recover(agent, priority, id) end)
+  local record = redis.call('HMGET', K('worker', id), 'name', 'agents')
+  for agent in string.gmatch(record[2] or '', '%S+') do
+    redis.call('SREM', K('serving', agent), id)
+    for _, priority in ipairs(PRIORITIES) do redis.call('SADD', K('sweep'), agent .. ':' .. priority) end
+  end
+  if record[1] and redis.call('HGET', K('names'), record[1]) == id then redis.call('HDEL', K('names'), record[1]) end
+  redis.call('ZREM', K('workers'), id)
+  redis.call('DEL', K('worker', id), K('held', id))
+  return #members
+end
+
+function Worker.reclaim(id)
+  return Worker.remove(id, LOST, true)
+end

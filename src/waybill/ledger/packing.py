@@ -1,0 +1,246 @@
+"""Between the ledger's records and the flat arguments and replies of its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from waybill.core.plan import Graph, LinkedStep
+from waybill.core.task import Document, Event, Failure, Priority, StepState, TaskState, Usage
+from waybill.ledger.connection import Part
+from waybill.ledger.records import Grant, NewTask, QueueEntry, Settlement, StepRecord, StepRef, TaskRecord
+
+STEP_STATES = tuple(StepState)
+"""Step states by their number in the store, counted from 1."""
+TASK_FIELDS = (
+    "tenant",
+    "state",
+    "goal",
+    "priority",
+    "labels",
+    "paths",
+    "revision",
+    "steps",
+    "open",
+    "sinks",
+    "failure",
+    "trace",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "wait",
+    "run",
+    "created",
+    "planned",
+    "ended",
+    "note",
+)
+
+_msgpack = msgspec.msgpack.Encoder()
+_json = msgspec.json.Encoder()
+_events = msgspec.json.Decoder(Event)
+_failures = msgspec.json.Decoder(Failure)
+
+
+def member(ref: StepRef) -> str:
+    """How the ledger writes an attempt of a step."""
+    return f"{ref.task}:{ref.number}:{ref.attempt}"
+
+
+def ref_of(written: bytes) -> StepRef:
+    """The attempt that the ledger wrote."""
+    task, number, attempt = written.decode().rsplit(":", 2)
+    return StepRef(task, int(number), int(attempt))
+
+
+def _packed_spec(linked: LinkedStep) -> bytes:
+    step, retry = linked.step, linked.step.retry
+    return _msgpack.encode(
+        (
+            step.name,
+            step.agent,
+            step.run_timeout_ms,
+            retry.max_attempts,
+            retry.initial_backoff_ms,
+            retry.max_backoff_ms,
+            retry.multiplier,
+            linked.dependents,
+            linked.dependencies,
+            linked.references,
+        )
+    )
+
+
+def sinks(graph: Graph) -> bytes:
+    """The numbers of the steps that nothing depends on, as JSON: their outputs are what the task returns."""
+    return _json.encode([number for number, linked in enumerate(graph.steps, 1) if not linked.dependents])
+
+
+def graph_arguments(graph: Graph | None) -> list[Part]:
+    """Number of steps, then spec, input and number of dependencies of each."""
+    if graph is None:
+        return [0]
+    arguments: list[Part] = [len(graph.steps)]
+    for linked in graph.steps:
+        arguments += (_packed_spec(linked), linked.step.input, len(linked.dependencies))
+    return arguments
+
+
+def submit_arguments(task: NewTask) -> list[Part]:
+    """Parts of `submit`, without the time."""
+    return [
+        task.id,
+        task.tenant,
+        task.request_id,
+        task.fingerprint,
+        task.goal.encode(),
+        task.input,
+        _json.encode(task.labels),
+        _json.encode(task.paths),
+        task.priority.value,
+        task.traceparent,
+        sinks(task.graph) if task.graph else b"[]",
+        len(task.documents),
+        *(_msgpack.encode((document.name, document.media_type, document.data)) for document in task.documents),
+        *graph_arguments(task.graph),
+    ]
+
+
+def document_of(packed: bytes) -> Document:
+    """A document as `submit_arguments` packed it."""
+    name, media_type, data = msgspec.msgpack.decode(packed, type=tuple[str, str, bytes])
+    return Document(name, media_type, data)
+
+
+def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
+    """Number of settlements, then ten arguments each."""
+    arguments: list[Part] = [len(settlements)]
+    for item in settlements:
+        arguments += (
+            item.ref.task,
+            item.ref.number,
+            item.ref.attempt,
+            item.outcome.value,
+            item.output,
+            _json.encode(item.failure) if item.failure else b"",
+            item.usage.input_tokens,
+            item.usage.output_tokens,
+            item.usage.cost_microusd,
+            item.run_ms,
+        )
+    return arguments
+
+
+def entry_arguments(entries: Sequence[QueueEntry]) -> list[Part]:
+    """Number of entries, then four arguments each."""
+    arguments: list[Part] = [len(entries)]
+    for entry in entries:
+        arguments += (entry.agent, entry.priority.value, entry.entry_id, entry.body)
+    return arguments
+
+
+def event_arguments(events: Iterable[Event]) -> list[Part]:
+    """Each event as JSON, without the time and place that the ledger gives it."""
+    return [_json.encode(msgspec.structs.replace(event, time_ms=0, sequence=0)) for event in events]
+
+
+def event_of(data: bytes, sequence: int) -> Event:
+    """A stored event with its number."""
+    event = _events.decode(data)
+    event.sequence = sequence
+    return event
+
+
+def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Mapping[str, bytes]:
+    """Outputs by step name; goal and input of the task become one JSON object named `task`."""
+    found = {name.decode(): output or b"null" for name, output in zip(names, outputs, strict=True)}
+    if "task.goal" in found:
+        goal = _json.encode(found.pop("task.goal").decode())
+        found["task"] = b'{"goal":' + goal + b',"input":' + found.pop("task.input") + b"}"
+    return found
+
+
+def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> Grant:
+    """A grant from a row of the reply of `exchange`."""
+    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_ = row
+    return Grant(
+        ref=StepRef(task.decode(), number, attempt),
+        step=step.decode(),
+        agent=agent.decode(),
+        input=input_,
+        inputs=inputs,
+        run_timeout_ms=run_timeout_ms,
+        tenant=tenant.decode(),
+        traceparent=(trace or b"").decode(),
+        wait_ms=wait_ms,
+    )
+
+
+def _failure(data: bytes | None) -> Failure | None:
+    return _failures.decode(data) if data else None
+
+
+def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) -> TaskRecord | None:
+    """A task from the values of `TASK_FIELDS`, or None if it does not exist."""
+    row = dict(zip(TASK_FIELDS, values, strict=True))
+    if row["state"] is None:
+        return None
+
+    def text(field: str) -> str:
+        return (row[field] or b"").decode()
+
+    def number(field: str) -> int:
+        return int(row[field] or 0)
+
+    return TaskRecord(
+        id=task_id,
+        tenant=text("tenant"),
+        state=TaskState(text("state")),
+        goal=text("goal"),
+        priority=Priority(text("priority")),
+        labels=msgspec.json.decode(row["labels"] or b"{}", type=dict[str, str]),
+        paths=msgspec.json.decode(row["paths"] or b"[]", type=tuple[str, ...]),
+        revision=number("revision"),
+        step_count=number("steps"),
+        ended_step_count=number("steps") - number("open"),
+        last_sequence=last_sequence,
+        sinks=msgspec.json.decode(row["sinks"] or b"[]", type=tuple[int, ...]),
+        failure=_failure(row["failure"]),
+        traceparent=text("trace"),
+        usage=Usage(number("input_tokens"), number("output_tokens"), number("cost")),
+        wait_ms=number("wait"),
+        run_ms=number("run"),
+        created_ms=number("created"),
+        planned_ms=number("planned"),
+        ended_ms=number("ended"),
+        planning_note=text("note"),
+    )
+
+
+def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
+    """A step from its stored record, spec and failure, without input and output."""
+    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _) = msgspec.msgpack.decode(
+        run
+    )
+    name, agent, *_, dependencies, _ = msgspec.msgpack.decode(spec)
+    step_state = STEP_STATES[state - 1]
+    return StepRecord(
+        number=number,
+        name=name,
+        agent=agent,
+        state=step_state,
+        attempt=attempt,
+        tries=tries,
+        deaths=deaths,
+        dependencies=tuple(dependencies),
+        worker=worker,
+        failure=None if step_state is StepState.SUCCEEDED else _failure(failure),
+        usage=Usage(*spent),
+        wait_ms=wait,
+        run_ms=ran,
+        ready_ms=ready,
+        started_ms=started,
+        ended_ms=ended,
+    )

@@ -1,0 +1,168 @@
+"""Plain reads of the ledger: nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from waybill.core.task import Document, Event, Priority, TaskState
+from waybill.errors import NotFound
+from waybill.ledger import keys, packing
+from waybill.ledger.connection import Part, Store
+from waybill.ledger.records import AgentOffer, AgentRecord, StepRecord, TaskRecord, WorkerRecord
+
+SCAN_LIMIT = 5_000
+"""Most tasks that one page of a filtered list looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPosition:
+    """Where a list of tasks continues: after this task."""
+
+    created_ms: int
+    task: str
+
+
+class Reads:
+    """What can be read of one partition. All methods raise Unavailable while the store is away."""
+
+    def __init__(self, store: Store, partition: str) -> None:
+        self._store = store
+        self._partition = partition
+
+    def _key(self, kind: str, *parts: str) -> str:
+        return keys.key(self._partition, kind, *parts)
+
+    async def _fields(self, task_id: str, fields: Sequence[str]) -> list[bytes | None]:
+        found: list[bytes | None] = await self._store.command("HMGET", self._key("task", task_id), *fields)
+        return found
+
+    async def task(self, task_id: str) -> TaskRecord:
+        """One task. Raises NotFound."""
+        record = (await self.tasks([task_id]))[0]
+        if record is None:
+            raise NotFound(f"there is no task {task_id}")
+        return record
+
+    async def tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        """Tasks by id, None for each that does not exist."""
+        commands: list[tuple[str, ...]] = []
+        for task_id in task_ids:
+            commands.append(("HMGET", self._key("task", task_id), *packing.TASK_FIELDS))
+            commands.append(("LLEN", self._key("events", task_id)))
+        rows = await self._store.commands(commands)
+        return [packing.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
+
+    async def list_tasks(
+        self, tenant: str, limit: int, after: ListPosition | None = None, states: Collection[TaskState] = ()
+    ) -> tuple[list[TaskRecord], ListPosition | None]:
+        """A tenant's tasks, newest first, and where the next page starts, or None at the end.
+
+        A page with a filter may hold fewer tasks than `limit` though more follow.
+        """
+        page: list[TaskRecord] = []
+        scanned, fetch = 0, limit + 1
+        while scanned < SCAN_LIMIT:
+            rows, exhausted = await self._index_after(tenant, after, fetch)
+            if not rows and not exhausted:
+                fetch *= 4
+                continue
+            for record, position in zip(await self.tasks([row.task for row in rows]), rows, strict=True):
+                scanned += 1
+                if len(page) == limit:
+                    return page, after
+                after = position
+                if record is not None and (not states or record.state in states):
+                    page.append(record)
+            if exhausted:
+                return page, None
+        return page, after
+
+    async def _index_after(
+        self, tenant: str, after: ListPosition | None, count: int
+    ) -> tuple[list[ListPosition], bool]:
+        newest = after.created_ms if after else "+inf"
+        options = ("BYSCORE", "REV", "LIMIT", 0, count, "WITHSCORES")
+        flat = await self._store.command("ZRANGE", self._key("index", tenant), newest, "-inf", *options)
+        rows = [flat[at : at + 2] for at in range(0, len(flat), 2)]
+        found = [ListPosition(int(score), member.decode()) for member, score in rows]
+        if after:
+            found = [row for row in found if (row.created_ms, row.task) < (after.created_ms, after.task)]
+        return found, len(rows) < count
+
+    async def steps(self, task_id: str, first: int, last: int, *, payloads: bool = True) -> list[StepRecord]:
+        """Steps number `first` to `last` of a planned task, with inputs and outputs unless told otherwise."""
+        numbers = range(first, last + 1)
+        names = ("run", "spec", "err", "in", "out") if payloads else ("run", "spec", "err")
+        if not numbers:
+            return []
+        values = await self._fields(task_id, [f"{name}:{number}" for number in numbers for name in names])
+        found = []
+        for at, number in enumerate(numbers):
+            run, spec, failure, *rest = values[at * len(names) : (at + 1) * len(names)]
+            if run is None or spec is None:
+                raise NotFound(f"task {task_id} has no step {number}")
+            step = packing.step_of(number, run, spec, failure)
+            if payloads:
+                step = replace(step, input=rest[0] or b"", output=rest[1] or b"")
+            found.append(step)
+        return found
+
+    async def outputs(self, task_id: str, numbers: Sequence[int]) -> list[bytes]:
+        """Outputs of steps by number, JSON text; empty for one that has none."""
+        return [value or b"" for value in await self._fields(task_id, [f"out:{number}" for number in numbers])]
+
+    async def events(self, task_id: str, first: int, limit: int) -> list[Event]:
+        """Events from sequence number `first` on, at most `limit`."""
+        rows = await self._store.command("LRANGE", self._key("events", task_id), first - 1, first + limit - 2)
+        return [packing.event_of(row, first + at) for at, row in enumerate(rows)]
+
+    async def documents(self, task_id: str) -> list[Document]:
+        """The documents sent with a task."""
+        rows = await self._store.command("LRANGE", self._key("documents", task_id), 0, -1)
+        return [packing.document_of(row) for row in rows]
+
+    async def agents(self) -> list[AgentRecord]:
+        """Announced agents by name, with live workers and backlog."""
+        offers = await self._store.command("HVALS", self._key("agents"))
+        known = sorted((msgspec.json.decode(data, type=AgentOffer) for data in offers), key=lambda offer: offer.name)
+        return [await self._agent(offer) for offer in known]
+
+    async def _agent(self, offer: AgentOffer) -> AgentRecord:
+        commands: list[tuple[Part, ...]] = [("SCARD", self._key("serving", offer.name))]
+        for priority in Priority:
+            commands.append(("XLEN", self._key("queue", offer.name, priority)))
+            commands.append(("ZRANGE", self._key("ready", offer.name, priority), 0, -1))
+        live, *rooms = await self._store.commands(commands)
+        waiting = [
+            ("LLEN", self._key("waiting", offer.name, priority, tenant.decode()))
+            for priority, tenants in zip(Priority, rooms[1::2], strict=True)
+            for tenant in tenants
+        ]
+        lengths = await self._store.commands(waiting)
+        return AgentRecord(
+            name=offer.name,
+            description=offer.description,
+            input_schema=offer.input_schema,
+            output_schema=offer.output_schema,
+            max_batch=offer.max_batch,
+            live_workers=live,
+            waiting_steps=sum(lengths),
+            queued_batches=sum(rooms[0::2]),
+        )
+
+    async def workers(self) -> list[WorkerRecord]:
+        """Live workers by id."""
+        ids = [worker.decode() for worker in await self._store.command("ZRANGE", self._key("workers"), 0, -1)]
+        commands: list[tuple[str, ...]] = []
+        for worker in ids:
+            commands.append(("HMGET", self._key("worker", worker), "address", "slots", "agents"))
+            commands.append(("ZCARD", self._key("held", worker)))
+        rows = await self._store.commands(commands)
+        found = []
+        for worker, (address, slots, agents), held in zip(ids, rows[0::2], rows[1::2], strict=True):
+            if address is not None:
+                found.append(WorkerRecord(worker, address.decode(), int(slots), tuple(agents.decode().split()), held))
+        return sorted(found, key=lambda record: record.id)
