@@ -1,0 +1,266 @@
+"""Checking a plan and linking it into a graph: the one place that decides which plans may run.
+
+`link` looks at everything and reports every violation at once, each with its field path, such as
+`plan.steps[2].input.question`; steps are counted from 0 there, as in any JSON path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial, reduce
+from typing import Any
+
+import msgspec
+
+from waybill.core.edges import cycles_of, dependents_of
+from waybill.core.limits import (
+    AGENT_NAME,
+    MAX_DEPENDENCIES_PER_STEP,
+    MAX_INPUT_BYTES,
+    MAX_PLAN_INPUT_BYTES,
+    MAX_PLAN_STEPS,
+    RESERVED_STEP_NAMES,
+    STEP_NAME,
+)
+from waybill.core.plan import AgentSchema, Graph, LinkedStep, Plan, PlanStep
+from waybill.core.references import MAX_INPUT_DEPTH, Reference, below, may_hold_references, parse, strings_of
+from waybill.core.schema import misfits, with_unknowns
+from waybill.core.violations import Violations, closest, listing, shown
+from waybill.errors import InvalidArgument, InvalidPlan, Permanent, Violation
+
+MAX_PLAN_DEPENDENCIES = 1_000_000
+"""Most edges of a plan, over all its steps."""
+MAX_CYCLE_STEPS_SHOWN = 10
+
+_NAME_RULE = 'use a lower-case letter, then up to 63 of a-z, 0-9, "_" and "-"'
+_TASK_FIELDS = frozenset({"goal", "input"})
+_FIRST_FIELD = re.compile(r"@\s*\.\s*(\w+)(?!\w*\s*\()")
+_MAX_HOUR_MS = 3_600_000
+_MAX_DAY_MS = 86_400_000
+
+
+def link(plan: Plan, agents: Mapping[str, AgentSchema]) -> Graph:
+    """The plan's graph, if it can run with the given agents, which are keyed by name.
+
+    Raises `InvalidPlan` with all violations (the first hundred, and how many more there are). A plan over
+    MAX_PLAN_STEPS is refused for that alone.
+    """
+    if not plan.steps:
+        raise InvalidPlan.of([Violation("plan.steps", "is empty; a plan needs at least one step")])
+    if len(plan.steps) > MAX_PLAN_STEPS:
+        problem = f"has {len(plan.steps)} steps, and at most {MAX_PLAN_STEPS} are allowed; split the task"
+        raise InvalidPlan.of([Violation("plan.steps", problem)])
+    linking = _Linking(plan, agents)
+    graph = linking.run()
+    if linking.violations:
+        raise InvalidPlan.of(linking.violations.listed("plan"))
+    return graph
+
+
+class _Linking:
+    """One call of `link`: what was found wrong, and the edges found so far. Steps are positions from 0."""
+
+    def __init__(self, plan: Plan, agents: Mapping[str, AgentSchema]) -> None:
+        self.violations = Violations()
+        self._plan = plan
+        self._agents = agents
+        self._positions: dict[str, int] = {}
+        for position, step in enumerate(plan.steps):
+            self._positions.setdefault(step.name, position)
+        self._dependencies: list[list[int]] = []
+        self._references: list[tuple[int, ...]] = []
+        self._broken_schemas: dict[str, str] = {}
+
+    def run(self) -> Graph:
+        self._check_size()
+        for position, step in enumerate(self._plan.steps):
+            field = f"plan.steps[{position}]"
+            self._check_name(step, position, field)
+            _check_ranges(step, field, self.violations)
+            known = self._check_agent(step, field)
+            needed: dict[int, None] = {}
+            self._follow_after(step, position, field, needed)
+            self._references.append(self._check_input(step, position, field, needed, known))
+            self._dependencies.append(sorted(needed))
+        if sum(map(len, self._dependencies)) > MAX_PLAN_DEPENDENCIES:
+            self.violations.add("plan.steps", f"have more than {MAX_PLAN_DEPENDENCIES} dependencies in all")
+        dependents = dependents_of(self._dependencies)
+        for cycle in cycles_of(self._dependencies, dependents):
+            self.violations.add(f"plan.steps[{cycle[0]}]", partial(self._cycle, cycle))
+        return Graph(
+            tuple(
+                LinkedStep(step, _numbers(needed), _numbers(followers), references)
+                for step, needed, followers, references in zip(
+                    self._plan.steps, self._dependencies, dependents, self._references, strict=True
+                )
+            )
+        )
+
+    def _check_size(self) -> None:
+        total_bytes = sum(len(step.input) for step in self._plan.steps)
+        if total_bytes > MAX_PLAN_INPUT_BYTES:
+            self.violations.add(
+                "plan.steps",
+                f"have inputs of {total_bytes} bytes in all, and at most {MAX_PLAN_INPUT_BYTES} are allowed; "
+                "send large texts as documents of the task",
+            )
+
+    def _check_name(self, step: PlanStep, position: int, field: str) -> None:
+        name = step.name
+        if not name:
+            self.violations.add(f"{field}.name", f"is empty; {_NAME_RULE}")
+        elif not STEP_NAME.fullmatch(name):
+            self.violations.add(f"{field}.name", lambda: f"{shown(name)} is no step name; {_NAME_RULE}")
+        elif name in RESERVED_STEP_NAMES:
+            self.violations.add(f"{field}.name", f"{name!r} is reserved; use another name")
+        first = self._positions[name]
+        if name and first != position:
+            self.violations.add(
+                f"{field}.name", lambda: f"{shown(name)} is the name of plan.steps[{first}] already; names are unique"
+            )
+
+    def _check_agent(self, step: PlanStep, field: str) -> AgentSchema | None:
+        known = self._agents.get(step.agent)
+        if known is None:
+            self.violations.add(f"{field}.agent", lambda: self._unknown_agent(step.agent))
+        return known
+
+    def _unknown_agent(self, name: str) -> str:
+        known = f"known agents: {listing(self._agents)}"
+        if not name:
+            return f"is empty; name the agent that runs the step; {known}"
+        if not AGENT_NAME.fullmatch(name):
+            return f"{shown(name)} is no agent name; {_NAME_RULE}; {known}"
+        return f"no agent is named {shown(name)}{closest(name, self._agents)}; {known}"
+
+    def _follow_after(self, step: PlanStep, position: int, field: str, needed: dict[int, None]) -> None:
+        if len(step.after) > MAX_DEPENDENCIES_PER_STEP:
+            self.violations.add(
+                f"{field}.after", f"has {len(step.after)} entries, and at most {MAX_DEPENDENCIES_PER_STEP} are allowed"
+            )
+            return
+        for index, name in enumerate(step.after):
+            self._follow(name, position, needed, f"{field}.after[{index}]")
+
+    def _follow(self, name: str, position: int, needed: dict[int, None], field: str) -> int | None:
+        target = self._positions.get(name)
+        if target is None or name in RESERVED_STEP_NAMES:
+            self.violations.add(field, lambda: self._unknown_step(name))
+            return None
+        if target == position:
+            self.violations.add(field, f"step {shown(name)} depends on itself")
+            return None
+        needed[target] = None
+        return target
+
+    def _unknown_step(self, name: str) -> str:
+        if name in RESERVED_STEP_NAMES:
+            return f"{name!r} stands for the task itself, which no step can wait for"
+        return f"the plan has no step {shown(name)}{closest(name, self._positions)}"
+
+    def _check_input(
+        self, step: PlanStep, position: int, field: str, needed: dict[int, None], agent: AgentSchema | None
+    ) -> tuple[int, ...]:
+        field = f"{field}.input"
+        try:
+            value = _decoded(step.input)
+        except InvalidArgument as error:
+            self.violations.add(field, error.message)
+            return ()
+        roots: dict[int, None] = {}
+        if may_hold_references(step.input):
+            well_formed = self._follow_references(value, position, field, needed, roots)
+            if not well_formed:
+                return tuple(sorted(roots))
+            value = with_unknowns(value)
+        if agent is not None:
+            self._check_fit(agent, value, field)
+        return tuple(sorted(roots))
+
+    def _follow_references(
+        self, value: Any, position: int, field: str, needed: dict[int, None], roots: dict[int, None]
+    ) -> bool:
+        """Adds what the input refers to to `needed` and `roots` (0 is the task); False if a reference is malformed."""
+        well_formed = True
+        for path, text in strings_of(value, field):
+            try:
+                references = [part for part in parse(text) if isinstance(part, Reference)]
+            except Permanent as error:
+                self.violations.add(path, error.message)
+                well_formed = False
+                continue
+            for reference in references:
+                if reference.root in RESERVED_STEP_NAMES:
+                    self._check_task_field(reference, path)
+                    roots[0] = None
+                    continue
+                target = self._follow(reference.root, position, needed, path)
+                if target is not None:
+                    roots[target + 1] = None
+        return well_formed
+
+    def _check_task_field(self, reference: Reference, path: str) -> None:
+        named = _FIRST_FIELD.match(reference.path)
+        if named and named[1] not in _TASK_FIELDS:
+            self.violations.add(path, f"the task has no {shown(named[1])}; use ${{task.goal}} or ${{task.input}}")
+
+    def _check_fit(self, agent: AgentSchema, value: Any, field: str) -> None:
+        broken = self._broken_schemas.get(agent.name)
+        if broken is None:
+            try:
+                for path, problem in misfits(agent.input_schema, value):
+                    self.violations.add(reduce(below, path, field), f"does not fit agent {agent.name}: {problem}")
+            except InvalidArgument as error:
+                broken = self._broken_schemas[agent.name] = f"agent {agent.name}: {error.message}"
+        if broken is not None:
+            self.violations.add(field, broken)
+
+    def _cycle(self, cycle: list[int]) -> str:
+        names = [shown(self._plan.steps[position].name) for position in cycle]
+        if len(names) > MAX_CYCLE_STEPS_SHOWN:
+            names[MAX_CYCLE_STEPS_SHOWN:] = [f"({len(names) - MAX_CYCLE_STEPS_SHOWN} more)"]
+        path = " -> ".join([*names, names[0]])
+        return f"is on a cycle, each step of which depends on the next: {path}; remove one of these dependencies"
+
+
+def _check_ranges(step: PlanStep, field: str, violations: Violations) -> None:
+    retry = step.retry
+    for name, value, lowest, highest in (
+        ("retry.max_attempts", retry.max_attempts, 1, 100),
+        ("retry.initial_backoff_ms", retry.initial_backoff_ms, 0, _MAX_HOUR_MS),
+        ("retry.max_backoff_ms", retry.max_backoff_ms, 0, _MAX_DAY_MS),
+        ("retry.multiplier", retry.multiplier, 1.0, 10.0),
+        ("run_timeout_ms", step.run_timeout_ms, 1, _MAX_DAY_MS),
+    ):
+        if not lowest <= value <= highest:
+            violations.add(f"{field}.{name}", f"is {value}, and must lie between {lowest} and {highest}")
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_INPUT_BYTES:
+        raise InvalidArgument(
+            f"has {len(data)} bytes, and at most {MAX_INPUT_BYTES} are allowed; "
+            "send large texts as documents of the task"
+        )
+    try:
+        value = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidArgument("is not a JSON object; write the agent's parameters as {...}")
+    if _depth(value) > MAX_INPUT_DEPTH:
+        raise InvalidArgument(f"is nested more than {MAX_INPUT_DEPTH} deep")
+    return value
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
+
+
+def _numbers(positions: list[int]) -> tuple[int, ...]:
+    return tuple(position + 1 for position in positions)
