@@ -1,1 +1,1 @@
-"""What every gRPC server and client of the suite shares."""
+"""gRPC: servers, channels, statuses, and the conversion between messages and the domain."""

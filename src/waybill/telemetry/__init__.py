@@ -1,1 +1,1 @@
-"""Every instrument of the project: metrics, traces, logs."""
+"""Metrics, traces and logs: every instrument of the project is declared here."""

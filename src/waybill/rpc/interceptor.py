@@ -1,0 +1,169 @@
+"""What happens around every RPC of a server: errors become statuses, calls are counted, traced and logged."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from waybill.errors import WaybillError
+from waybill.rpc.status import from_rpc_error, to_grpc_status
+from waybill.telemetry import metrics, tracing
+from waybill.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+Handler = Any
+Servicing = Callable[[Any, Any], Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps each method once, and from then on answers from its cache."""
+
+    def __init__(self, *, access_log: bool = False) -> None:
+        self._access_log = access_log
+        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Handler]], details: Any) -> Handler:
+        """The handler of a call, wrapped; None for a method that no servicer has."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        known = self._wrapped.get(details.method)
+        if known is None or known[0].unary_unary is not handler.unary_unary:
+            known = (handler, _wrap(handler, _Method(details.method, handler, self._access_log)))
+            self._wrapped[details.method] = known
+        return known[1]
+
+
+class _Method:
+    """One RPC of the server, with its instruments resolved."""
+
+    def __init__(self, path: str, handler: Handler, access_log: bool) -> None:
+        self.path = path.lstrip("/")
+        self.access_log = access_log
+        service, _, method = self.path.rpartition("/")
+        kind = "client_stream" if handler.request_streaming else "unary"
+        if handler.response_streaming:
+            kind = "bidi_stream" if handler.request_streaming else "server_stream"
+        labels = (kind, service, method)
+        self.started = metrics.GRPC_STARTED.labels(*labels)
+        self.received = metrics.GRPC_RECEIVED.labels(*labels)
+        self.sent = metrics.GRPC_SENT.labels(*labels)
+        self.seconds = metrics.GRPC_SECONDS.labels(*labels)
+        self._handled: dict[grpc.StatusCode, Any] = {}
+        self._labels = labels
+
+    def handled(self, code: grpc.StatusCode) -> None:
+        """Count a call that ended with this code."""
+        counter = self._handled.get(code)
+        if counter is None:
+            counter = self._handled[code] = metrics.GRPC_HANDLED.labels(*self._labels, code.name)
+        counter.inc()
+
+
+class _Call:
+    """One call in progress: opens its span when made, and is closed once with its code."""
+
+    def __init__(self, method: _Method, context: Any) -> None:
+        self._method = method
+        self._context = context
+        self._began = time.perf_counter()
+        method.started.inc()
+        traceparent = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == tracing.TRACEPARENT:
+                traceparent = value
+                break
+        parent = tracing.context_from(traceparent)
+        self._span = tracing.tracer().start_span(method.path, context=parent, kind=trace.SpanKind.SERVER)
+        # Never detached: gRPC runs each call in a task of its own, and the context ends with the task.
+        otel_context.attach(trace.set_span_in_context(self._span, parent))
+
+    def close(self, code: grpc.StatusCode) -> None:
+        """Record how the call ended."""
+        elapsed = time.perf_counter() - self._began
+        self._method.handled(code)
+        self._method.seconds.observe(elapsed)
+        if self._span.is_recording():
+            self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+        self._span.end()
+        if self._method.access_log:
+            log.debug("call", method=self._method.path, status=code.name, seconds=round(elapsed, 6))
+
+    async def fail(self, error: Exception) -> None:
+        """Close the call with the status of what a servicer raised, and abort it. Always raises."""
+        if isinstance(error, grpc.aio.AbortError):
+            self.close(_CODES.get(self._context.code(), grpc.StatusCode.UNKNOWN))
+            raise error
+        if isinstance(error, NotImplementedError):
+            self.close(grpc.StatusCode.UNIMPLEMENTED)
+            await self._context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server does not implement the method")
+        known = self._known(error)
+        self.close(known.code)
+        await self._context.abort_with_status(to_grpc_status(known))
+
+    def _known(self, error: Exception) -> WaybillError:
+        if isinstance(error, grpc.aio.AioRpcError):
+            return from_rpc_error(error)
+        if isinstance(error, WaybillError) and error.code is not grpc.StatusCode.INTERNAL:
+            return error
+        log.error("call failed", method=self._method.path, status="INTERNAL", exc_info=error)
+        return WaybillError("internal error; the service's log has the details")
+
+
+_CODES: dict[Any, grpc.StatusCode] = {code: code for code in grpc.StatusCode} | {
+    code.value[0]: code for code in grpc.StatusCode
+}
+
+
+def _wrap(handler: Handler, method: _Method) -> Handler:
+    servicing = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    wrapped = _generator(servicing, method) if inspect.isasyncgenfunction(servicing) else _coroutine(servicing, method)
+    return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _coroutine(servicing: Servicing, method: _Method) -> Servicing:
+    async def call(request: Any, context: Any) -> Any:
+        running = _Call(method, context)
+        try:
+            response = await servicing(request, context)
+        except Exception as error:
+            await running.fail(error)
+        except BaseException:
+            running.close(grpc.StatusCode.CANCELLED)
+            raise
+        else:
+            running.close(grpc.StatusCode.OK)
+            return response
+
+    return call
+
+
+def _generator(servicing: Servicing, method: _Method) -> Servicing:
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        running = _Call(method, context)
+        try:
+            async for response in servicing(request, context):
+                method.sent.inc()
+                yield response
+        except Exception as error:
+            await running.fail(error)
+        except BaseException:
+            running.close(grpc.StatusCode.CANCELLED)
+            raise
+        else:
+            running.close(grpc.StatusCode.OK)
+
+    return stream

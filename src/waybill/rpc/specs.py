@@ -1,0 +1,177 @@
+"""Submissions written as JSON: the body of an HTTP submission, and a plan file. Strict: unknown fields are errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+from waybill.api.v1 import gateway_pb2, task_pb2
+from waybill.core.task import Priority
+from waybill.errors import InvalidArgument
+from waybill.rpc.enums import PRIORITY_TO_PROTO
+from waybill.rpc.payloads import MAX_JSON_DEPTH, json_payload
+from waybill.rpc.plans import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BACKOFF_MS, MAX_RUN_TIMEOUT_MS
+
+_Read = TypeVar("_Read")
+
+
+class _Strict(msgspec.Struct, forbid_unknown_fields=True):
+    """Base: whatever is not a field is refused."""
+
+
+class _Retry(_Strict):
+    max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 0
+    initial_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_INITIAL_BACKOFF_MS)] | None = None
+    max_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_BACKOFF_MS)] | None = None
+    multiplier: Annotated[float, Meta(ge=1.0, le=10.0)] | None = None
+
+
+class _Step(_Strict):
+    name: str
+    agent: str
+    input: Raw | UnsetType = UNSET
+    after: list[str] = []
+    retry: _Retry | None = None
+    run_timeout_ms: Annotated[int, Meta(ge=1, le=MAX_RUN_TIMEOUT_MS)] = 0
+
+
+class _Plan(_Strict):
+    steps: list[_Step]
+
+
+class _Document(_Strict):
+    name: str
+    media_type: str = ""
+    text: str | None = None
+    data_base64: bytes | None = None
+
+
+class _Submission(_Strict):
+    goal: str = ""
+    plan: _Plan | None = None
+    input: Raw | UnsetType = UNSET
+    documents: list[_Document] = []
+    paths: list[str] = []
+    priority: Priority = Priority.NORMAL
+    labels: dict[str, str] = {}
+    request_id: str = ""
+
+
+class _Batch(_Strict):
+    requests: list[_Submission]
+
+
+def submission_from_json(body: bytes) -> gateway_pb2.SubmitTaskRequest:
+    """The request that a JSON body describes. Raises `InvalidArgument` with the field that does not fit."""
+    return _request(_read(body, _Submission), "")
+
+
+def batch_from_json(body: bytes) -> gateway_pb2.BatchSubmitTasksRequest:
+    """The requests of `{"requests": [...]}`. Raises `InvalidArgument` with the field that does not fit."""
+    batch = _read(body, _Batch)
+    requests = [_request(item, f"requests[{position}].") for position, item in enumerate(batch.requests)]
+    return gateway_pb2.BatchSubmitTasksRequest(requests=requests)
+
+
+def spec_from_json(spec: bytes | str | Mapping[str, Any]) -> task_pb2.TaskSpec:
+    """The spec of a submission, as JSON text or decoded. Raises `InvalidArgument` with the field that does not fit."""
+    return submission_from_json(_text(spec)).spec
+
+
+def plan_from_json(plan: bytes | str | Mapping[str, Any]) -> task_pb2.Plan:
+    """The plan of `{"steps": [...]}`, as JSON text or decoded. Raises `InvalidArgument` as above."""
+    return _plan(_read(_text(plan), _Plan))
+
+
+def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="replace")
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument.of_field("body", f"has no JSON form: {error}") from error
+
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+
+
+def _read(body: bytes, kind: type[_Read]) -> _Read:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _violation(str(error)) from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidArgument.of_field("body", f"is not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidArgument.of_field("body", f"is nested over {MAX_JSON_DEPTH} deep; flatten it") from error
+
+
+def _violation(message: str) -> InvalidArgument:
+    """The error for what msgspec says, such as "Expected `int`, got `str` - at `$.plan.steps[0].run_timeout_ms`"."""
+    what, found, where = message.rpartition(" - at `")
+    if not found:
+        what, where = message, ""
+    path = where.removesuffix("`").removeprefix("$").lstrip(".")
+    for pattern, description in ((_UNKNOWN_FIELD, "is not a known field"), (_MISSING_FIELD, "is required")):
+        named = pattern.fullmatch(what)
+        if named is not None:
+            return InvalidArgument.of_field(f"{path}.{named[1]}".lstrip("."), description)
+    return InvalidArgument.of_field(path or "body", what)
+
+
+def _request(submission: _Submission, prefix: str) -> gateway_pb2.SubmitTaskRequest:
+    spec = task_pb2.TaskSpec(
+        goal=submission.goal,
+        plan=_plan(submission.plan) if submission.plan is not None else None,
+        input=json_payload(bytes(submission.input)) if isinstance(submission.input, Raw) else None,
+        documents=[
+            _document(document, f"{prefix}documents[{position}]")
+            for position, document in enumerate(submission.documents)
+        ],
+        paths=submission.paths,
+        priority=PRIORITY_TO_PROTO[submission.priority],
+        labels=submission.labels,
+    )
+    return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
+
+
+def _plan(plan: _Plan) -> task_pb2.Plan:
+    return task_pb2.Plan(steps=[_step(step) for step in plan.steps])
+
+
+def _step(step: _Step) -> task_pb2.PlanStep:
+    return task_pb2.PlanStep(
+        name=step.name,
+        agent=step.agent,
+        input=json_payload(bytes(step.input)) if isinstance(step.input, Raw) else None,
+        after=step.after,
+        retry=_retry(step.retry) if step.retry is not None else None,
+        run_timeout_ms=step.run_timeout_ms,
+    )
+
+
+def _retry(retry: _Retry) -> task_pb2.RetryPolicy:
+    return task_pb2.RetryPolicy(
+        max_attempts=retry.max_attempts,
+        initial_backoff_ms=retry.initial_backoff_ms,
+        max_backoff_ms=retry.max_backoff_ms,
+        multiplier=retry.multiplier,
+    )
+
+
+def _document(document: _Document, field: str) -> task_pb2.Document:
+    match document.text, document.data_base64:
+        case str() as text, None:
+            data = text.encode()
+        case None, bytes() as data:
+            pass
+        case _:
+            raise InvalidArgument.of_field(field, "needs exactly one of text and data_base64")
+    return task_pb2.Document(name=document.name, media_type=document.media_type, data=data)

@@ -1,0 +1,70 @@
+"""Every Prometheus instrument of the project. Labels are bounded: names of RPCs, agents, states, never of tasks.
+
+Names of agents come from workers that an operator runs, so their number is bounded by what is deployed.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_WORK_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+_RPC = ("grpc_type", "grpc_service", "grpc_method")
+
+# gRPC servers, under the names that existing dashboards expect.
+GRPC_STARTED = Counter("grpc_server_started_total", "RPCs started on the server.", _RPC)
+GRPC_HANDLED = Counter("grpc_server_handled_total", "RPCs completed on the server.", (*_RPC, "grpc_code"))
+GRPC_RECEIVED = Counter("grpc_server_msg_received_total", "Stream messages received by the server.", _RPC)
+GRPC_SENT = Counter("grpc_server_msg_sent_total", "Stream messages sent by the server.", _RPC)
+GRPC_SECONDS = Histogram(
+    "grpc_server_handling_seconds", "Seconds from the start of an RPC to its end.", _RPC, buckets=_CALL_SECONDS
+)
+
+# The HTTP surface; `route` is the template of the path, never the path.
+HTTP_REQUESTS = Counter("waybill_http_requests_total", "HTTP requests answered.", ("method", "route", "status"))
+HTTP_SECONDS = Histogram(
+    "waybill_http_request_seconds",
+    "Seconds from an HTTP request to the first byte of its response.",
+    ("method", "route"),
+    buckets=_CALL_SECONDS,
+)
+
+# Tasks.
+TASKS_ACCEPTED = Counter("waybill_tasks_accepted_total", "Tasks accepted.")
+TASKS_ENDED = Counter("waybill_tasks_ended_total", "Tasks seen to end, by final state.", ("state",))
+PLANNING_SECONDS = Histogram(
+    "waybill_planning_seconds", "Seconds that planning one goal took.", ("outcome",), buckets=_WORK_SECONDS
+)
+SUBMISSION_GROUP = Histogram(
+    "waybill_submission_group_size",
+    "Submissions that the gateway sent to the dispatcher in one call.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000),
+)
+WATCHERS = Gauge("waybill_watchers", "Watchers of tasks that are connected.")
+UPSTREAM_STREAMS = Gauge("waybill_upstream_streams", "Event streams open to the dispatcher.")
+
+# Steps.
+STEPS_SETTLED = Counter("waybill_steps_settled_total", "Attempts settled.", ("agent", "outcome"))
+STEP_WAIT_SECONDS = Histogram(
+    "waybill_step_wait_seconds", "Seconds between a step's ready and its start.", ("agent",), buckets=_WORK_SECONDS
+)
+STEP_RUN_SECONDS = Histogram(
+    "waybill_step_run_seconds", "Seconds that an attempt ran.", ("agent",), buckets=_WORK_SECONDS
+)
+BATCH_SIZE = Histogram(
+    "waybill_batch_size", "Steps granted in one exchange.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+)
+STALE_SETTLEMENTS = Counter("waybill_stale_settlements_total", "Settlements refused because the attempt was stale.")
+RECLAIMED_STEPS = Counter("waybill_reclaimed_steps_total", "Steps taken back from workers that died.")
+RUNNING_STEPS = Gauge("waybill_running_steps", "Steps that this worker runs.")
+SLOTS = Gauge("waybill_slots", "Steps that this worker can run at once.")
+
+# The ledger.
+EXCHANGE_SECONDS = Histogram("waybill_exchange_seconds", "Seconds of one exchange.", buckets=_CALL_SECONDS)
+LEDGER_SECONDS = Histogram(
+    "waybill_ledger_call_seconds",
+    "Seconds of one call of a ledger function.",
+    ("function",),
+    buckets=_CALL_SECONDS,
+)
+LEDGER_ERRORS = Counter("waybill_ledger_errors_total", "Calls of ledger functions that failed.", ("function", "reason"))
