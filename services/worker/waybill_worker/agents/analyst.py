@@ -1,0 +1,69 @@
+"""The agent `analyst`: the sentences of passages that answer a question, each with every place where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import Field
+
+from waybill import Context, agent
+from waybill_worker.agents.evidence import Citation, Claim, Passage, Section
+from waybill_worker.agents.merging import Group, merge
+from waybill_worker.agents.ranking import rank
+from waybill_worker.agents.sentences import sentences_of
+
+MAX_CLAIMS = 50
+_LEAST_SHARE_OF_BEST = 0.45
+
+
+@agent
+async def analyst(
+    ctx: Context,
+    question: str,
+    passages: list[Passage],
+    warnings: tuple[str, ...] = (),
+    limit: Annotated[int, Field(ge=1, le=MAX_CLAIMS)] = 7,
+) -> Section:
+    """Choose the sentences of the passages that answer a question; near-duplicates become one claim with all sources.
+
+    Works without a model: every claim is quoted, none is written. No fitting sentence gives a section without claims.
+    """
+    claims = await asyncio.to_thread(_claims, question, passages, limit)
+    ctx.progress(f"{len(claims)} claims from {len(passages)} passages", 1.0)
+    return Section(question=question, claims=claims, warnings=list(warnings))
+
+
+def _claims(question: str, passages: list[Passage], limit: int) -> list[Claim]:
+    ranked = rank(question, list(sentences_of(passages)))
+    groups = merge(ranked, limit, _LEAST_SHARE_OF_BEST)
+    if not groups:
+        return []
+    best = groups[0].best.score
+    return [_claim(group, best) for group in _readable(groups)]
+
+
+def _readable(groups: list[Group]) -> list[Group]:
+    """The best first, and what stands together in a source together, in the order of the source."""
+    together: dict[int, list[Group]] = {}
+    for group in groups:
+        together.setdefault(group.best.sentence.position, []).append(group)
+    return [
+        group
+        for neighbours in together.values()
+        for group in sorted(neighbours, key=lambda item: item.best.sentence.line)
+    ]
+
+
+def _claim(group: Group, best: float) -> Claim:
+    citations = {
+        (member.sentence.passage.path, member.sentence.line, member.sentence.text): Citation(
+            path=member.sentence.passage.path, line=member.sentence.line, quote=member.sentence.quote
+        )
+        for member in reversed(group.members)
+    }
+    return Claim(
+        text=group.best.sentence.text,
+        citations=list(reversed(citations.values())),
+        score=round(group.best.score / best, 4),
+    )

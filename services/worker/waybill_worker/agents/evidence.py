@@ -1,0 +1,77 @@
+"""What the shipped agents hand to each other, and to whoever reads the report. The JSON field names are stable.
+
+Positions: `path` is the source as the task names it (a document's name, or a path), `line` counts from 1 and is
+where the text beside it begins. Texts are exactly as in the source, with line ends as newline characters.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+PassageKind = Literal["prose", "comment", "table", "code"]
+
+
+class Passage(BaseModel):
+    """A piece of a source, at most 1,500 characters, that bears on a question."""
+
+    path: str = Field(description="the source as the task names it")
+    line: int = Field(ge=1, description="number of the line where the text begins, from 1")
+    text: str = Field(description="exactly as in the source")
+    kind: PassageKind = Field(
+        default="prose",
+        description="what the text is; a comment is prose with a marker before every line",
+    )
+    heading: str = Field(default="", description="the headings, or the class and function, that the text stands under")
+    score: float = Field(default=0.0, description="how well it fits the question; comparable within one retrieval")
+
+
+class Retrieval(BaseModel):
+    """What the retriever returns: the best passages first, and what could not be read."""
+
+    question: str
+    passages: list[Passage]
+    warnings: list[str] = Field(description="one for each source that does not count, naming it")
+    source_count: int = Field(description="how many sources were read")
+
+
+class Citation(BaseModel):
+    """Where a sentence stands."""
+
+    path: str = Field(description="the source as the task names it")
+    line: int = Field(ge=1, description="number of the line where the quote begins, from 1")
+    quote: str = Field(description="exactly as in the source, line ends included")
+
+
+class Claim(BaseModel):
+    """One sentence that bears on the question, with every source that says it."""
+
+    text: str = Field(description="the quote of the first citation, with white space folded")
+    citations: list[Citation] = Field(min_length=1)
+    score: float = Field(default=0.0, description="how well it fits the question, 1.0 for the best")
+
+
+class Section(BaseModel):
+    """What the analyst returns: the claims that answer one question, in the order to read them."""
+
+    question: str
+    claims: list[Claim] = Field(description="empty if the sources say nothing about the question")
+    warnings: list[str] = Field(default=[], description="passed on from the retrieval")
+
+
+class NumberedSource(BaseModel):
+    """An entry of a report's list of sources."""
+
+    n: int = Field(ge=1, description="the number that the report cites, as [n]")
+    path: str = Field(description="the source as the task names it")
+    line: int = Field(ge=1, description="number of the line where the quote begins, from 1")
+    quote: str = Field(description="exactly as in the source, line ends included")
+
+
+class Report(BaseModel):
+    """What the writer returns."""
+
+    report: str = Field(description="Markdown")
+    sources: list[NumberedSource]
+    warnings: list[str]

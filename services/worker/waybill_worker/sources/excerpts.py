@@ -1,0 +1,113 @@
+"""Excerpts: pieces of a source, small enough to rank and quote, whose text and line are exactly those of the file."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_EXCERPT_CHARS = 1_500
+_WANTED_CHARS = 900
+_MAX_HEADING_CHARS = 200
+
+# A long piece is cut after a sentence if it has one, else after a line, else between words.
+_CUTS = (re.compile(r"[.!?][\"')\]*`]*\s+"), re.compile(r"\n"), re.compile(r"\s"))
+_BLANK_LINES_AROUND = re.compile(r"\A(?:[^\S\n]*\n)*|\s*\Z")
+
+
+class Kind(StrEnum):
+    """What the text of an excerpt is."""
+
+    PROSE = "prose"
+    COMMENT = "comment"
+    """Prose with a marker before every line, such as a comment or a Markdown quotation."""
+    TABLE = "table"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of one kind in a text, from one offset to another, under a heading."""
+
+    kind: Kind
+    heading: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A piece of a source. `line` counts from 1 and is where `text` begins."""
+
+    path: str
+    line: int
+    text: str
+    kind: Kind
+    heading: str
+
+
+class Lines:
+    """The lines of a text: from offsets to numbers and back. Only the newline character ends a line."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def number_at(self, offset: int) -> int:
+        """The number, from 1, of the line that holds the offset."""
+        return bisect_right(self.starts, offset)
+
+    def offset_of(self, index: int) -> int:
+        """Where line `index` (from 0) begins; the end of the text if there is no such line."""
+        return self.starts[index] if index < len(self.starts) else len(self.text)
+
+
+def cut(path: str, text: str, blocks: Iterable[Block]) -> Iterator[Excerpt]:
+    """Excerpts of the blocks of a text: small neighbours joined, large blocks cut, blank ones dropped."""
+    lines = Lines(text)
+    for block in _join(text, blocks):
+        for start, end in _pieces(text, block):
+            heading = block.heading[:_MAX_HEADING_CHARS]
+            yield Excerpt(path, lines.number_at(start), text[start:end], block.kind, heading)
+
+
+def _join(text: str, blocks: Iterable[Block]) -> Iterator[Block]:
+    current: Block | None = None
+    for block in blocks:
+        if (
+            current is not None
+            and (block.kind, block.heading) == (current.kind, current.heading)
+            and block.end - current.start <= _WANTED_CHARS
+            and not text[current.end : block.start].strip()
+        ):
+            current = Block(current.kind, current.heading, current.start, block.end)
+            continue
+        if current is not None:
+            yield current
+        current = block
+    if current is not None:
+        yield current
+
+
+def _pieces(text: str, block: Block) -> Iterator[tuple[int, int]]:
+    start = block.start
+    while start < block.end:
+        end = min(block.end, start + MAX_EXCERPT_CHARS)
+        if end < block.end:
+            end = _cut_before(text, start, end, block.kind)
+        piece = text[start:end]
+        edges = [match.span() for match in _BLANK_LINES_AROUND.finditer(piece)]
+        if piece.strip():
+            yield start + edges[0][1], start + edges[-1][0]
+        start = end
+
+
+def _cut_before(text: str, start: int, end: int, kind: Kind) -> int:
+    for pattern in _CUTS if kind in (Kind.PROSE, Kind.COMMENT) else _CUTS[1:]:
+        # Half of the room is given up for a good cut, not more.
+        cuts = [match.end() for match in pattern.finditer(text, start + MAX_EXCERPT_CHARS // 2, end)]
+        if cuts:
+            return cuts[-1]
+    return end
