@@ -30,6 +30,7 @@ from waybill.ledger.connection import (
 from waybill.ledger.library import library
 from waybill.ledger.reads import Reads
 from waybill.ledger.records import (
+    Accepted,
     Exchange,
     Grant,
     NewTask,
@@ -99,14 +100,14 @@ class Ledger(Reads):
         await self._load_functions()
         return await self._store.command(*command)
 
-    async def submit(self, tasks: Sequence[NewTask]) -> list[str | WaybillError]:
-        """Accept tasks, in one round trip; each on its own. The result of each is its id, which is that of an
-        earlier task if the request id is known, or AlreadyExists, ResourceExhausted or another error.
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Accepted | WaybillError]:
+        """Accept tasks, in one round trip; each on its own. The result of each is the stored task, which is an
+        earlier one if the request id is known, or AlreadyExists, ResourceExhausted or another error.
 
         After Unavailable repeat it with the same request ids.
         """
         waiting = dict(enumerate(tasks))
-        results: dict[int, str | WaybillError] = {}
+        results: dict[int, Accepted | WaybillError] = {}
         for _ in range(2):
             commands = [self._command("submit", packing.submit_arguments(task)) for task in waiting.values()]
             replies = await self._store.commands(commands, keep_errors=True)
@@ -283,7 +284,7 @@ class Ledger(Reads):
                         yield packing.ref_of(message["data"])
 
 
-def _submitted(reply: Any) -> str | WaybillError:
+def _submitted(reply: Any) -> Accepted | WaybillError:
     if isinstance(reply, Exception):
         return translate(reply)
     match reply:
@@ -291,4 +292,6 @@ def _submitted(reply: Any) -> str | WaybillError:
             return AlreadyExists("request_id was used before for another submission; choose a new one")
         case [b"full"]:
             return ResourceExhausted("the store is full; try again when tasks have ended or expired")
-    return str(reply[1].decode())
+        case [b"exists", task]:
+            return Accepted(task.decode(), repeated=True)
+    return Accepted(reply[1].decode(), reply[2], reply[3])

@@ -40,6 +40,16 @@ class NewTask:
     traceparent: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A task that is stored. `repeated` if its request id was known: then the other fields say nothing."""
+
+    task: str
+    created_ms: int = 0
+    last_sequence: int = 0
+    repeated: bool = False
+
+
 class Outcome(StrEnum):
     """How an attempt ended."""
 

@@ -3,7 +3,7 @@
 -- Keys: request, task, events, documents, index, planning; with a plan also waiting, ready, queue.
 -- Arguments: now, id, tenant, request id, fingerprint, goal, input, labels, paths, priority, trace, sinks,
 --   documents d, d packed documents, steps n, then n times: packed spec, input, number of blockers.
--- Reply: {'created' | 'exists', id} | {'reused'} | {'full'}.
+-- Reply: {'created', id, created ms, events} | {'exists', id} | {'reused'} | {'full'}.
 -- Events: task_accepted; with a plan task_planned and step_ready for each first step.
 
 local function write_steps(task, args, first, count)
@@ -61,8 +61,9 @@ local function submit(keys, args)
     redis.call('PUBLISH', K('bell', 'planning'), id)
   end
   Queue.settle_rooms()
+  local events = #task.events
   flush()
-  return { 'created', id }
+  return { 'created', id, call.now, events }
 end
 
 register('submit', submit)

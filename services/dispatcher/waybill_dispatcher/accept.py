@@ -1,0 +1,91 @@
+"""Accepting tasks: a submission becomes a task in the ledger, or a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+
+from waybill.api.v1 import dispatcher_pb2, gateway_pb2, task_pb2
+from waybill.core.limits import REQUEST_ID
+from waybill.core.task import Document
+from waybill.errors import InvalidArgument, WaybillError
+from waybill.ledger.ledger import Ledger, new_task_id
+from waybill.ledger.records import Accepted, NewTask
+from waybill.rpc.caller import checked_tenant
+from waybill.rpc.enums import PRIORITY_FROM_PROTO
+from waybill.rpc.plans import plan_from_proto
+from waybill.telemetry import metrics
+from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.views import accepted_task, task_message
+
+
+class Acceptance:
+    """Turns submissions into stored tasks."""
+
+    def __init__(self, ledger: Ledger, directory: AgentDirectory) -> None:
+        self._ledger = ledger
+        self._directory = directory
+
+    async def accept(self, submissions: Sequence[dispatcher_pb2.Submission]) -> list[gateway_pb2.SubmitResult]:
+        """Store each submission or refuse it, on its own. Raises Unavailable if the store is away: nothing is
+        known then, and the same call may be repeated.
+        """
+        checked = await asyncio.gather(*(self._checked(submission) for submission in submissions))
+        tasks = [task for task in checked if isinstance(task, NewTask)]
+        stored = iter(await self._ledger.submit(tasks) if tasks else [])
+        return [
+            await self._result(task, next(stored)) if isinstance(task, NewTask) else _refused(task) for task in checked
+        ]
+
+    async def _checked(self, submission: dispatcher_pb2.Submission) -> NewTask | WaybillError:
+        try:
+            return await self._new_task(submission)
+        except InvalidArgument as error:
+            return error
+
+    async def _new_task(self, submission: dispatcher_pb2.Submission) -> NewTask:
+        spec = submission.spec
+        if not REQUEST_ID.fullmatch(submission.request_id):
+            raise InvalidArgument.of_field("request_id", "must be 1 to 128 visible ASCII characters")
+        if bool(spec.goal) == spec.HasField("plan"):
+            raise InvalidArgument.of_field("spec", "give exactly one of goal and plan")
+        graph = await self._directory.link(plan_from_proto(spec.plan)) if spec.HasField("plan") else None
+        return NewTask(
+            id=new_task_id(),
+            tenant=checked_tenant(submission.tenant),
+            request_id=submission.request_id,
+            fingerprint=fingerprint(spec),
+            goal=spec.goal,
+            input=spec.input.data or b"null",
+            graph=graph,
+            documents=tuple(Document(item.name, item.media_type or "text/plain", item.data) for item in spec.documents),
+            paths=tuple(spec.paths),
+            priority=PRIORITY_FROM_PROTO[spec.priority],
+            labels=dict(spec.labels),
+            traceparent=submission.traceparent,
+        )
+
+    async def _result(self, task: NewTask, stored: Accepted | WaybillError) -> gateway_pb2.SubmitResult:
+        if isinstance(stored, WaybillError):
+            return _refused(stored)
+        if stored.repeated:
+            return gateway_pb2.SubmitResult(task=task_message(await self._ledger.task(stored.task)))
+        metrics.TASKS_ACCEPTED.inc()
+        return gateway_pb2.SubmitResult(task=accepted_task(task, stored))
+
+
+def fingerprint(spec: task_pb2.TaskSpec) -> str:
+    """What makes two submissions under one request id the same: 128 bits of the spec's canonical bytes."""
+    return hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()[:32]
+
+
+def _refused(error: WaybillError) -> gateway_pb2.SubmitResult:
+    violations = error.violations if isinstance(error, InvalidArgument) else ()
+    refusal = gateway_pb2.SubmitRefusal(
+        code=error.code.value[0],
+        reason=error.reason,
+        message=error.message,
+        violations=[task_pb2.FieldViolation(field=item.field, description=item.description) for item in violations],
+    )
+    return gateway_pb2.SubmitResult(refusal=refusal)

@@ -1,0 +1,62 @@
+"""What the dispatcher knows of agents: read from the ledger, kept for a second at most."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from waybill.core.plan import AgentSchema, Graph, Plan
+from waybill.core.validation import link
+from waybill.errors import InvalidPlan
+from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import AgentRecord
+
+_FRESH_SECONDS = 1.0
+_LARGE_PLAN_STEPS = 100
+
+
+class AgentDirectory:
+    """The agents that workers have announced."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._records: dict[str, AgentRecord] = {}
+        self._schemas: dict[str, AgentSchema] = {}
+        self._read_at = -_FRESH_SECONDS
+        self._reading = asyncio.Lock()
+
+    async def records(self, *, newest: bool = False) -> Mapping[str, AgentRecord]:
+        """Agents by name, with live workers and backlog; at most a second old. Raises Unavailable."""
+        async with self._reading:
+            if newest or time.monotonic() - self._read_at >= _FRESH_SECONDS:
+                self._records = {record.name: record for record in await self._ledger.agents()}
+                self._schemas = {
+                    record.name: AgentSchema(
+                        record.name, record.description, record.input_schema, record.output_schema, record.max_batch
+                    )
+                    for record in self._records.values()
+                }
+                self._read_at = time.monotonic()
+            return self._records
+
+    async def idle_agents(self) -> set[str]:
+        """Names of agents that no live worker serves."""
+        return {name for name, record in (await self.records()).items() if record.live_workers == 0}
+
+    async def link(self, plan: Plan) -> Graph:
+        """The plan with its edges, checked against the agents. Raises InvalidPlan or Unavailable.
+
+        A plan is refused on the newest knowledge only: its agent may have been announced a moment ago.
+        """
+        await self.records()
+        try:
+            return await self._link(plan)
+        except InvalidPlan:
+            await self.records(newest=True)
+            return await self._link(plan)
+
+    async def _link(self, plan: Plan) -> Graph:
+        if len(plan.steps) < _LARGE_PLAN_STEPS:
+            return link(plan, self._schemas)
+        return await asyncio.to_thread(link, plan, self._schemas)

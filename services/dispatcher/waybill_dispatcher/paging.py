@@ -1,0 +1,69 @@
+"""Page sizes, page tokens and resource names of requests."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from waybill.errors import InvalidArgument, NotFound
+from waybill.ledger.reads import ListPosition
+
+MAX_PAGE_SIZE = 1_000
+_TASK_NAME = re.compile(r"tasks/([A-Za-z0-9-]{1,64})")
+_TASK_TOKEN = re.compile(r"t(\d{1,15}):([A-Za-z0-9-]{1,64})")
+_STEP_TOKEN = re.compile(r"s(\d{1,9})")
+
+
+def task_id_of(name: str, field: str = "name") -> str:
+    """Id in "tasks/{task}". Raises InvalidArgument for anything else, NotFound for an id that cannot exist."""
+    found = _TASK_NAME.fullmatch(name)
+    if found is None:
+        if name.startswith("tasks/") and len(name) > len("tasks/"):
+            raise NotFound(f"there is no {name[:100]}")
+        raise InvalidArgument.of_field(field, 'must be a task\'s name, "tasks/{task}"')
+    return found.group(1)
+
+
+def page_size_of(requested: int, default: int) -> int:
+    """The size to use. Raises InvalidArgument outside 0 to 1,000."""
+    if not 0 <= requested <= MAX_PAGE_SIZE:
+        raise InvalidArgument.of_field("page_size", f"is {requested}, and must lie between 1 and {MAX_PAGE_SIZE}")
+    return requested or default
+
+
+def _encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decoded(token: str, pattern: re.Pattern[str]) -> re.Match[str]:
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError:
+        text = ""
+    found = pattern.fullmatch(text)
+    if found is None:
+        raise InvalidArgument.of_field("page_token", "is not a token of this list; take next_page_token of a reply")
+    return found
+
+
+def task_token(position: ListPosition | None) -> str:
+    """Token of the page that starts after this position; empty for none."""
+    return _encoded(f"t{position.created_ms}:{position.task}") if position else ""
+
+
+def task_position(token: str) -> ListPosition | None:
+    """Position in a list of tasks. Raises InvalidArgument for a token that is none."""
+    if not token:
+        return None
+    found = _decoded(token, _TASK_TOKEN)
+    return ListPosition(int(found.group(1)), found.group(2))
+
+
+def step_token(last: int, count: int) -> str:
+    """Token of the page that starts after step number `last` of `count`; empty at the end."""
+    return _encoded(f"s{last}") if last < count else ""
+
+
+def step_position(token: str) -> int:
+    """Number of the last step of the page before. Raises InvalidArgument for a token that is none."""
+    return int(_decoded(token, _STEP_TOKEN).group(1)) if token else 0

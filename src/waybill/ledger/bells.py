@@ -1,0 +1,87 @@
+"""Doorbells: who waits for news of a task is woken when the ledger writes some.
+
+A ring carries no data and may be lost or doubled: after waking, and now and then without, read the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from waybill.errors import Unavailable
+from waybill.ledger import keys
+from waybill.ledger.connection import REPLY_TIMEOUT_SECONDS, Store, store_errors
+
+PLANNING = "planning"
+"""The bell that rings when a task waits for a plan."""
+_RECONNECT_SECONDS = 0.25
+
+
+class Bells:
+    """One publish/subscribe connection for all who wait in this process. `run` must be running.
+
+    After the connection broke, everyone is woken once: something may have happened unheard.
+    """
+
+    def __init__(self, url: str, *, partition: str = "0") -> None:
+        self._store = Store(url, reply_timeout_seconds=REPLY_TIMEOUT_SECONDS)
+        self._partition = partition
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._listener: Any = None
+
+    def _channel(self, name: str) -> str:
+        return keys.key(self._partition, "bell", name)
+
+    @asynccontextmanager
+    async def listen(self, name: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the bell of a task (or `PLANNING`) rings. The listener clears it."""
+        rung = asyncio.Event()
+        channel = self._channel(name)
+        first = channel not in self._waiting
+        self._waiting.setdefault(channel, set()).add(rung)
+        try:
+            if first:
+                await self._tell("subscribe", channel)
+            yield rung
+        finally:
+            self._waiting[channel].discard(rung)
+            if not self._waiting[channel]:
+                del self._waiting[channel]
+                await self._tell("unsubscribe", channel)
+
+    async def _tell(self, verb: str, channel: str) -> None:
+        listener = self._listener
+        if listener is not None:
+            with suppress(Unavailable), store_errors():
+                await getattr(listener, verb)(channel)
+
+    async def run(self) -> None:
+        """Listen until cancelled, reconnecting whenever the store comes back."""
+        while True:
+            with suppress(Unavailable):
+                await self._listen()
+            self._listener = None
+            self._wake(self._waiting)
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        with store_errors():
+            async with self._store.listener() as listener:
+                await listener.subscribe(self._channel(PLANNING), *self._waiting)
+                self._listener = listener
+                self._wake(self._waiting)
+                while True:
+                    message = await listener.get_message(timeout=REPLY_TIMEOUT_SECONDS)
+                    if message is not None:
+                        self._wake([message["channel"].decode()])
+
+    def _wake(self, channels: Any) -> None:
+        for channel in list(channels):
+            for rung in self._waiting.get(channel, ()):
+                rung.set()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._store.close()
