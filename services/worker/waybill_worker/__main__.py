@@ -1,0 +1,73 @@
+"""The worker process: wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from waybill.agent import load_agents
+from waybill.api.v1 import worker_pb2_grpc
+from waybill.ledger.ledger import Ledger
+from waybill.rpc.server import ServiceServer, run
+from waybill_worker import frames, guard
+from waybill_worker.loading import agent_modules
+from waybill_worker.pool import ProcessPool
+from waybill_worker.servicer import SERVICE_NAME, WorkerServicer
+from waybill_worker.settings import WorkerSettings
+from waybill_worker.thread import AgentThreads, end_despite_threads
+from waybill_worker.worker import Worker, drain_within
+
+SERVICE = "worker"
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Run the worker until it is told to stop."""
+    loop = asyncio.get_running_loop()
+    guard.install(loop)
+    threads = AgentThreads(settings.slots)
+    loop.set_default_executor(threads.executor)
+    modules = agent_modules(settings.agents, entry_points=settings.entry_points)
+    agents = load_agents(modules, entry_points=False)
+    if not agents:
+        raise ValueError("no agents to run: name modules in WAYBILL_WORKER_AGENTS")
+    ledger = Ledger(settings.redis_url)
+    pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))
+    worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots)
+    server = ServiceServer(SERVICE, settings, ready=worker.ready)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(worker), server.grpc)
+    try:
+        await server.start([SERVICE_NAME])
+        await _work_until_stopped(server, worker, settings.address(server.grpc_port))
+    finally:
+        await pool.close()
+        await ledger.close()
+        threads.close(loop)
+
+
+async def _work_until_stopped(server: ServiceServer, worker: Worker, address: str) -> None:
+    running = asyncio.create_task(worker.run(address))
+    running.add_done_callback(lambda task: server.request_stop() if _failed(task) else None)
+    serving = asyncio.create_task(server.run_until_stopped())
+    await server.stopping.wait()
+    await drain_within(worker, running, server.settings.shutdown_grace_seconds)
+    await serving
+    if _failed(running):
+        await running
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is not None
+
+
+def main() -> None:
+    """Start the worker as its environment says."""
+    settings = WorkerSettings()
+    # What agents print must not end up in the output of whoever started the worker.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    run(lambda: serve(settings), SERVICE, settings)
+    end_despite_threads()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The context of an attempt that runs inside the worker, or of one whose process reports back to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+from waybill.agent import Context
+from waybill.core.task import Document, Usage
+from waybill.ledger.records import Grant
+from waybill_worker.outbox import Outbox
+
+FetchDocuments = Callable[[str], Awaitable[list[Document]]]
+
+
+def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage:
+    """The usage that an agent reports. Raises ValueError for a negative or fractional amount."""
+    for name, amount in (
+        ("input_tokens", input_tokens),
+        ("output_tokens", output_tokens),
+        ("cost_microusd", cost_microusd),
+    ):
+        if not isinstance(amount, int) or amount < 0:
+            raise ValueError(f"spend: {name} is {amount!r}, and must be a whole number, 0 or more")
+    return Usage(input_tokens, output_tokens, cost_microusd)
+
+
+class AttemptContext(Context):
+    """What an attempt reports goes to its outbox; calls from other threads are carried over to the loop in order."""
+
+    def __init__(self, grant: Grant, outbox: Outbox, fetch_documents: FetchDocuments) -> None:
+        self.task = grant.ref.task
+        self.step = grant.step
+        self.attempt = grant.ref.attempt
+        self.tenant = grant.tenant
+        self.deadline = time.time() + grant.run_timeout_ms / 1000
+        self.usage = Usage()
+        self._outbox = outbox
+        self._fetch_documents = fetch_documents
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._cancelled = False
+        self._ended = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt was asked to stop."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Ask the agent to stop."""
+        self._cancelled = True
+
+    def end(self) -> None:
+        """Ignore what stray threads of the agent may still report."""
+        self._ended = True
+
+    def progress(self, message: str, fraction: float | None = None) -> None:
+        """Tell watchers how far the attempt is."""
+        self._report(self._outbox.progress, str(message), None if fraction is None else float(fraction))
+
+    def text(self, text: str) -> None:
+        """Stream text to watchers."""
+        self._report(self._outbox.text, str(text))
+
+    def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
+        """Add to what this attempt used."""
+        self._report(self.add_usage, usage_of(input_tokens, output_tokens, cost_microusd))
+
+    def add_usage(self, usage: Usage) -> None:
+        """Add to what this attempt used; on the loop's thread."""
+        self.usage = self.usage + usage
+
+    async def documents(self) -> list[Document]:
+        """The documents sent with the task."""
+        if threading.get_ident() == self._thread:
+            return await self._fetch_documents(self.task)
+        fetch = asyncio.run_coroutine_threadsafe(self._fetch(), self._loop)
+        return await asyncio.wrap_future(fetch)
+
+    async def _fetch(self) -> list[Document]:
+        return await self._fetch_documents(self.task)
+
+    def _report(self, write: Callable[..., None], *args: object) -> None:
+        if threading.get_ident() != self._thread:
+            self._loop.call_soon_threadsafe(self._report, write, *args)
+        elif not self._ended:
+            write(*args)

@@ -1,0 +1,60 @@
+"""How the agents of one worker are run: async ones on the loop, plain ones in processes or threads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from waybill.agent import AgentDefinition
+from waybill.core.task import Document
+from waybill.errors import AgentError, Unavailable
+from waybill.ledger.records import Grant
+from waybill.telemetry import tracing
+from waybill_worker import frames
+from waybill_worker.context import AttemptContext
+from waybill_worker.invocation import Result, call_async
+from waybill_worker.ledger_port import WorkerLedger
+from waybill_worker.patience import Patience
+from waybill_worker.pool import ProcessPool
+from waybill_worker.thread import run_in_thread
+
+
+class Execution:
+    """What attempts need of the worker that runs them."""
+
+    def __init__(
+        self, ledger: WorkerLedger, worker_id: str, agents: Mapping[str, AgentDefinition], pool: ProcessPool
+    ) -> None:
+        self.ledger = ledger
+        self.worker_id = worker_id
+        self._agents = agents
+        self._pool = pool
+
+    async def execute(self, grant: Grant, context: AttemptContext, data: bytes) -> Result:
+        """Run the agent of a step on its resolved input. Raises AgentError, and CancelledError when interrupted."""
+        definition = self._agents.get(grant.agent)
+        if definition is None:
+            raise AgentError(f"this worker has no agent {grant.agent}", reason="AGENT_UNKNOWN")
+        if definition.is_async:
+            return await call_async(definition, context, data)
+        if definition.isolation == "thread":
+            return await run_in_thread(definition, context, data)
+        run = frames.Run(
+            agent=grant.agent,
+            input=data,
+            task=context.task,
+            step=context.step,
+            attempt=context.attempt,
+            tenant=context.tenant,
+            deadline=context.deadline,
+            traceparent=tracing.current_traceparent(),
+        )
+        return await self._pool.run(run, context)
+
+    async def documents(self, task_id: str) -> list[Document]:
+        """The documents of a task; waits while the store is away, as long as the attempt may run."""
+        patience = Patience()
+        while True:
+            try:
+                return await self.ledger.documents(task_id)
+            except Unavailable:
+                await patience.wait()

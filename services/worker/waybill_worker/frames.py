@@ -1,0 +1,127 @@
+"""The messages between a worker and the processes that run its plain agents, and how they travel on a socket.
+
+Every process has a socket pair of its own with the worker, so one that is killed in the middle of a message
+can disturb nobody else. A frame is four bytes of length, then msgpack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import msgspec
+
+from waybill.core.task import Usage
+from waybill.ledger.records import Outcome
+
+_LENGTH = struct.Struct("!I")
+
+
+class Setup(msgspec.Struct, frozen=True, tag=True):
+    """To the nursery, once: what to import before the first fork."""
+
+    modules: tuple[str, ...]
+    sys_path: tuple[str, ...]
+    log_level: str
+
+
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Run one attempt. `input` is resolved JSON text, `deadline` epoch seconds."""
+
+    agent: str
+    input: bytes
+    task: str
+    step: str
+    attempt: int
+    tenant: str
+    deadline: float
+    traceparent: str
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """The running attempt is asked to stop; the process is killed soon after."""
+
+
+class DocumentFrame(msgspec.Struct, frozen=True):
+    """One document of the task."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+class Documents(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `DocumentsWanted`; `error` tells why there are none."""
+
+    documents: tuple[DocumentFrame, ...] = ()
+    error: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.progress`."""
+
+    message: str
+    fraction: float | None
+
+
+class Text(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.text`."""
+
+    text: str
+
+
+class Spend(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.spend`."""
+
+    usage: Usage
+
+
+class DocumentsWanted(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.documents`."""
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """The attempt has ended and the process is free again. `output` is JSON text for SUCCEEDED."""
+
+    outcome: Outcome
+    output: bytes = b""
+    reason: str = ""
+    message: str = ""
+
+
+ToProcess = Run | Cancel | Documents
+FromProcess = Progress | Text | Spend | DocumentsWanted | Done
+
+_encoder = msgspec.msgpack.Encoder()
+to_process = msgspec.msgpack.Decoder(ToProcess)
+from_process = msgspec.msgpack.Decoder(FromProcess)
+setup_decoder = msgspec.msgpack.Decoder(Setup)
+
+
+def encode(message: ToProcess | FromProcess | Setup) -> bytes:
+    """The frame of one message."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+async def read(reader: asyncio.StreamReader) -> bytes:
+    """The body of the next frame. Raises asyncio.IncompleteReadError when the other side is gone."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    return await reader.readexactly(length)
+
+
+def receive(connection: socket.socket) -> bytes:
+    """The body of the next frame, blocking. Raises EOFError when the other side is gone."""
+    (length,) = _LENGTH.unpack(_receive_exactly(connection, _LENGTH.size))
+    return _receive_exactly(connection, length)
+
+
+def _receive_exactly(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError("the worker is gone")
+        data += part
+    return bytes(data)

@@ -1,0 +1,119 @@
+"""What the worker holds: attempts that run, grants that wait for a slot, and what has ended but is not yet settled.
+
+The ledger hears of all three in every heartbeat, and takes back whatever is missing there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from waybill.ledger.records import Grant, Outcome, Settlement, StepRef
+from waybill.telemetry import metrics
+from waybill_worker.attempt import Attempt, Stop
+
+StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None]], Attempt]
+
+
+class HeldSteps:
+    """The held steps of one worker. `changed` is set whenever something has ended."""
+
+    def __init__(self, slots: int, start: StartAttempt) -> None:
+        self.slots = slots
+        self.changed = asyncio.Event()
+        self._start = start
+        self._running: dict[StepRef, Attempt] = {}
+        self._unstarted: dict[StepRef, Grant] = {}
+        self._ended: dict[StepRef, Settlement] = {}
+        self._handing_back = False
+        metrics.SLOTS.set(slots)
+
+    @property
+    def free_slots(self) -> int:
+        """Steps that could start at once."""
+        return max(0, self.slots - len(self._running) - len(self._unstarted))
+
+    @property
+    def running(self) -> int:
+        """Attempts that run now."""
+        return len(self._running)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is something to settle."""
+        return bool(self._ended)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the worker holds nothing at all."""
+        return not (self._running or self._unstarted or self._ended)
+
+    def refs(self) -> list[StepRef]:
+        """Everything that is held."""
+        return [*self._running, *self._unstarted, *self._ended]
+
+    def add(self, grant: Grant) -> None:
+        """Take a step that was granted; one that is held already was granted twice for one lost reply."""
+        ref = grant.ref
+        if ref in self._running or ref in self._unstarted or ref in self._ended:
+            return
+        metrics.STEP_WAIT_SECONDS.labels(grant.agent).observe(grant.wait_ms / 1000)
+        if self._handing_back:
+            self._hand_back(grant)
+        elif len(self._running) < self.slots:
+            self._begin(grant)
+        else:
+            self._unstarted[ref] = grant
+
+    def settlements(self) -> list[Settlement]:
+        """What has ended. It stays held until `settled` is told so."""
+        return list(self._ended.values())
+
+    def settled(self, settlements: Iterable[Settlement]) -> None:
+        """The ledger has these."""
+        for settlement in settlements:
+            self._ended.pop(settlement.ref, None)
+
+    def stop(self, ref: StepRef, why: Stop) -> None:
+        """Stop one attempt; nothing happens if it is not held or has ended, unless it is lost."""
+        attempt = self._running.get(ref)
+        if attempt is not None:
+            attempt.stop(why)
+        elif why is Stop.LOST:
+            self._unstarted.pop(ref, None)
+            self._ended.pop(ref, None)
+            self.changed.set()
+        elif (grant := self._unstarted.pop(ref, None)) is not None:
+            self._settle(Settlement(grant.ref, Outcome.CANCELLED))
+
+    def stop_all(self, why: Stop) -> None:
+        """Stop everything that is held."""
+        for ref in self.refs():
+            self.stop(ref, why)
+
+    def hand_back(self) -> None:
+        """Give back what has not started, now and from now on."""
+        self._handing_back = True
+        for grant in list(self._unstarted.values()):
+            del self._unstarted[grant.ref]
+            self._hand_back(grant)
+
+    def _begin(self, grant: Grant) -> None:
+        self._running[grant.ref] = self._start(grant, self._on_end)
+        metrics.RUNNING_STEPS.set(len(self._running))
+
+    def _hand_back(self, grant: Grant) -> None:
+        self._settle(Settlement(grant.ref, Outcome.HANDED_BACK))
+
+    def _on_end(self, attempt: Attempt, settlement: Settlement | None) -> None:
+        self._running.pop(attempt.grant.ref, None)
+        metrics.RUNNING_STEPS.set(len(self._running))
+        if settlement is not None:
+            self._settle(settlement)
+        if self._unstarted and len(self._running) < self.slots:
+            self._begin(self._unstarted.pop(next(iter(self._unstarted))))
+        self.changed.set()
+
+    def _settle(self, settlement: Settlement) -> None:
+        self._ended[settlement.ref] = settlement
+        self.changed.set()

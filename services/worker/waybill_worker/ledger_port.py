@@ -1,0 +1,46 @@
+"""What a worker needs of the ledger, as a protocol: `waybill.ledger.ledger.Ledger` has it, tests put a fake there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from waybill.core.task import Document, Event
+from waybill.ledger.records import Exchange, QueueEntry, Renewal, Settlement, StepRef, WorkerOffer
+
+
+class WorkerLedger(Protocol):
+    """The worker's side of the ledger. Every method raises `errors.Unavailable` while the store is away."""
+
+    async def register(self, offer: WorkerOffer) -> int:
+        """Make the worker known; older incarnations of its name lose what they hold, so many steps."""
+
+    async def unregister(self, worker_id: str) -> int:
+        """Forget the worker and requeue the steps that it still holds, so many."""
+
+    async def wait_for_work(self, worker_id: str, agents: Sequence[str], block_ms: int) -> list[QueueEntry]:
+        """Block until a queue has an entry, at most `block_ms`; empty on timeout. Raises NotFound as `exchange`."""
+
+    async def exchange(
+        self,
+        worker_id: str,
+        seq: int,
+        seen: int,
+        settlements: Sequence[Settlement],
+        entries: Sequence[QueueEntry],
+        agents: Sequence[str],
+        free_slots: int,
+    ) -> Exchange:
+        """Settle what has ended and claim what comes next. Raises NotFound if the worker is not known."""
+
+    async def renew(self, worker_id: str, seen: int, held: Sequence[StepRef]) -> Renewal:
+        """Heartbeat. Raises NotFound if the worker is not known."""
+
+    async def append_events(self, worker_id: str, ref: StepRef, events: Sequence[Event]) -> bool:
+        """Append what an attempt reports; False when the attempt is stale."""
+
+    async def documents(self, task_id: str) -> list[Document]:
+        """The documents sent with a task."""
+
+    def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
+        """Attempts to cancel, as they are announced."""

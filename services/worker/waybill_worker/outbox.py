@@ -1,0 +1,118 @@
+"""What one attempt reports, on its way to the ledger: buffered, coalesced, in order, and before the settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_EVENT_TEXT_BYTES
+from waybill.core.task import Event, EventType
+from waybill.errors import Unavailable
+from waybill.ledger.records import Grant
+from waybill.telemetry.logs import get_logger
+from waybill_worker.invocation import clean
+from waybill_worker.ledger_port import WorkerLedger
+from waybill_worker.patience import Patience
+
+FLUSH_INTERVAL_SECONDS = 0.05
+"""Least time between two appends of one attempt."""
+MAX_PENDING_EVENTS = 200
+"""Past this, a progress message replaces the one before it."""
+
+_log = get_logger(__name__)
+
+
+class Outbox:
+    """Events of one attempt. Used from the loop's thread alone."""
+
+    def __init__(self, ledger: WorkerLedger, worker_id: str, grant: Grant, on_stale: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._worker_id = worker_id
+        self._grant = grant
+        self._on_stale = on_stale
+        self._pending: list[Event] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+        self._discarded = False
+
+    def progress(self, message: str, fraction: float | None) -> None:
+        """Add a progress message; one that differs from the last in nothing but its fraction replaces it."""
+        message = clean(message)[:MAX_EVENT_MESSAGE_CHARS]
+        if fraction is not None:
+            fraction = None if math.isnan(fraction) else min(max(fraction, 0.0), 1.0)
+        last = self._pending[-1] if self._pending else None
+        crowded = len(self._pending) >= MAX_PENDING_EVENTS
+        if last is not None and last.type is EventType.STEP_PROGRESS and (crowded or last.message == message):
+            self._pending.pop()
+        self._add(Event(type=EventType.STEP_PROGRESS, message=message, fraction=fraction))
+
+    def text(self, text: str) -> None:
+        """Add streamed text to the last text event, as far as it has room, and to new ones."""
+        last = self._pending[-1] if self._pending else None
+        data = clean(text).encode()
+        if last is not None and last.type is EventType.STEP_TEXT:
+            data = self._pending.pop().text.encode() + data
+        while data:
+            piece = data[:MAX_EVENT_TEXT_BYTES].decode("utf-8", "ignore")  # never cuts a character in two
+            data = data[len(piece.encode()) :]
+            self._add(Event(type=EventType.STEP_TEXT, text=piece))
+
+    def discard(self) -> None:
+        """Drop what is pending and all that follows: the attempt is no longer this worker's."""
+        self._discarded = True
+        self._pending.clear()
+        self._closing.set()
+
+    async def close(self) -> None:
+        """Return once everything has been appended or the attempt turned out to be stale."""
+        self._closing.set()
+        if self._flusher is not None:
+            await asyncio.shield(self._flusher)
+
+    def _add(self, event: Event) -> None:
+        if self._discarded:
+            return
+        event.step = self._grant.step
+        event.attempt = self._grant.ref.attempt
+        self._pending.append(event)
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        while self._pending:
+            events, self._pending = self._pending, []
+            if not await self._append(events):
+                self.discard()
+                self._on_stale()
+            elif not self._closing.is_set():
+                await self._pause()
+        self._flusher = None
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_INTERVAL_SECONDS):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+    async def _append(self, events: list[Event]) -> bool:
+        """False when the attempt is stale."""
+        patience = Patience()
+        while not self._discarded:
+            try:
+                return await self._ledger.append_events(self._worker_id, self._grant.ref, events)
+            except Unavailable:
+                await patience.wait()
+            except Exception as error:
+                # What an attempt reports is worth less than its result, which must not wait for a full store.
+                _log.warning(
+                    "events dropped",
+                    task=self._grant.ref.task,
+                    step=self._grant.step,
+                    attempt=self._grant.ref.attempt,
+                    count=len(events),
+                    exc_info=error,
+                )
+                return True
+        return True

@@ -1,0 +1,170 @@
+"""One worker: known to the ledger under one id, running agents in its slots until it is drained."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from waybill.agent import AgentDefinition
+from waybill.errors import Unavailable, WaybillError
+from waybill.ledger.records import AgentOffer, WorkerOffer
+from waybill.telemetry.logs import get_logger
+from waybill_worker.attempt import Attempt, Stop
+from waybill_worker.exchange import BLOCK_MS, ExchangeLoop
+from waybill_worker.execution import Execution
+from waybill_worker.heartbeat import ControlChannel, Heartbeat
+from waybill_worker.held import HeldSteps
+from waybill_worker.ledger_port import WorkerLedger
+from waybill_worker.patience import Patience
+from waybill_worker.pool import ProcessPool
+
+LONGEST_TURN_SECONDS = 10.0
+"""A loop that has not turned for so long is stuck, whatever its heartbeat says."""
+HAND_BACK_SECONDS = 2.0
+"""Part of a drain's grace that is kept for stopping what still runs and settling it."""
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker does at one moment."""
+
+    worker: str
+    agents: tuple[str, ...]
+    slots: int
+    running: int
+    draining: bool
+
+
+class Worker:
+    """Runs agents from the ledger's queues."""
+
+    def __init__(
+        self,
+        ledger: WorkerLedger,
+        agents: Mapping[str, AgentDefinition],
+        pool: ProcessPool,
+        *,
+        name: str,
+        slots: int,
+    ) -> None:
+        self.id = f"{name}.{secrets.token_hex(6)}"
+        self._name = name
+        self._address = ""
+        self._agents = agents
+        self._ledger = ledger
+        execution = Execution(ledger, self.id, agents, pool)
+        self._held = HeldSteps(slots, lambda grant, on_end: Attempt(grant, execution, on_end))
+        self._exchange = ExchangeLoop(ledger, self.id, sorted(agents), self._held, self._register_again)
+        self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again)
+        self._control = ControlChannel(ledger, self.id, lambda ref: self._held.stop(ref, Stop.CANCEL))
+        self._registering = asyncio.Lock()
+        self._registrations = 0
+        self._draining = False
+
+    @property
+    def status(self) -> WorkerStatus:
+        """What the worker does now."""
+        return WorkerStatus(self.id, tuple(sorted(self._agents)), self._held.slots, self._held.running, self._draining)
+
+    async def ready(self) -> bool:
+        """Whether it is known, alive in the ledger's eyes, and consuming."""
+        turned_seconds_ago = time.monotonic() - self._exchange.turned_at
+        return not self._draining and self._heartbeat.recent and turned_seconds_ago < LONGEST_TURN_SECONDS
+
+    async def run(self, address: str) -> None:
+        """Register, waiting for the store as long as it takes, and work until drained; then the ledger forgets it.
+
+        `address` is where the worker's own gRPC server can be reached.
+        """
+        self._address = address
+        await self._register()
+        background = [asyncio.create_task(part) for part in (self._heartbeat.run(), self._control.run())]
+        working = asyncio.create_task(self._exchange.run())
+        try:
+            await asyncio.wait([working, *background], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*background, working):
+                if task.done():
+                    task.result()
+        finally:
+            for task in (*background, working):
+                task.cancel()
+            await asyncio.gather(*background, working, return_exceptions=True)
+        await self._unregister()
+
+    def drain(self) -> None:
+        """Take nothing more and hand back what has not started; `run` returns once the rest has ended."""
+        if not self._draining:
+            self._draining = True
+            _log.info("draining", running=self._held.running)
+            self._exchange.drain()
+
+    def hand_back_running(self) -> None:
+        """Interrupt what still runs and hand it back, at no cost to its retry policy."""
+        self._held.stop_all(Stop.DRAIN)
+
+    async def _register(self) -> None:
+        offer = WorkerOffer(
+            id=self.id,
+            name=self._name,
+            address=self._address,
+            slots=self._held.slots,
+            agents=tuple(_offer(definition) for _, definition in sorted(self._agents.items())),
+        )
+        patience = Patience()
+        while True:
+            try:
+                reclaimed = await self._ledger.register(offer)
+            except Unavailable as error:
+                if patience.waits == 0:
+                    _log.warning("the store is away; waiting for it", error=error.message)
+                await patience.wait()
+            else:
+                break
+        self._registrations += 1
+        _log.info("registered", worker=self.id, agents=sorted(self._agents), reclaimed=reclaimed)
+
+    async def _register_again(self) -> None:
+        """The ledger has given everything away that was held here: drop it, and start over."""
+        known = self._registrations
+        async with self._registering:
+            if self._registrations != known:
+                return  # meanwhile someone else noticed too
+            _log.warning("the ledger no longer knows this worker; if this repeats, another one has its name")
+            self._held.stop_all(Stop.LOST)
+            await self._register()
+
+    async def _unregister(self) -> None:
+        try:
+            await self._ledger.unregister(self.id)
+        except WaybillError as error:
+            _log.warning("could not say goodbye; the ledger will notice", error=error.message)
+
+
+async def drain_within(worker: Worker, running: asyncio.Task[None], grace_seconds: float) -> None:
+    """Drain a worker whose `run` is `running`: steps may end by themselves, are then handed back, then given up."""
+    worker.drain()
+    patient_seconds = max(0.0, grace_seconds - HAND_BACK_SECONDS)
+    await asyncio.wait([running], timeout=patient_seconds)
+    if running.done():
+        return
+    worker.hand_back_running()
+    await asyncio.wait([running], timeout=min(grace_seconds, HAND_BACK_SECONDS) + BLOCK_MS / 1000)
+    if not running.done():
+        _log.warning("gave up draining; the ledger takes back what is still held")
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def _offer(definition: AgentDefinition) -> AgentOffer:
+    return AgentOffer(
+        name=definition.name,
+        description=definition.description,
+        input_schema=definition.input_schema,
+        output_schema=definition.output_schema,
+        max_batch=definition.max_batch,
+    )
