@@ -27,6 +27,7 @@ _DANGLING = re.compile(
     r"|hence|instead|thus|both|neither|here|there|which|because)\b",
     re.IGNORECASE,
 )
+_LOOKS_LIKE_CODE = re.compile(r"(?:import|from|def|class|return) [\w.]+(?: import |\(|:| \w+ = |\Z)|[\w\])] =(?:=)? ")
 _LOOKS_CITED = re.compile(r"\[\d+\]")
 
 _HEADING_SHARE = 0.4
@@ -35,8 +36,9 @@ _PHRASE_SHARE = 0.2
 _DEFINES = 0.8
 _LEADS = 0.35
 _LEAST_FIT = 0.2
-_MENTIONS = 0.85
+_MENTIONS = 0.65
 _CARRIED_SHARE = 0.6
+_DEFINITION_SHARE = 0.75
 _LONG_WORDS = 35
 _TOP_LINES = 20
 
@@ -70,12 +72,15 @@ def rank(question: str, sentences: Sequence[Sentence]) -> list[Ranked]:
 
 def _carry(subject: Sequence[str], sentences: Sequence[Sentence], scores: list[float]) -> None:
     """Let a sentence share in the score of the one it continues, or whose definition it goes on with."""
-    original = list(scores)
+    defining = False
     for at, (before, sentence) in enumerate(pairwise(sentences), 1):
         if (before.position, before.unit, before.number + 1) != (sentence.position, sentence.unit, sentence.number):
+            defining = False
             continue
-        if _definition(subject, before) or _DANGLING.match(sentence.text):
-            scores[at] = max(scores[at], _CARRIED_SHARE * original[at - 1])
+        defining = defining or _definition(subject, before) >= _DEFINES
+        if defining or _DANGLING.match(sentence.text):
+            share = _DEFINITION_SHARE if defining else _CARRIED_SHARE
+            scores[at] = max(scores[at], share * scores[at - 1])
 
 
 def _weights(asked: Sequence[str], stems: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -89,13 +94,14 @@ def _weights(asked: Sequence[str], stems: Sequence[Sequence[str]]) -> dict[str, 
 def _overlap(asked: Sequence[str], weights: dict[str, float], sentence: Sentence, found: Sequence[str]) -> float:
     counts = Counter(found)
     fit = sum(weight * min(1.0, 0.7 + 0.15 * counts[stem]) for stem, weight in weights.items() if counts[stem])
+    if fit or sentence.opens:
+        heading = set(words_of(sentence.passage.heading))
+        fit += _HEADING_SHARE * sum(weight for stem, weight in weights.items() if stem in heading and not counts[stem])
     if fit < _LEAST_FIT:
         return 0.0
     pairs = set(pairwise(found))
     phrases = sum(pair in pairs for pair in pairwise(asked))
     fit += _PHRASE_SHARE * phrases / max(1, len(asked) - 1)
-    heading = set(words_of(sentence.passage.heading))
-    fit += _HEADING_SHARE * sum(weight for stem, weight in weights.items() if stem in heading and not counts[stem])
     return fit / (1 + max(0, len(found) - _LONG_WORDS) / (2 * _LONG_WORDS))
 
 
@@ -114,7 +120,8 @@ def _definition(subject: Sequence[str], sentence: Sentence) -> float:
         return _DEFINES if words_of(text.partition("|")[0]) == list(subject) else 0.0
     end = _end_of_subject(subject, text)
     if end is None:
-        return 0.0
+        title = re.split(r" > |\.", sentence.passage.heading)[-1]
+        return _LEADS if sentence.opens and words_of(title) == list(subject) else 0.0
     # What opens a source tells what the source is about.
     opens = sentence.number == 0 and sentence.line <= _TOP_LINES and sentence.passage.kind == "prose"
     return _DEFINES if opens or _LINKS.match(text[end:]) else _LEADS
@@ -129,12 +136,17 @@ def _end_of_subject(subject: Sequence[str], text: str) -> int | None:
         token = match.group()
         word = token.strip("*_`\"'()[],:;.\u201c\u201d")
         # A longer name, such as `subject.part`, or a command that begins with it is another thing.
-        if token.count("`") % 2 or not re.fullmatch(r"[\w-]+", word) or not set(words_of(word)) & set(subject):
+        if token.count("`") % 2 or not re.fullmatch(r"[\w-]+", word) or not _all_in(subject, word):
             return None
         wanted -= set(words_of(word))
         if not wanted:
             return start + match.start() + token.index(word) + len(word)
     return None
+
+
+def _all_in(subject: Sequence[str], word: str) -> bool:
+    found = set(words_of(word))
+    return bool(found) and found <= set(subject)
 
 
 def _form(sentence: Sentence, subject: Sequence[str]) -> float:
@@ -153,6 +165,8 @@ def _form(sentence: Sentence, subject: Sequence[str]) -> float:
     if sentence.passage.kind == "comment" and "\n" in sentence.quote:
         # The comment markers of the following lines stand in the middle of the quote.
         factor *= 0.6
+    if _LOOKS_LIKE_CODE.search(text):
+        factor *= 0.4
     if _LOOKS_CITED.search(text):
         factor *= 0.5
     return factor

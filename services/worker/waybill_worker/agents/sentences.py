@@ -50,6 +50,11 @@ class Sentence:
     row: bool = False
 
     @property
+    def opens(self) -> bool:
+        """Whether it is the first of its passage."""
+        return self.unit == 0 and self.number == 0
+
+    @property
     def text(self) -> str:
         """The quote with white space folded."""
         return " ".join(self.quote.split())

@@ -17,14 +17,15 @@ doing each for from further had has have having he her here hers him his how i i
 most my no nor of off on once one only or other our out over own per same shall she should so some such than that the
 their them then there these they this those through to too under until up upon us use used using very via was we were
 what when where whether which while who whom whose why will with within would you your s t d ll m re ve don doesn isn
-tell explain describe please give not show happen happens happened mean means meant many much work works
+tell explain describe please give not show happen happens happened mean means meant many much long work works
+handle handles handled get gets got need needs needed make makes made
 """
 STOP_WORDS = frozenset(_STOP_TEXT.split())
 """English words, and those that questions are made of, which say nothing about the subject."""
 
 _IRREGULAR_TEXT = """
 die dead death deaths dying/break broke broken/build built/choose chose chosen/fail failure failures/find found
-hold held/keep kept/lose lost loss losses/make made/run ran/send sent/stand stood/start started/take took taken
+hold held/keep kept/lose lost loss losses/run ran/send sent/stand stood/start started/take took taken
 write wrote written/begin began begun/know knew known/lead led/read reader readers/retry retries retried
 """
 _IRREGULAR = {

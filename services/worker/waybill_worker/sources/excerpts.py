@@ -14,7 +14,7 @@ _MAX_HEADING_CHARS = 200
 
 # A long piece is cut after a sentence if it has one, else after a line, else between words.
 _CUTS = (re.compile(r"[.!?][\"')\]*`]*\s+"), re.compile(r"\n"), re.compile(r"\s"))
-_BLANK_LINES_AROUND = re.compile(r"\A(?:[^\S\n]*\n)*|\s*\Z")
+_BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 
 
 class Kind(StrEnum):
@@ -98,9 +98,9 @@ def _pieces(text: str, block: Block) -> Iterator[tuple[int, int]]:
         if end < block.end:
             end = _cut_before(text, start, end, block.kind)
         piece = text[start:end]
-        edges = [match.span() for match in _BLANK_LINES_AROUND.finditer(piece)]
-        if piece.strip():
-            yield start + edges[0][1], start + edges[-1][0]
+        blank = _BLANK_LINES.match(piece)
+        if blank and piece.strip():
+            yield start + blank.end(), start + len(piece.rstrip())
         start = end
 
 
