@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -53,6 +53,12 @@ def running_store(kind: str, folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def unused_port() -> Callable[[], int]:
+    """Gives a TCP port that nobody uses now, each time it is called."""
+    return free_port
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +125,13 @@ async def ledger(store_url: str) -> AsyncIterator[Ledger]:
     await opened.close()
 
 
+def _is_ours(child: psutil.Process) -> bool:
+    """Whether a process was started on purpose: Python's own resource tracker lives as long as we do."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not any("resource_tracker" in part for part in child.cmdline())
+    return False
+
+
 @pytest.fixture(autouse=True)
 def no_process_left(stores: dict[str, str]) -> Iterator[None]:
     """Fails a test that leaves a child process running."""
@@ -126,6 +139,6 @@ def no_process_left(stores: dict[str, str]) -> Iterator[None]:
     before = {child.pid for child in me.children(recursive=True)}
     yield
     deadline = time.monotonic() + 5
-    while left := [child for child in me.children(recursive=True) if child.pid not in before]:
+    while left := [child for child in me.children(recursive=True) if child.pid not in before and _is_ours(child)]:
         assert time.monotonic() < deadline, f"processes are left: {left}"
         time.sleep(0.05)

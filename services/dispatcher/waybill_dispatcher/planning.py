@@ -14,7 +14,7 @@ from opentelemetry import trace
 from waybill.api.v1 import planner_pb2, planner_pb2_grpc
 from waybill.core.plan import Plan
 from waybill.core.task import Failure
-from waybill.errors import InvalidArgument, InvalidPlan, Unavailable, WaybillError
+from waybill.errors import InvalidArgument, Unavailable, WaybillError
 from waybill.ledger.bells import PLANNING, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import PlanningLease
@@ -116,13 +116,11 @@ class Planning:
         except Unavailable as error:
             await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message)
             return "postponed"
-        except InvalidPlan as error:
-            if error.reason == AGENT_MISSING:
-                await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message)
-                return "postponed"
-            return await self._fail(lease, error)
         except WaybillError as error:
-            return await self._fail(lease, error)
+            if error.reason != AGENT_MISSING:
+                return await self._fail(lease, error)
+            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message)
+            return "postponed"
         return "planned" if await self._ledger.attach_plan(lease.task, 0, graph) else "stale"
 
     async def _ask(self, lease: PlanningLease) -> Plan:
