@@ -1,5 +1,21 @@
 """Waybill: multi-step agent tasks on Redis Streams, with nothing lost."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from waybill.agent import Context, agent
 
-__all__ = ["Context", "agent"]
+if TYPE_CHECKING:
+    from waybill.client import Client
+
+__all__ = ["Client", "Context", "agent"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the client when it is first asked for: agents need none of what it stands on."""
+    if name == "Client":
+        from waybill.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

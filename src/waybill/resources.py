@@ -1,0 +1,253 @@
+"""What `waybill.Client` takes and returns: submissions, tasks, steps, metrics and agents as plain values."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from waybill.api.v1 import task_pb2
+from waybill.core.plan import Plan
+from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
+from waybill.rpc import conversion
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One task to be submitted: exactly one of `goal` and `plan`.
+
+    `plan` is a `Plan` or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id` makes a
+    repeated submission return the same task; without one the client chooses a random one.
+    """
+
+    goal: str = ""
+    plan: Plan | Mapping[str, Any] | None = None
+    input: Any = None
+    documents: Sequence[Document] = ()
+    paths: Sequence[str | Path] = ()
+    priority: Priority = Priority.NORMAL
+    labels: Mapping[str, str] = field(default_factory=dict)
+    request_id: str | None = None
+
+    def chosen_request_id(self) -> str:
+        """The request id, a new random one if there is none."""
+        return self.request_id or uuid.uuid4().hex
+
+    def spec(self) -> task_pb2.TaskSpec:
+        """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""
+        spec = conversion.spec_from_json({"input": self.input} if self.input is not None else {})
+        spec.goal = self.goal
+        spec.paths.extend(str(path) for path in self.paths)
+        spec.priority = conversion.PRIORITY_TO_PROTO[self.priority]
+        spec.labels.update(self.labels)
+        for document in self.documents:
+            spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
+        if isinstance(self.plan, Plan):
+            spec.plan.CopyFrom(conversion.plan_to_proto(self.plan))
+        elif self.plan is not None:
+            spec.plan.CopyFrom(conversion.plan_from_json(self.plan))
+        return spec
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as it was when it was asked for. `output` and `waiting_reason` are not filled in lists.
+
+    `output_json` is the output as JSON text, None before the task succeeded.
+    """
+
+    name: str
+    state: TaskState
+    goal: str
+    priority: Priority
+    labels: Mapping[str, str]
+    plan_revision: int
+    step_count: int
+    ended_step_count: int
+    last_sequence: int
+    output_json: bytes | None
+    failure: Failure | None
+    waiting_reason: str
+    usage: Usage
+    create_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def id(self) -> str:
+        """The name without its collection."""
+        return self.name.removeprefix("tasks/")
+
+    @property
+    def output(self) -> Any:
+        """What the task returned, decoded; None before it succeeded."""
+        return _decoded(self.output_json)
+
+    @classmethod
+    def of(cls, message: task_pb2.Task) -> Task:
+        """The task of a message."""
+        return cls(
+            name=message.name,
+            state=conversion.TASK_STATE_FROM_PROTO[message.state],
+            goal=message.goal,
+            priority=conversion.PRIORITY_FROM_PROTO[message.priority],
+            labels=dict(message.labels),
+            plan_revision=message.plan_revision,
+            step_count=message.step_count,
+            ended_step_count=message.ended_step_count,
+            last_sequence=message.last_sequence,
+            output_json=message.output.data if message.HasField("output") else None,
+            failure=conversion.failure_from_proto(message.failure) if message.HasField("failure") else None,
+            waiting_reason=message.waiting_reason,
+            usage=conversion.usage_from_proto(message.usage),
+            create_time=_time(message.create_time) if message.HasField("create_time") else None,
+            end_time=_time(message.end_time) if message.HasField("end_time") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a task. Inputs and outputs are JSON text; `input_json` has its references unresolved."""
+
+    name: str
+    agent: str
+    state: StepState
+    attempt: int
+    failed_attempts: int
+    depends_on: tuple[str, ...]
+    input_json: bytes
+    output_json: bytes | None
+    failure: Failure | None
+    worker: str
+    waiting_reason: str
+    usage: Usage
+    ready_time: datetime | None
+    start_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def id(self) -> str:
+        """The step's name in its plan."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def output(self) -> Any:
+        """What the step returned, decoded; None before it succeeded."""
+        return _decoded(self.output_json)
+
+    @classmethod
+    def of(cls, message: task_pb2.Step) -> Step:
+        """The step of a message."""
+        return cls(
+            name=message.name,
+            agent=message.agent,
+            state=conversion.STEP_STATE_FROM_PROTO[message.state],
+            attempt=message.attempt,
+            failed_attempts=message.failed_attempts,
+            depends_on=tuple(message.depends_on),
+            input_json=message.input.data,
+            output_json=message.output.data if message.HasField("output") else None,
+            failure=conversion.failure_from_proto(message.failure) if message.HasField("failure") else None,
+            worker=message.worker,
+            waiting_reason=message.waiting_reason,
+            usage=conversion.usage_from_proto(message.usage),
+            ready_time=_time(message.ready_time) if message.HasField("ready_time") else None,
+            start_time=_time(message.start_time) if message.HasField("start_time") else None,
+            end_time=_time(message.end_time) if message.HasField("end_time") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """Latency and cost of one step, over all its attempts. Times in milliseconds."""
+
+    step: str
+    agent: str
+    attempts: int
+    wait_ms: int
+    run_ms: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetrics:
+    """Latency and cost of a task. Times in milliseconds; `elapsed_ms` runs until the end, or until now."""
+
+    name: str
+    elapsed_ms: int
+    planning_ms: int
+    wait_ms: int
+    run_ms: int
+    usage: Usage
+    steps: tuple[StepMetrics, ...]
+
+    @classmethod
+    def of(cls, message: task_pb2.TaskMetrics) -> TaskMetrics:
+        """The metrics of a message."""
+        steps = (
+            StepMetrics(
+                step.step,
+                step.agent,
+                step.attempts,
+                step.wait_ms,
+                step.run_ms,
+                conversion.usage_from_proto(step.usage),
+            )
+            for step in message.steps
+        )
+        usage = conversion.usage_from_proto(message.usage)
+        return cls(
+            message.name,
+            message.elapsed_ms,
+            message.planning_ms,
+            message.wait_ms,
+            message.run_ms,
+            usage,
+            tuple(steps),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent that workers have announced, with its schemas as JSON text and its backlog."""
+
+    name: str
+    description: str
+    input_schema: str
+    output_schema: str
+    max_batch: int
+    live_workers: int
+    waiting_steps: int
+    queued_batches: int
+
+    @property
+    def id(self) -> str:
+        """The agent's name as plans use it."""
+        return self.name.removeprefix("agents/")
+
+    @classmethod
+    def of(cls, message: task_pb2.Agent) -> Agent:
+        """The agent of a message."""
+        return cls(
+            name=message.name,
+            description=message.description,
+            input_schema=message.input_schema,
+            output_schema=message.output_schema,
+            max_batch=message.max_batch,
+            live_workers=message.live_workers,
+            waiting_steps=message.waiting_steps,
+            queued_batches=message.queued_batches,
+        )
+
+
+def _decoded(data: bytes | None) -> Any:
+    return None if data is None else msgspec.json.decode(data)
+
+
+def _time(message: Timestamp) -> datetime:
+    return message.ToDatetime(UTC)
