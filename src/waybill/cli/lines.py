@@ -1,0 +1,64 @@
+"""Owns events as text for pipes and logs: one line an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from waybill.core.task import Event, Usage
+
+_TEXT_CHARS = 200
+
+
+def event_line(event: Event) -> str:
+    """The event as one line: local time, type, step, then what else it tells."""
+    time = datetime.fromtimestamp(event.time_ms / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    details = " ".join(_details(event))
+    return f"{time} {event.type.value:<15} {details}".rstrip()
+
+
+def printable(text: str, limit: int = _TEXT_CHARS) -> str:
+    """The text on one line, shortened, with nothing in it that a terminal would obey."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def usage_text(usage: Usage) -> str:
+    """Tokens and cost in words; empty if nothing was used."""
+    if usage == Usage():
+        return ""
+    return f"{usage.input_tokens} tokens in, {usage.output_tokens} out, ${usage.cost_microusd / 1_000_000:.6f}"
+
+
+def seconds_text(milliseconds: int) -> str:
+    """A duration for people."""
+    seconds = milliseconds / 1000
+    return f"{seconds:.2f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+
+
+def _details(event: Event) -> Iterator[str]:
+    if event.step:
+        yield event.step
+    if event.attempt:
+        yield f"attempt={event.attempt}"
+    for name in ("agent", "worker"):
+        if getattr(event, name):
+            yield f"{name}={getattr(event, name)}"
+    if event.state is not None:
+        yield event.state.value
+    if event.step_state is not None:
+        yield event.step_state.value
+    if event.step_count:
+        yield f"steps={event.step_count}"
+    if event.fraction is not None:
+        yield f"{event.fraction:.0%}"
+    for name in ("wait_ms", "run_ms", "delay_ms", "elapsed_ms"):
+        if getattr(event, name):
+            yield f"{name}={getattr(event, name)}"
+    if event.usage is not None and event.usage != Usage():
+        yield f"({usage_text(event.usage)})"
+    if event.message or event.text:
+        yield f'"{printable(event.message or event.text)}"'
+    if event.failure is not None:
+        yield f"{event.failure.reason}: {printable(event.failure.message)}"

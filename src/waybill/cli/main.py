@@ -1,0 +1,157 @@
+"""Owns the command line `waybill`: its commands and options. What they do is imported when they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from waybill.core.task import Priority, TaskState
+
+app = typer.Typer(
+    name="waybill",
+    help="Run multi-step agent tasks. Exit codes: 0 ok, 1 the task failed or was cancelled, 2 bad usage or a bad "
+    "request, 3 unavailable, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
+]
+Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--sources", metavar="PATH[,PATH...]", help="Folders and files to answer from; may be repeated."),
+]
+GATEWAY = "127.0.0.1:7400"
+TENANT = "default"
+
+
+@app.command()
+def up(
+    grpc_port: Annotated[
+        int, typer.Option(envvar="WAYBILL_GATEWAY_GRPC_PORT", min=0, max=65535, help="gRPC port; 0 for a free one.")
+    ] = 7400,
+    http_port: Annotated[
+        int, typer.Option(envvar="WAYBILL_GATEWAY_HTTP_PORT", min=0, max=65535, help="HTTP port; 0 for a free one.")
+    ] = 7480,
+    data_dir: Annotated[Path, typer.Option(help="Where the store and the logs are kept.")] = Path(".waybill"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+) -> None:
+    """Start the suite and keep it running until Ctrl-C. WAYBILL_REDIS_URL uses a Redis of yours as the store."""
+    from waybill.cli.exits import finish
+    from waybill.cli.suite import SuiteOptions
+    from waybill.cli.up import up as command
+
+    raise typer.Exit(finish(lambda: command(SuiteOptions(grpc_port, http_port, workers), data_dir)))
+
+
+@app.command()
+def run(
+    goal: Annotated[str, typer.Option(help="What to answer. Default: a question about Waybill.")] = "",
+    sources: Sources = None,
+    json: Json = False,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the store and the logs are kept. Default: .waybill, if it is free.")
+    ] = None,
+) -> None:
+    """Answer one goal on a private suite, print the report and stop everything. --json prints one line of JSON."""
+    from waybill.cli.exits import finish
+    from waybill.cli.reading import split_sources
+    from waybill.cli.run import question
+    from waybill.cli.run import run as command
+
+    raise typer.Exit(finish(lambda: command(question(goal, split_sources(sources or [])), data_dir, as_json=json)))
+
+
+@app.command()
+def submit(
+    goal: Annotated[str, typer.Option(help="What to do, in words.")] = "",
+    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as JSON; - reads stdin.")] = None,
+    input: Annotated[str, typer.Option(metavar="JSON", help="Value of ${task.input} in a plan.")] = "",
+    sources: Sources = None,
+    document: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A source to send along; may be repeated.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
+    priority: Annotated[Priority, typer.Option(help="Higher ones run first.")] = Priority.NORMAL,
+    request_id: Annotated[str, typer.Option(help="Makes submitting again return the same task.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Watch the task to its end.")] = False,
+    json: Json = False,
+    address: Address = GATEWAY,
+    tenant: Tenant = TENANT,
+) -> None:
+    """Submit a task and print its name, or watch it."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+    from waybill.cli.reading import Typed, split_sources
+
+    typed = Typed(goal, plan, input, split_sources(sources or []), document or (), label or (), priority, request_id)
+    raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
+
+
+@app.command()
+def watch(
+    task: TaskName,
+    from_sequence: Annotated[int, typer.Option(min=1, help="First event to show.")] = 1,
+    json: Json = False,
+    address: Address = GATEWAY,
+    tenant: Tenant = TENANT,
+) -> None:
+    """Show a task's events until it has ended: a live tree on a terminal, one line an event elsewhere."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+
+    raise typer.Exit(finish(lambda: commands.watch(address, tenant, task, from_sequence, as_json=json)))
+
+
+@app.command("list")
+def list_tasks(
+    state: Annotated[list[TaskState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most tasks to print.")] = 50,
+    json: Json = False,
+    address: Address = GATEWAY,
+    tenant: Tenant = TENANT,
+) -> None:
+    """Print the newest tasks, one a line."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+
+    raise typer.Exit(finish(lambda: commands.list_tasks(address, tenant, state or (), limit, as_json=json)))
+
+
+@app.command()
+def show(task: TaskName, json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
+    """Print a task with its steps, times, cost and output."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+
+    raise typer.Exit(finish(lambda: commands.show(address, tenant, task, as_json=json)))
+
+
+@app.command()
+def cancel(task: TaskName, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
+    """Cancel a task."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+
+    raise typer.Exit(finish(lambda: commands.cancel(address, tenant, task)))
+
+
+@app.command()
+def agents(json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
+    """Print the agents that workers have announced, with their workers and backlog."""
+    from waybill.cli import commands
+    from waybill.cli.exits import finish
+
+    raise typer.Exit(finish(lambda: commands.agents(address, tenant, as_json=json)))
+
+
+if __name__ == "__main__":
+    app()
