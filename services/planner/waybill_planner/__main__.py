@@ -1,0 +1,31 @@
+"""`python -m waybill_planner`: the planner's process."""
+
+from __future__ import annotations
+
+from waybill.api.v1 import planner_pb2_grpc
+from waybill.rpc.server import ServiceServer, run
+from waybill_planner.servicer import SERVICE_NAME, PlannerServicer
+from waybill_planner.settings import PlannerSettings
+
+
+async def _ready() -> bool:
+    """Always: the planner depends on nothing."""
+    return True
+
+
+async def serve(settings: PlannerSettings) -> None:
+    """Serve until the process is asked to stop."""
+    server = ServiceServer("planner", settings, ready=_ready)
+    planner_pb2_grpc.add_PlannerServiceServicer_to_server(PlannerServicer(), server.grpc)
+    await server.start([SERVICE_NAME])
+    await server.run_until_stopped()
+
+
+def main() -> None:
+    """Run the process with the settings of its environment."""
+    settings = PlannerSettings()
+    run(lambda: serve(settings), "planner", settings)
+
+
+if __name__ == "__main__":
+    main()

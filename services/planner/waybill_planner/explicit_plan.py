@@ -1,0 +1,50 @@
+"""Checking a plan that the caller wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from waybill.api.v1 import task_pb2
+from waybill.core.plan import AgentSchema
+from waybill.core.validation import link
+from waybill.errors import InvalidPlan, Violation
+from waybill.rpc.plans import plan_from_proto, plan_violations
+
+_DEFECTIVE_FIELD = re.compile(r"plan\.steps\[(\d+)\]\.(input|retry|run_timeout_ms)")
+
+
+def check_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema]) -> None:
+    """Raises `InvalidPlan` with every violation of a plan: of its single fields, and of what they mean together."""
+    defects = plan_violations(plan)
+    if not defects:
+        link(plan_from_proto(plan), agents)
+        return
+    mended = _without_defects(plan, defects)
+    if mended is None:
+        raise InvalidPlan.of(defects)
+    # A field that was taken out is reported once, as what was wrong with it, and not for being absent.
+    reported = tuple(match[0] for defect in defects if (match := _DEFECTIVE_FIELD.match(defect.field)))
+    try:
+        link(plan_from_proto(mended), agents)
+    except InvalidPlan as error:
+        defects = defects + [item for item in error.violations if not item.field.startswith(reported)]
+    raise InvalidPlan.of(sorted(defects, key=_position))
+
+
+def _without_defects(plan: task_pb2.Plan, defects: list[Violation]) -> task_pb2.Plan | None:
+    """The plan with defective fields at their defaults, so that the rest can be checked; None if it is too large."""
+    mended = task_pb2.Plan()
+    mended.CopyFrom(plan)
+    for defect in defects:
+        match = _DEFECTIVE_FIELD.match(defect.field)
+        if match is None:
+            return None
+        mended.steps[int(match[1])].ClearField(match[2])  # type: ignore[arg-type]
+    return mended
+
+
+def _position(violation: Violation) -> int:
+    """The step that a violation is about, so that a step's violations stand together."""
+    number = re.match(r"plan\.steps\[(\d+)\]", violation.field)
+    return int(number[1]) if number else len(violation.field) + 1_000_000
