@@ -136,9 +136,9 @@ def _is_ours(child: psutil.Process) -> bool:
 def no_process_left(stores: dict[str, str]) -> Iterator[None]:
     """Fails a test that leaves a child process running."""
     me = psutil.Process()
-    before = {child.pid for child in me.children(recursive=True)}
+    before = {child.pid for child in me.children()}
     yield
     deadline = time.monotonic() + 5
-    while left := [child for child in me.children(recursive=True) if child.pid not in before and _is_ours(child)]:
+    while left := [child for child in me.children() if child.pid not in before and _is_ours(child)]:
         assert time.monotonic() < deadline, f"processes are left: {left}"
         time.sleep(0.05)

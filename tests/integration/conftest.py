@@ -1,0 +1,128 @@
+"""The whole suite as real processes, started by `waybill up`, spoken to through the gateway alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+AGENTS = Path(__file__).parent / "agents"
+KINDS = ("store", "planner", "dispatcher", "worker", "gateway")
+START_SECONDS = 60
+
+
+@dataclass
+class RunningSuite:
+    """One `waybill up` and where it listens."""
+
+    process: subprocess.Popen[str]
+    grpc_port: int
+    http_port: int
+    data_dir: Path
+
+    @property
+    def address(self) -> str:
+        """Of the gateway's gRPC server."""
+        return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        """Base URL of the gateway's HTTP server."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def pids(self, kind: str) -> list[int]:
+        """Processes of one kind that run now."""
+        return [child.pid for child in psutil.Process(self.process.pid).children() if is_kind(child, kind)]
+
+    def kill(self, kind: str) -> None:
+        """kill -9 every process of one kind."""
+        pids = self.pids(kind)
+        assert pids, f"no {kind} is running"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def environment_of(self, kind: str) -> dict[str, str]:
+        """Environment of a process of one kind."""
+        return psutil.Process(self.pids(kind)[0]).environ()
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+def is_kind(process: psutil.Process, kind: str) -> bool:
+    """Whether a process is the store or a certain service."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        command = process.cmdline()
+        name = Path(command[0]).name if command else ""
+        return f"waybill_{kind}" in command if kind != "store" else ("valkey" in name or "redis" in name)
+    return False
+
+
+@pytest.fixture(scope="session")
+def kinds() -> tuple[str, ...]:
+    """Every kind of process of a suite."""
+    return KINDS
+
+
+@pytest.fixture(scope="session")
+def trial_environment() -> dict[str, str]:
+    """Environment in which workers know the trial agents besides those that ship."""
+    return {**os.environ, "WAYBILL_WORKER_AGENTS": "trial_agents", "PYTHONPATH": str(AGENTS)}
+
+
+def start_suite(data_dir: Path, environment: dict[str, str], port: Callable[[], int], workers: int = 2) -> RunningSuite:
+    """A suite that is ready."""
+    grpc_port, http_port = port(), port()
+    command = [sys.executable, "-m", "waybill.cli.main", "up", "--grpc-port", str(grpc_port)]
+    command += ["--http-port", str(http_port), "--data-dir", str(data_dir), "--workers", str(workers)]
+    log = data_dir.parent / f"{data_dir.name}.log"
+    with log.open("a") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, text=True)
+    seen, deadline = log.stat().st_size, time.monotonic() + START_SECONDS
+    while "Waybill is up" not in log.read_text()[seen:]:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return RunningSuite(process, grpc_port, http_port, data_dir)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callable[..., RunningSuite]]:
+    """Starts suites; whatever still runs at the end is stopped."""
+    running: list[RunningSuite] = []
+
+    def begin(name: str = "data", **options: int) -> RunningSuite:
+        suite = start_suite(tmp_path / name, trial_environment, _free_port, **options)
+        running.append(suite)
+        return suite
+
+    yield begin
+    for suite in running:
+        suite.stop()
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory, trial_environment: dict[str, str]) -> Iterator[RunningSuite]:
+    """A suite that the tests of a module share, and do not harm."""
+    running = start_suite(tmp_path_factory.mktemp("suite") / "data", trial_environment, _free_port)
+    yield running
+    assert running.stop() == 0
