@@ -13,11 +13,17 @@ async def _ready() -> bool:
     return True
 
 
-async def serve(settings: PlannerSettings) -> None:
-    """Serve until the process is asked to stop."""
+async def planner_server(settings: PlannerSettings) -> ServiceServer:
+    """The planner's servers, started. Raises OSError if a port is taken."""
     server = ServiceServer("planner", settings, ready=_ready)
     planner_pb2_grpc.add_PlannerServiceServicer_to_server(PlannerServicer(), server.grpc)
     await server.start([SERVICE_NAME])
+    return server
+
+
+async def serve(settings: PlannerSettings) -> None:
+    """Serve until the process is asked to stop."""
+    server = await planner_server(settings)
     await server.run_until_stopped()
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from waybill.api.v1 import task_pb2
+from waybill.core.limits import MAX_PLAN_STEPS
 from waybill.core.plan import AgentSchema
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
@@ -45,6 +46,6 @@ def _without_defects(plan: task_pb2.Plan, defects: list[Violation]) -> task_pb2.
 
 
 def _position(violation: Violation) -> int:
-    """The step that a violation is about, so that a step's violations stand together."""
+    """The step that a violation is about, so that a step's violations stand together; the plan's own come last."""
     number = re.match(r"plan\.steps\[(\d+)\]", violation.field)
-    return int(number[1]) if number else len(violation.field) + 1_000_000
+    return int(number[1]) if number else MAX_PLAN_STEPS

@@ -1,4 +1,4 @@
-"""The plan for a goal: for each of its questions `retriever` -> `analyst`, side by side, and one `writer` that joins."""
+"""The plan for a goal: for each question `retriever` -> `analyst`, side by side, and one `writer` that joins."""
 
 from __future__ import annotations
 

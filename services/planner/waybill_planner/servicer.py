@@ -14,8 +14,6 @@ SERVICE_NAME: str = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].fu
 class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
     """`PlannerService`. Stateless, so calls may come in any order and number."""
 
-    async def CreatePlan(  # type: ignore[override]
-        self, request: planner_pb2.CreatePlanRequest, context: Any
-    ) -> planner_pb2.CreatePlanResponse:
+    async def CreatePlan(self, request: planner_pb2.CreatePlanRequest, context: Any) -> planner_pb2.CreatePlanResponse:
         """Runs beside the loop, so that a large plan delays neither other calls nor health checks."""
         return await asyncio.to_thread(create_plan, request)

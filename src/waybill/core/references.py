@@ -3,9 +3,9 @@
 A reference is written `${root}` or `${root<rest>}`, where the root names a step (or `task`, the task itself) and the
 rest is JMESPath applied to what that step returned: `${research.documents[0].title}`, `${draft | length(@)}`.
 A string that is nothing but one reference becomes the referenced value with its type; any other string has the value
-written into it, texts as they are and the rest as JSON. `$${` stands for a literal `${`, so no `$` can stand right before a
-reference. Keys of objects are never
-references, and what was put in is never looked at again, so no value can smuggle a reference in.
+written into it, texts as they are and the rest as JSON. `$${` stands for a literal `${`, so no `$` can stand right
+before a reference. Keys of objects are never references, and what was put in is never looked at again, so no value can
+smuggle a reference in.
 """
 
 from __future__ import annotations
