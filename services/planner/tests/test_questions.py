@@ -24,6 +24,10 @@ GOALS: list[tuple[str, list[str]]] = [
         "How does Waybill keep accepted tasks safe, and what happens when a worker dies?",
         ["How does Waybill keep accepted tasks safe?", "What happens when a worker dies?"],
     ),
+    (
+        "How does Waybill make sure that no task is lost, and how does it batch steps?",
+        ["How does Waybill make sure that no task is lost?", "How does Waybill batch steps?"],
+    ),
     ("How and why does a step fail?", ["How does a step fail?", "Why does a step fail?"]),
     ("Explain what a lease is and how it expires", ["Explain what a lease is", "Explain how a lease expires"]),
     ("Summarise the report, then list the risks.", ["Summarise the report", "List the risks"]),
@@ -105,6 +109,7 @@ GOALS: list[tuple[str, list[str]]] = [
         "What is the relationship between latency and throughput?",
         ["What is the relationship between latency and throughput?"],
     ),
+    ("Research climate change and its impact", ["Research climate change and its impact"]),
     ("Explain read and write paths", ["Explain read and write paths"]),
     ("Who wrote Hamlet and when?", ["Who wrote Hamlet and when?"]),
     (

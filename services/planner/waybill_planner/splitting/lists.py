@@ -10,7 +10,7 @@ _MAX_ITEM_WORDS = 6
 _SEPARATOR = re.compile(r"\s*,\s*(?:(?:and|plus|as well as)\s+|&\s*)?|\s+(?:and|plus|as well as|&)\s+", re.IGNORECASE)
 _LAST_SEPARATOR = re.compile(r"\b(?:and|plus|as well as)\b|&", re.IGNORECASE)
 _NO_ITEM = re.compile(
-    rf"\b(?:that|because|if|while|whether|not|but|or|so|then|vice|{ASKING}|{AUXILIARY})\b|"
+    rf"\b(?:it|its|they|them|their|that|because|if|while|whether|not|but|or|so|then|vice|{ASKING}|{AUXILIARY})\b|"
     rf"^(?:so on|more|others|such|only|etc)\b",
     re.IGNORECASE,
 )

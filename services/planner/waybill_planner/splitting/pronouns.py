@@ -10,6 +10,7 @@ _MAX_SUBJECT_WORDS = 6
 _DEFINED = re.compile(r"(?:what|who) (?:is|are|was|were) (.+)", re.IGNORECASE | re.DOTALL)
 _DEFINED_WITHIN = re.compile(r"what (.+) (?:is|are|was|were|means?)", re.IGNORECASE | re.DOTALL)
 _WORKING = re.compile(r"how (?:do|does|did) (.+) works?", re.IGNORECASE | re.DOTALL)
+_DOING = re.compile(r"(?:how|why|when|where) (?:do|does|did|can|will|is) ([A-Z]\w+) (?!and\b|or\b)")
 _VAGUE = re.compile(r"\b(?:it|its|they|their|them|this|that|these|those|there|you|we|i)\b", re.IGNORECASE)
 _PRONOUN = re.compile(
     r"((?:\S+ ){1,4}?)(it|they|its|their)\b"
@@ -47,7 +48,7 @@ def _named(clause: str, subject: str) -> str:
 def _subject(clause: str) -> str:
     text = bare(clause)
     lead = LEAD.match(text)
-    match = _DEFINED.match(text) or _WORKING.match(text)
+    match = _DEFINED.match(text) or _WORKING.match(text) or _DOING.match(text[:1].lower() + text[1:])
     name = match[1] if match else ""
     if lead:
         requested = text[lead.end() :].strip()
