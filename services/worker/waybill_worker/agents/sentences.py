@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 from waybill_worker.agents.evidence import Passage
@@ -124,8 +123,8 @@ def _end_of(pattern: re.Pattern[str], line: str) -> int:
     return match.end() if match else 0
 
 
-@cache
 def _segmenter() -> Segmenter:
+    """A new segmenter: it keeps the text it works on in itself, so threads must not share one."""
     from pysbd import Segmenter
 
     return Segmenter(language="en", clean=False, char_span=True)
