@@ -35,6 +35,8 @@ _SERVICE_CONFIG = json.dumps(
 _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
+    # A call over this size is sent once only, so the largest one must fit.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),

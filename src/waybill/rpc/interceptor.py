@@ -110,7 +110,9 @@ class _Call:
 
     def _known(self, error: Exception) -> WaybillError:
         if isinstance(error, grpc.aio.AioRpcError):
-            return from_rpc_error(error)
+            known = from_rpc_error(error)
+            known.__cause__ = error
+            return known
         if isinstance(error, WaybillError) and error.code is not grpc.StatusCode.INTERNAL:
             return error
         log.error("call failed", method=self._method.path, status="INTERNAL", exc_info=error)

@@ -103,9 +103,8 @@ class ServiceServer:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
         await self._health.enter_graceful_shutdown()
-        await self.grpc.stop(self.settings.shutdown_grace_seconds)
-        self._close_metrics()
-        self._close_metrics = lambda: None
+        close_metrics, self._close_metrics = self._close_metrics, lambda: None
+        await asyncio.gather(self.grpc.stop(self.settings.shutdown_grace_seconds), asyncio.to_thread(close_metrics))
         log.info("stopped")
 
     def _serve_metrics(self) -> None:

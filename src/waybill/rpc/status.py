@@ -18,9 +18,13 @@ from waybill.errors import (
 )
 
 DOMAIN = "waybill"
+OUT_OF_TIME = "DEADLINE_EXCEEDED"
+"""Reason of `Unavailable` when a call behind this one did not finish in time."""
 MAX_MESSAGE_CHARS = 1_000
 MAX_VIOLATION_BYTES = 4_000
 """Room for violations in a status. Statuses travel as HTTP/2 trailers, which many clients refuse over 8 KiB."""
+
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 _CLASSES: dict[grpc.StatusCode, type[WaybillError]] = {
     kind.code: kind
@@ -40,7 +44,11 @@ def to_status(error: WaybillError) -> status_pb2.Status:
 
 def to_grpc_status(error: WaybillError) -> grpc.Status:
     """The status of an error in the form that `context.abort_with_status` takes."""
-    return rpc_status.to_status(to_status(error))
+    status = rpc_status.to_status(to_status(error))
+    if error.reason == OUT_OF_TIME or isinstance(error.__cause__, grpc.aio.AioRpcError):
+        # The call behind this one was repeated already; were every hop to repeat it, attempts would multiply.
+        return status._replace(trailing_metadata=(*status.trailing_metadata, _NO_RETRY))
+    return status
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> WaybillError:
@@ -78,7 +86,7 @@ def _foreign(error: grpc.aio.AioRpcError) -> WaybillError:
         case grpc.StatusCode.UNAVAILABLE:
             return Unavailable("a service behind this one cannot be reached; try again", reason="SERVICE_UNAVAILABLE")
         case grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            return Unavailable("the call did not finish in time; try again", reason="DEADLINE_EXCEEDED")
+            return Unavailable("the call did not finish in time; try again", reason=OUT_OF_TIME)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ResourceExhausted("a message is over the size that a service takes", reason="MESSAGE_TOO_LARGE")
         case _:

@@ -1,0 +1,246 @@
+"""A gateway on free ports before a dispatcher that keeps tasks in memory; everything in between is real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import httpx
+import pytest
+from waybill_gateway.gateway import Gateway
+from waybill_gateway.settings import GatewaySettings
+
+from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, gateway_pb2_grpc, task_pb2
+from waybill.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable, WaybillError
+from waybill.rpc.caller import tenant_of
+from waybill.rpc.channel import connect
+from waybill.rpc.events import timestamp
+from waybill.rpc.server import ServiceServer
+from waybill.settings import ServiceSettings
+
+FINISHED = task_pb2.EVENT_TYPE_TASK_FINISHED
+PROGRESS = task_pb2.EVENT_TYPE_STEP_PROGRESS
+ACCEPTED = task_pb2.EVENT_TYPE_TASK_ACCEPTED
+
+
+class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
+    """Keeps tasks and events by tenant, counts what it is asked, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[tuple[str, str], task_pb2.Task] = {}
+        self.events: dict[str, list[task_pb2.TaskEvent]] = {}
+        self.requests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.groups: list[list[dispatcher_pb2.Submission]] = []
+        self.error: WaybillError | Exception | None = None
+        self.create_gate = asyncio.Event()
+        self.create_gate.set()
+        self.streams_opened = 0
+        self.streams_open = 0
+        self.reads = 0
+        self.last_request: Any = None
+        self.last_metadata: dict[str, str] = {}
+        self.ready = True
+        self._news = asyncio.Condition()
+        self._breaks = 0
+        self._server: ServiceServer | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Serve, on the same port as before after a `kill`."""
+
+        async def ready() -> bool:
+            return self.ready
+
+        settings = ServiceSettings(grpc_port=self.port, shutdown_grace_seconds=0)
+        self._server = ServiceServer("fake", settings, ready=ready)
+        dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(self, self._server.grpc)
+        await self._server.start(["waybill.api.v1.DispatcherService"])
+        self.port = self._server.grpc_port
+
+    async def kill(self) -> None:
+        """Stop serving at once; what it keeps outlives it, as a store would."""
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+
+    def add_task(self, name: str, tenant: str = "default", events: int = 1) -> None:
+        """A task with that many events, the first of them its acceptance."""
+        self.tasks[tenant, name] = task_pb2.Task(name=name, state=task_pb2.TASK_STATE_RUNNING)
+        self.events[name] = [_event(1, ACCEPTED)] + [_event(n, PROGRESS) for n in range(2, events + 1)]
+
+    async def emit(self, name: str, count: int | None = None, *, text: str = "", finish: bool = False) -> None:
+        """Append events, one unless told otherwise, or the terminal one after them if asked."""
+        log = self.events[name]
+        async with self._news:
+            for _ in range((0 if finish else 1) if count is None else count):
+                log.append(_event(len(log) + 1, PROGRESS, text))
+            if finish:
+                log.append(_event(len(log) + 1, FINISHED))
+            self._news.notify_all()
+
+    async def break_streams(self) -> None:
+        """End every open stream with UNAVAILABLE."""
+        async with self._news:
+            self._breaks += 1
+            self._news.notify_all()
+
+    def _task(self, name: str, context: Any) -> task_pb2.Task:
+        self.last_metadata = dict(context.invocation_metadata())
+        if self.error is not None:
+            raise self.error
+        task = self.tasks.get((tenant_of(context.invocation_metadata()), name))
+        if task is None:
+            raise NotFound(f"{name} does not exist")
+        return task
+
+    async def CreateTasks(self, request: dispatcher_pb2.CreateTasksRequest, context: Any) -> Any:
+        self.last_metadata = dict(context.invocation_metadata())
+        if self.error is not None:
+            raise self.error
+        self.groups.append(list(request.submissions))
+        await self.create_gate.wait()
+        return dispatcher_pb2.CreateTasksResponse(results=[self._accept(item) for item in request.submissions])
+
+    def _accept(self, item: dispatcher_pb2.Submission) -> gateway_pb2.SubmitResult:
+        key = (item.tenant, item.request_id)
+        name, spec = self.requests.setdefault(
+            key, (f"tasks/t{len(self.requests) + 1}", item.spec.SerializeToString(deterministic=True))
+        )
+        if spec != item.spec.SerializeToString(deterministic=True):
+            return gateway_pb2.SubmitResult(
+                refusal=gateway_pb2.SubmitRefusal(code=6, reason=AlreadyExists.reason, message="request_id was used")
+            )
+        if item.spec.goal == "refuse":
+            violation = task_pb2.FieldViolation(field="plan.steps[0].agent", description="no such agent")
+            refusal = gateway_pb2.SubmitRefusal(
+                code=3, reason="PLAN_INVALID", message="bad plan", violations=[violation]
+            )
+            return gateway_pb2.SubmitResult(refusal=refusal)
+        if name not in self.events:
+            self.add_task(name, item.tenant)
+        return gateway_pb2.SubmitResult(task=self.tasks[item.tenant, name])
+
+    async def ReadTask(self, request: dispatcher_pb2.ReadTaskRequest, context: Any) -> Any:
+        return dispatcher_pb2.ReadTaskResponse(task=self._task(request.name, context))
+
+    async def ReadTasks(self, request: dispatcher_pb2.ReadTasksRequest, context: Any) -> Any:
+        self.last_request = request
+        if request.page_token not in ("", "next"):
+            raise InvalidArgument.of_field("page_token", "is not a token of this listing")
+        tenant = tenant_of(context.invocation_metadata())
+        tasks = [task for (owner, _), task in self.tasks.items() if owner == tenant]
+        return dispatcher_pb2.ReadTasksResponse(tasks=tasks, next_page_token="next")
+
+    async def ReadSteps(self, request: dispatcher_pb2.ReadStepsRequest, context: Any) -> Any:
+        self._task(request.parent, context)
+        self.last_request = request
+        step = task_pb2.Step(name=f"{request.parent}/steps/a", agent="echo", state=task_pb2.STEP_STATE_SUCCEEDED)
+        step.output.data = b'{"big": 18446744073709551617, "whole": 5}'
+        return dispatcher_pb2.ReadStepsResponse(steps=[step])
+
+    async def ReadTaskMetrics(self, request: dispatcher_pb2.ReadTaskMetricsRequest, context: Any) -> Any:
+        self._task(request.name, context)
+        metrics = task_pb2.TaskMetrics(name=request.name, run_ms=7, steps=[task_pb2.StepMetrics(step="a", run_ms=7)])
+        return dispatcher_pb2.ReadTaskMetricsResponse(metrics=metrics)
+
+    async def ReadEvents(self, request: dispatcher_pb2.ReadEventsRequest, context: Any) -> Any:
+        self._task(request.name, context)
+        self.reads += 1
+        start = request.from_sequence - 1
+        return dispatcher_pb2.ReadEventsResponse(events=self.events[request.name][start : start + request.limit])
+
+    async def StreamEvents(self, request: dispatcher_pb2.StreamEventsRequest, context: Any) -> AsyncIterator[Any]:
+        self._task(request.name, context)
+        log = self.events[request.name]
+        if request.from_sequence > len(log) + 1:
+            raise InvalidArgument.of_field("from_sequence", "lies beyond the next event")
+        self.streams_opened += 1
+        self.streams_open += 1
+        try:
+            position, breaks = request.from_sequence - 1, self._breaks
+            while True:
+                async with self._news:
+                    await self._news.wait_for(lambda: len(log) > position or self._breaks > breaks)  # noqa: B023
+                if self._breaks > breaks:
+                    raise Unavailable("going away")
+                events = log[position:]
+                yield dispatcher_pb2.StreamEventsResponse(events=events)
+                position += len(events)
+                if events[-1].type == FINISHED:
+                    return
+        finally:
+            self.streams_open -= 1
+
+    async def StopTask(self, request: dispatcher_pb2.StopTaskRequest, context: Any) -> Any:
+        task = self._task(request.name, context)
+        task.state = task_pb2.TASK_STATE_CANCELLED
+        return dispatcher_pb2.StopTaskResponse(task=task)
+
+    async def ReadAgents(self, request: dispatcher_pb2.ReadAgentsRequest, context: Any) -> Any:
+        agent = task_pb2.Agent(name="agents/echo", input_schema='{"type":"object"}', live_workers=1)
+        return dispatcher_pb2.ReadAgentsResponse(agents=[agent])
+
+
+def _event(sequence: int, kind: task_pb2.EventType.ValueType, text: str = "") -> task_pb2.TaskEvent:
+    return task_pb2.TaskEvent(sequence=sequence, type=kind, time=timestamp(sequence), message=text)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return once the condition holds; the test's own timeout ends a wait that is in vain."""
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Waits for a condition."""
+    return eventually
+
+
+@pytest.fixture
+async def dispatcher() -> AsyncIterator[FakeDispatcher]:
+    """A dispatcher that serves."""
+    fake = FakeDispatcher()
+    await fake.start()
+    yield fake
+    await fake.kill()
+
+
+@pytest.fixture
+def settings(dispatcher: FakeDispatcher) -> GatewaySettings:
+    """Settings of a gateway on free ports before the dispatcher."""
+    return GatewaySettings(
+        grpc_port=0,
+        http_port=0,
+        metrics_port=0,
+        dispatcher_address=f"127.0.0.1:{dispatcher.port}",
+        shutdown_grace_seconds=1,
+        call_timeout_seconds=5,
+        max_body_bytes=100_000,
+    )
+
+
+@pytest.fixture
+async def gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """A gateway that serves; stopped as SIGTERM would after the test."""
+    running = Gateway(settings)
+    await running.start()
+    stopped = asyncio.create_task(running.run_until_stopped())
+    yield running
+    running.server.request_stop()
+    await stopped
+
+
+@pytest.fixture
+async def stub(gateway: Gateway) -> AsyncIterator[gateway_pb2_grpc.GatewayServiceAsyncStub]:
+    """The gateway over gRPC."""
+    async with connect(f"127.0.0.1:{gateway.server.grpc_port}") as channel:
+        yield cast("gateway_pb2_grpc.GatewayServiceAsyncStub", gateway_pb2_grpc.GatewayServiceStub(channel))
+
+
+@pytest.fixture
+async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """The gateway over HTTP."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.http.port}", timeout=30) as client:
+        yield client

@@ -1,0 +1,185 @@
+"""The HTTP face of the gateway: the verbs as JSON, and the event stream as Server-Sent Events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from waybill.api.v1 import gateway_pb2
+from waybill.errors import WaybillError
+from waybill.rpc.events import event_to_json
+from waybill.rpc.resources import agent_to_json, metrics_to_json, step_to_json, task_to_json
+from waybill.rpc.specs import batch_from_json, submission_from_json
+from waybill_gateway.caller import Caller
+from waybill_gateway.fanout import Watch
+from waybill_gateway.http_errors import CODES, EXCEPTION_HANDLERS, error_body, error_to_json, json_response
+from waybill_gateway.http_instruments import Instruments
+from waybill_gateway.http_requests import (
+    body_of,
+    caller_of,
+    check_parameters,
+    first_sequence_of,
+    page_size_of,
+    states_of,
+)
+from waybill_gateway.settings import GatewaySettings
+from waybill_gateway.verbs import Verbs
+
+
+def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Awaitable[bool]]) -> Starlette:
+    """The ASGI app over the verbs. `ready` answers `/readyz`."""
+    handlers = _Handlers(verbs, settings, ready)
+    routes = [
+        Route("/v1/tasks", handlers.submit_task, methods=["POST"]),
+        Route("/v1/tasks", handlers.list_tasks, methods=["GET"]),
+        Route("/v1/tasks:batch", handlers.batch_submit_tasks, methods=["POST"]),
+        Route("/v1/tasks/{task}:cancel", handlers.cancel_task, methods=["POST"]),
+        Route("/v1/tasks/{task}", handlers.get_task, methods=["GET"]),
+        Route("/v1/tasks/{task}/steps", handlers.list_steps, methods=["GET"]),
+        Route("/v1/tasks/{task}/metrics", handlers.get_task_metrics, methods=["GET"]),
+        Route("/v1/tasks/{task}/events", handlers.watch_task, methods=["GET"]),
+        Route("/v1/agents", handlers.list_agents, methods=["GET"]),
+        Route("/healthz", handlers.health, methods=["GET"]),
+        Route("/readyz", handlers.readiness, methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=[Middleware(Instruments)])
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Handlers:
+    """One method a route: reads the request, calls the verb, writes the response."""
+
+    def __init__(self, verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Awaitable[bool]]) -> None:
+        self._verbs = verbs
+        self._settings = settings
+        self._ready = ready
+
+    async def submit_task(self, request: Request) -> Response:
+        """`POST /v1/tasks`: the task."""
+        check_parameters(request)
+        caller = self._caller(request)
+        submission = submission_from_json(await body_of(request, self._settings.max_body_bytes))
+        response = await self._verbs.submit_task(caller, submission)
+        return json_response(task_to_json(response.task, msgspec.Raw))
+
+    async def batch_submit_tasks(self, request: Request) -> Response:
+        """`POST /v1/tasks:batch`: `results`, each with a `task` or an `error`."""
+        check_parameters(request)
+        caller = self._caller(request)
+        batch = batch_from_json(await body_of(request, self._settings.max_body_bytes))
+        response = await self._verbs.batch_submit_tasks(caller, batch)
+        return json_response({"results": [_result_to_json(result) for result in response.results]})
+
+    async def list_tasks(self, request: Request) -> Response:
+        """`GET /v1/tasks`: `tasks` and `next_page_token`."""
+        check_parameters(request, ("page_size", "page_token", "state"))
+        listing = gateway_pb2.ListTasksRequest(
+            page_size=page_size_of(request),
+            page_token=request.query_params.get("page_token", ""),
+            states=states_of(request),
+        )
+        response = await self._verbs.list_tasks(self._caller(request), listing)
+        tasks = [task_to_json(task, msgspec.Raw) for task in response.tasks]
+        return json_response({"tasks": tasks, "next_page_token": response.next_page_token})
+
+    async def get_task(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}`: the task."""
+        check_parameters(request)
+        reading = gateway_pb2.GetTaskRequest(name=_task_name(request))
+        response = await self._verbs.get_task(self._caller(request), reading)
+        return json_response(task_to_json(response.task, msgspec.Raw))
+
+    async def list_steps(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}/steps`: `steps` and `next_page_token`."""
+        check_parameters(request, ("page_size", "page_token"))
+        listing = gateway_pb2.ListStepsRequest(
+            parent=_task_name(request),
+            page_size=page_size_of(request),
+            page_token=request.query_params.get("page_token", ""),
+        )
+        response = await self._verbs.list_steps(self._caller(request), listing)
+        steps = [step_to_json(step, msgspec.Raw) for step in response.steps]
+        return json_response({"steps": steps, "next_page_token": response.next_page_token})
+
+    async def get_task_metrics(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}/metrics`: latency and cost."""
+        check_parameters(request)
+        reading = gateway_pb2.GetTaskMetricsRequest(name=_task_name(request))
+        response = await self._verbs.get_task_metrics(self._caller(request), reading)
+        return json_response(metrics_to_json(response.metrics))
+
+    async def watch_task(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}/events`: Server-Sent Events up to the terminal one.
+
+        204 if the terminal event was seen already, which tells a browser to stop asking.
+        """
+        check_parameters(request, ("from_sequence",))
+        watching = gateway_pb2.WatchTaskRequest(name=_task_name(request), from_sequence=first_sequence_of(request))
+        watch = await self._verbs.watch_task(self._caller(request), watching)
+        if watch.ended:
+            return Response(status_code=204)
+        return EventSourceResponse(_server_sent_events(watch), ping=self._settings.sse_ping_seconds, sep="\n")
+
+    async def cancel_task(self, request: Request) -> Response:
+        """`POST /v1/tasks/{task}:cancel`: the task after the call."""
+        check_parameters(request)
+        cancelling = gateway_pb2.CancelTaskRequest(name=_task_name(request))
+        response = await self._verbs.cancel_task(self._caller(request), cancelling)
+        return json_response(task_to_json(response.task, msgspec.Raw))
+
+    async def list_agents(self, request: Request) -> Response:
+        """`GET /v1/agents`: `agents`."""
+        check_parameters(request)
+        response = await self._verbs.list_agents(self._caller(request), gateway_pb2.ListAgentsRequest())
+        return json_response({"agents": [agent_to_json(agent, msgspec.Raw) for agent in response.agents]})
+
+    async def health(self, _request: Request) -> Response:
+        """`GET /healthz`: 200 while the process serves."""
+        return json_response({"status": "ok"})
+
+    async def readiness(self, _request: Request) -> Response:
+        """`GET /readyz`: 200 if a submission would be accepted now, 503 otherwise."""
+        if await self._ready():
+            return json_response({"status": "ready"})
+        return json_response({"status": "not ready"}, 503)
+
+    def _caller(self, request: Request) -> Caller:
+        return caller_of(request, self._settings.call_timeout_seconds)
+
+
+async def _server_sent_events(watch: Watch) -> AsyncIterator[ServerSentEvent]:
+    """The events of a watch. One that breaks ends with `watch_failed`, which has no id: a client resumes before it."""
+    try:
+        async with aclosing(watch.batches()) as batches:
+            async for events in batches:
+                for event in events:
+                    shown = event_to_json(event)
+                    yield _server_sent(shown["type"], shown, str(event.sequence))
+    except WaybillError as error:
+        yield _server_sent("watch_failed", error_to_json(error))
+
+
+def _server_sent(kind: str, data: dict[str, Any], sequence: str | None = None) -> ServerSentEvent:
+    return ServerSentEvent(msgspec.json.encode(data).decode(), event=kind, id=sequence, sep="\n")
+
+
+def _result_to_json(result: gateway_pb2.SubmitResult) -> dict[str, Any]:
+    if not result.HasField("refusal"):
+        return {"task": task_to_json(result.task, msgspec.Raw)}
+    refusal = result.refusal
+    violations = [{"field": item.field, "description": item.description} for item in refusal.violations]
+    return error_body(CODES.get(refusal.code, "UNKNOWN"), refusal.reason, refusal.message, violations)
+
+
+def _task_name(request: Request) -> str:
+    return f"tasks/{request.path_params['task']}"

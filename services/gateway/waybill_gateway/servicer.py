@@ -1,0 +1,74 @@
+"""The gRPC face of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc
+from waybill.rpc.caller import tenant_of
+from waybill_gateway.caller import Caller
+from waybill_gateway.verbs import Verbs
+
+SERVICE_NAME = "waybill.api.v1.GatewayService"
+
+
+class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
+    """Reads who calls from the call's metadata, and hands on to the verbs."""
+
+    def __init__(self, verbs: Verbs, call_timeout_seconds: float) -> None:
+        self._verbs = verbs
+        self._call_timeout_seconds = call_timeout_seconds
+
+    def _caller(self, context: Any, longest_seconds: float = float("inf")) -> Caller:
+        remaining_seconds = context.time_remaining()
+        if remaining_seconds is None:
+            remaining_seconds = self._call_timeout_seconds
+        return Caller.within(tenant_of(context.invocation_metadata()), min(remaining_seconds, longest_seconds))
+
+    async def SubmitTask(self, request: gateway_pb2.SubmitTaskRequest, context: Any) -> gateway_pb2.SubmitTaskResponse:
+        """As in the contract."""
+        return await self._verbs.submit_task(self._caller(context), request)
+
+    async def BatchSubmitTasks(
+        self, request: gateway_pb2.BatchSubmitTasksRequest, context: Any
+    ) -> gateway_pb2.BatchSubmitTasksResponse:
+        """As in the contract."""
+        return await self._verbs.batch_submit_tasks(self._caller(context), request)
+
+    async def GetTask(self, request: gateway_pb2.GetTaskRequest, context: Any) -> gateway_pb2.GetTaskResponse:
+        """As in the contract."""
+        return await self._verbs.get_task(self._caller(context), request)
+
+    async def ListTasks(self, request: gateway_pb2.ListTasksRequest, context: Any) -> gateway_pb2.ListTasksResponse:
+        """As in the contract."""
+        return await self._verbs.list_tasks(self._caller(context), request)
+
+    async def ListSteps(self, request: gateway_pb2.ListStepsRequest, context: Any) -> gateway_pb2.ListStepsResponse:
+        """As in the contract."""
+        return await self._verbs.list_steps(self._caller(context), request)
+
+    async def GetTaskMetrics(
+        self, request: gateway_pb2.GetTaskMetricsRequest, context: Any
+    ) -> gateway_pb2.GetTaskMetricsResponse:
+        """As in the contract."""
+        return await self._verbs.get_task_metrics(self._caller(context), request)
+
+    async def WatchTask(
+        self, request: gateway_pb2.WatchTaskRequest, context: Any
+    ) -> AsyncIterator[gateway_pb2.WatchTaskResponse]:
+        """As in the contract. A deadline bounds the stream; without one it lasts as long as the task."""
+        caller = self._caller(context, self._call_timeout_seconds)
+        watch = await self._verbs.watch_task(caller, request)
+        async with aclosing(watch.batches()) as batches:
+            async for events in batches:
+                yield gateway_pb2.WatchTaskResponse(events=events)
+
+    async def CancelTask(self, request: gateway_pb2.CancelTaskRequest, context: Any) -> gateway_pb2.CancelTaskResponse:
+        """As in the contract."""
+        return await self._verbs.cancel_task(self._caller(context), request)
+
+    async def ListAgents(self, request: gateway_pb2.ListAgentsRequest, context: Any) -> gateway_pb2.ListAgentsResponse:
+        """As in the contract."""
+        return await self._verbs.list_agents(self._caller(context), request)

@@ -1,0 +1,123 @@
+"""What the edge requires of a submission: every check that needs neither the agents nor the store."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from waybill.api.v1 import gateway_pb2, task_pb2
+from waybill.core import limits
+from waybill.errors import InvalidArgument, InvalidPlan, Violation
+from waybill.rpc.enums import PRIORITY_FROM_PROTO
+from waybill.rpc.payloads import payload_defect
+from waybill.rpc.plans import plan_violations
+
+MAX_SUBMISSION_BYTES = 24 * limits.MIB
+"""Largest submission as a message: below the largest message, so that it fits into one together with its caller."""
+MAX_DOCUMENT_NAME_CHARS = 255
+MAX_PATH_CHARS = 4_096
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(\s*;[\x20-\x7e]{0,255})?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def admitted_request_id(request: gateway_pb2.SubmitTaskRequest) -> str:
+    """The request id of a submission that may pass, a random one if the caller gave none.
+
+    Raises `InvalidArgument`, or `InvalidPlan` if all is well but the plan, with every violation found.
+    """
+    found = _spec_violations(request.spec)
+    if request.request_id and not limits.REQUEST_ID.fullmatch(request.request_id):
+        allowed = f"must be 1 to {limits.MAX_REQUEST_ID_CHARS} visible ASCII characters without spaces"
+        found.append(Violation("request_id", allowed))
+    if found:
+        raise _error(found)
+    return request.request_id or uuid.uuid4().hex
+
+
+def _error(found: list[Violation]) -> InvalidArgument:
+    if all(violation.field.startswith("plan.") for violation in found):
+        return InvalidPlan.of(found)
+    shown = "; ".join(f"{violation.field}: {violation.description}" for violation in found[:3])
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return InvalidArgument(f"{shown}{more}", found)
+
+
+def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    size_bytes = spec.ByteSize()
+    if size_bytes > MAX_SUBMISSION_BYTES:
+        limit = f"over the limit of {MAX_SUBMISSION_BYTES}; split it or send sources as paths"
+        return [Violation("spec", f"has {size_bytes} bytes, {limit}")]
+    found = _work_violations(spec)
+    defect = payload_defect(spec.input, limits.MAX_INPUT_BYTES)
+    if defect:
+        found.append(Violation("input", defect))
+    found += _document_violations(spec)
+    found += _path_violations(spec)
+    found += _label_violations(spec)
+    if spec.priority not in PRIORITY_FROM_PROTO:
+        found.append(Violation("priority", f"is {spec.priority}, which is no priority; use high, normal or low"))
+    return found
+
+
+def _work_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    """What is wrong with the goal or the plan."""
+    if bool(spec.goal) == spec.HasField("plan"):
+        given = "both are given" if spec.goal else "neither is given"
+        return [Violation("goal", f"exactly one of goal and plan is required, and {given}")]
+    if spec.HasField("plan"):
+        return plan_violations(spec.plan)
+    if not spec.goal.strip():
+        return [Violation("goal", "is blank; say what to do")]
+    size_bytes = len(spec.goal.encode())
+    if size_bytes > limits.MAX_GOAL_BYTES:
+        return [Violation("goal", f"has {size_bytes} bytes, over the limit of {limits.MAX_GOAL_BYTES}; shorten it")]
+    return []
+
+
+def _document_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    if len(spec.documents) > limits.MAX_DOCUMENTS:
+        limit = f"over the limit of {limits.MAX_DOCUMENTS}; join some"
+        return [Violation("documents", f"has {len(spec.documents)} documents, {limit}")]
+    found: list[Violation] = []
+    total_bytes = sum(len(document.data) for document in spec.documents)
+    if total_bytes > limits.MAX_DOCUMENT_BYTES:
+        limit = f"over the limit of {limits.MAX_DOCUMENT_BYTES}; send large sources as paths"
+        found.append(Violation("documents", f"have {total_bytes} bytes in all, {limit}"))
+    names: set[str] = set()
+    for position, document in enumerate(spec.documents):
+        field = f"documents[{position}]"
+        if not 1 <= len(document.name) <= MAX_DOCUMENT_NAME_CHARS or _CONTROL.search(document.name):
+            allowed = f"must have 1 to {MAX_DOCUMENT_NAME_CHARS} characters, none of them a control character"
+            found.append(Violation(f"{field}.name", allowed))
+        elif document.name in names:
+            found.append(Violation(f"{field}.name", f'"{document.name}" is used twice; citations need one each'))
+        names.add(document.name)
+        if document.media_type and not _MEDIA_TYPE.fullmatch(document.media_type):
+            found.append(Violation(f"{field}.media_type", 'is no media type; send one such as "text/markdown"'))
+    return found
+
+
+def _path_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    if len(spec.paths) > limits.MAX_PATHS:
+        limit = f"over the limit of {limits.MAX_PATHS}; name folders"
+        return [Violation("paths", f"has {len(spec.paths)} paths, {limit}")]
+    return [
+        Violation(f"paths[{position}]", f"must have 1 to {MAX_PATH_CHARS} characters, none of them NUL")
+        for position, path in enumerate(spec.paths)
+        if not 1 <= len(path) <= MAX_PATH_CHARS or "\0" in path
+    ]
+
+
+def _label_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    if len(spec.labels) > limits.MAX_LABELS:
+        return [Violation("labels", f"has {len(spec.labels)} labels, over the limit of {limits.MAX_LABELS}")]
+    found: list[Violation] = []
+    for key, value in sorted(spec.labels.items()):
+        if not limits.LABEL_KEY.fullmatch(key):
+            allowed = f"must be 1 to {limits.MAX_LABEL_KEY_CHARS} of A-Z, a-z, 0-9, '.', '_', '/' and '-'"
+            found.append(Violation("labels", f"the key {key[:80]!r} {allowed}, starting with a letter or digit"))
+        elif len(value) > limits.MAX_LABEL_VALUE_CHARS:
+            limit = f"over the limit of {limits.MAX_LABEL_VALUE_CHARS}"
+            found.append(Violation(f"labels.{key}", f"has {len(value)} characters, {limit}"))
+    return found

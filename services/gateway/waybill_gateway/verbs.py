@@ -1,0 +1,196 @@
+"""The verbs of the public API, once: the gRPC servicer and the HTTP app both call these, so they cannot drift."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, task_pb2
+from waybill.core.limits import MAX_BATCH_SUBMISSIONS
+from waybill.errors import InvalidArgument, NotFound, Violation, WaybillError
+from waybill.rpc.enums import TASK_STATE_FROM_PROTO
+from waybill.rpc.status import error_of, from_rpc_error
+from waybill.telemetry.tracing import current_traceparent
+from waybill_gateway.caller import Caller
+from waybill_gateway.fanout import Fanout, Watch
+from waybill_gateway.grouping import SubmissionGroup
+from waybill_gateway.submission import admitted_request_id
+
+if TYPE_CHECKING:
+    from waybill.api.v1.dispatcher_pb2_grpc import DispatcherServiceAsyncStub
+
+MAX_PAGE_SIZE = 1_000
+
+_TASK_NAME = re.compile(r"tasks/[A-Za-z0-9][A-Za-z0-9._~-]{0,199}")
+
+
+class Verbs:
+    """One method a verb. Each takes a caller and a request of the public API, and raises `WaybillError` alone."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        stub = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
+        self._dispatcher = cast("DispatcherServiceAsyncStub", stub)
+        self._group = SubmissionGroup(self._create_tasks)
+        self.fanout = Fanout(self._dispatcher)
+
+    async def submit_task(
+        self, caller: Caller, request: gateway_pb2.SubmitTaskRequest
+    ) -> gateway_pb2.SubmitTaskResponse:
+        """Accept a task."""
+        result = await self._submit(caller, request)
+        if result.HasField("refusal"):
+            raise _refused(result.refusal)
+        return gateway_pb2.SubmitTaskResponse(task=result.task)
+
+    async def batch_submit_tasks(
+        self, caller: Caller, request: gateway_pb2.BatchSubmitTasksRequest
+    ) -> gateway_pb2.BatchSubmitTasksResponse:
+        """Accept or refuse each of many tasks. Raises only if the dispatcher answered for none of them."""
+        count = len(request.requests)
+        if not 1 <= count <= MAX_BATCH_SUBMISSIONS:
+            allowed = f"must be 1 to {MAX_BATCH_SUBMISSIONS}; split the batch"
+            raise InvalidArgument.of_field("requests", f"are {count} submissions, and {allowed}")
+        outcomes = await asyncio.gather(
+            *(self._submit(caller, item) for item in request.requests), return_exceptions=True
+        )
+        results: list[gateway_pb2.SubmitResult] = []
+        for outcome in outcomes:
+            if isinstance(outcome, WaybillError):
+                results.append(gateway_pb2.SubmitResult(refusal=_refusal(outcome)))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                results.append(outcome)
+        unanswered = [outcome for outcome in outcomes if _is_unavailable(outcome)]
+        if len(unanswered) == count and isinstance(unanswered[0], WaybillError):
+            raise unanswered[0]
+        return gateway_pb2.BatchSubmitTasksResponse(results=results)
+
+    async def get_task(self, caller: Caller, request: gateway_pb2.GetTaskRequest) -> gateway_pb2.GetTaskResponse:
+        """Read a task."""
+        name = _task_name("name", request.name)
+        response = await _ask(self._dispatcher.ReadTask, dispatcher_pb2.ReadTaskRequest(name=name), caller)
+        return gateway_pb2.GetTaskResponse(task=response.task)
+
+    async def list_tasks(self, caller: Caller, request: gateway_pb2.ListTasksRequest) -> gateway_pb2.ListTasksResponse:
+        """List the caller's tasks."""
+        _check_page_size(request.page_size)
+        for position, state in enumerate(request.states):
+            if state not in TASK_STATE_FROM_PROTO:
+                raise InvalidArgument.of_field(f"states[{position}]", f"is {state}, which is no state of a task")
+        response = await _ask(
+            self._dispatcher.ReadTasks,
+            dispatcher_pb2.ReadTasksRequest(
+                page_size=request.page_size, page_token=request.page_token, states=request.states
+            ),
+            caller,
+        )
+        return gateway_pb2.ListTasksResponse(tasks=response.tasks, next_page_token=response.next_page_token)
+
+    async def list_steps(self, caller: Caller, request: gateway_pb2.ListStepsRequest) -> gateway_pb2.ListStepsResponse:
+        """List the steps of a task."""
+        parent = _task_name("parent", request.parent)
+        _check_page_size(request.page_size)
+        response = await _ask(
+            self._dispatcher.ReadSteps,
+            dispatcher_pb2.ReadStepsRequest(parent=parent, page_size=request.page_size, page_token=request.page_token),
+            caller,
+        )
+        return gateway_pb2.ListStepsResponse(steps=response.steps, next_page_token=response.next_page_token)
+
+    async def get_task_metrics(
+        self, caller: Caller, request: gateway_pb2.GetTaskMetricsRequest
+    ) -> gateway_pb2.GetTaskMetricsResponse:
+        """Read latency and cost of a task."""
+        name = _task_name("name", request.name)
+        response = await _ask(
+            self._dispatcher.ReadTaskMetrics, dispatcher_pb2.ReadTaskMetricsRequest(name=name), caller
+        )
+        return gateway_pb2.GetTaskMetricsResponse(metrics=response.metrics)
+
+    async def watch_task(self, caller: Caller, request: gateway_pb2.WatchTaskRequest) -> Watch:
+        """Open a watch; it is known to be good when this returns."""
+        name = _task_name("name", request.name)
+        if request.from_sequence < 0:
+            described = f"is {request.from_sequence}; events are numbered from 1"
+            raise InvalidArgument.of_field("from_sequence", described)
+        return await self.fanout.open(caller, name, request.from_sequence or 1)
+
+    async def cancel_task(
+        self, caller: Caller, request: gateway_pb2.CancelTaskRequest
+    ) -> gateway_pb2.CancelTaskResponse:
+        """Cancel a task."""
+        name = _task_name("name", request.name)
+        response = await _ask(self._dispatcher.StopTask, dispatcher_pb2.StopTaskRequest(name=name), caller)
+        return gateway_pb2.CancelTaskResponse(task=response.task)
+
+    async def list_agents(
+        self, caller: Caller, _request: gateway_pb2.ListAgentsRequest
+    ) -> gateway_pb2.ListAgentsResponse:
+        """List the agents that workers have announced."""
+        response = await _ask(self._dispatcher.ReadAgents, dispatcher_pb2.ReadAgentsRequest(), caller)
+        return gateway_pb2.ListAgentsResponse(agents=response.agents)
+
+    async def _submit(self, caller: Caller, request: gateway_pb2.SubmitTaskRequest) -> gateway_pb2.SubmitResult:
+        submission = dispatcher_pb2.Submission(
+            tenant=caller.tenant,
+            request_id=admitted_request_id(request),
+            spec=request.spec,
+            traceparent=current_traceparent(),
+        )
+        return await self._group.submit(submission, caller.deadline)
+
+    async def _create_tasks(
+        self, request: dispatcher_pb2.CreateTasksRequest, timeout_seconds: float
+    ) -> dispatcher_pb2.CreateTasksResponse:
+        try:
+            response: dispatcher_pb2.CreateTasksResponse = await self._dispatcher.CreateTasks(
+                request, timeout=timeout_seconds, wait_for_ready=True
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return response
+
+
+async def _ask(method: Any, request: Any, caller: Caller) -> Any:
+    """One call of the dispatcher for a caller, waiting for a dispatcher that restarts as long as they do."""
+    try:
+        return await method(request, timeout=caller.remaining_seconds, metadata=caller.metadata, wait_for_ready=True)
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+def _task_name(field: str, name: str) -> str:
+    """The name itself if a task can have it."""
+    if not name.startswith("tasks/") or name == "tasks/":
+        raise InvalidArgument.of_field(field, 'must be the name of a task, "tasks/{task}"')
+    if not _TASK_NAME.fullmatch(name):
+        raise NotFound(f"{name[:100]} does not exist")
+    return name
+
+
+def _check_page_size(page_size: int) -> None:
+    if not 0 <= page_size <= MAX_PAGE_SIZE:
+        raise InvalidArgument.of_field("page_size", f"is {page_size}, and must lie between 1 and {MAX_PAGE_SIZE}")
+
+
+def _refused(refusal: gateway_pb2.SubmitRefusal) -> WaybillError:
+    violations = [Violation(item.field, item.description) for item in refusal.violations]
+    return error_of(refusal.code, refusal.reason, refusal.message, violations)
+
+
+def _refusal(error: WaybillError) -> gateway_pb2.SubmitRefusal:
+    violations = error.violations if isinstance(error, InvalidArgument) else ()
+    return gateway_pb2.SubmitRefusal(
+        code=error.code.value[0],
+        reason=error.reason,
+        message=error.message,
+        violations=[task_pb2.FieldViolation(field=item.field, description=item.description) for item in violations],
+    )
+
+
+def _is_unavailable(outcome: object) -> bool:
+    return isinstance(outcome, WaybillError) and outcome.code is grpc.StatusCode.UNAVAILABLE
