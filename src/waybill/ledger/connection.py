@@ -13,8 +13,8 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from waybill.errors import FailedPrecondition, ResourceExhausted, Unavailable, WaybillError
@@ -22,7 +22,9 @@ from waybill.errors import FailedPrecondition, ResourceExhausted, Unavailable, W
 Part = bytes | str | int | float
 CONNECT_TIMEOUT_SECONDS = 1.0
 REPLY_TIMEOUT_SECONDS = 5.0
-_AWAY = ("LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "TRYAGAIN", "UNBLOCKED", "READONLY", "BUSY ")
+# The client gives some of the server's errors a class and cuts their code off; the others are known by their code.
+_AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, TryAgainError, OSError)
+_AWAY_CODES = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "BUSY ")
 
 
 class Store:
@@ -75,10 +77,9 @@ def is_missing_function(error: object) -> bool:
 
 def translate(error: Exception) -> WaybillError:
     """One of our errors for one of the client's. Details stay in the cause."""
-    text = str(error)
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | ReadOnlyError | OSError) or text.startswith(_AWAY):
+    if isinstance(error, _AWAY) or str(error).startswith(_AWAY_CODES):
         return Unavailable("the store cannot be reached; try again")
-    if text.startswith("OOM"):
+    if isinstance(error, OutOfMemoryError):
         return ResourceExhausted("the store is full; try again when tasks have ended or expired")
     return WaybillError("the store refused a call")
 

@@ -1,0 +1,138 @@
+"""What a task's history says about its state: the fold of its events, and the comparison with what is stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import reduce
+
+from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
+from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import StepRecord, TaskRecord
+
+
+@dataclass
+class FoldedStep:
+    """A step by its history; fields as in `StepRecord`."""
+
+    name: str
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    worker: str = ""
+    failure: Failure | None = None
+    usage: Usage = Usage()
+    wait_ms: int = 0
+    run_ms: int = 0
+    ready_ms: int = 0
+    started_ms: int = 0
+    ended_ms: int = 0
+
+
+@dataclass
+class FoldedTask:
+    """A task by its history; fields as in `TaskRecord`."""
+
+    state: TaskState | None = None
+    failure: Failure | None = None
+    revision: int = 0
+    step_count: int = 0
+    ended_step_count: int = 0
+    last_sequence: int = 0
+    usage: Usage = Usage()
+    wait_ms: int = 0
+    run_ms: int = 0
+    created_ms: int = 0
+    planned_ms: int = 0
+    ended_ms: int = 0
+    steps: dict[str, FoldedStep] = field(default_factory=dict)
+
+
+def fold(events: Iterable[Event]) -> FoldedTask:
+    """The state that a task's events tell."""
+    return reduce(_with, events, FoldedTask())
+
+
+def _with(task: FoldedTask, event: Event) -> FoldedTask:
+    task.last_sequence += 1
+    match event.type:
+        case EventType.TASK_ACCEPTED:
+            task.state, task.created_ms = event.state, event.time_ms
+        case EventType.TASK_PLANNED:
+            task.state, task.planned_ms = TaskState.RUNNING, event.time_ms
+            task.revision, task.step_count = event.revision, event.step_count
+        case EventType.TASK_CANCELLING:
+            task.state, task.failure = TaskState.CANCELLING, event.failure
+        case EventType.TASK_FINISHED:
+            task.state, task.failure, task.ended_ms = event.state, event.failure, event.time_ms
+            assert event.usage == task.usage
+            assert event.elapsed_ms == event.time_ms - task.created_ms
+        case _:
+            _with_step(task, task.steps.setdefault(event.step, FoldedStep(event.step)), event)
+    return task
+
+
+def _with_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
+    match event.type:
+        case EventType.STEP_READY:
+            step.state, step.ready_ms = StepState.READY, event.time_ms
+        case EventType.STEP_STARTED:
+            wait_ms = event.time_ms - step.ready_ms
+            step.state, step.attempt, step.worker = StepState.RUNNING, event.attempt, event.worker
+            step.started_ms, step.wait_ms, task.wait_ms = event.time_ms, step.wait_ms + wait_ms, task.wait_ms + wait_ms
+        case EventType.STEP_RETRIED:
+            step.state, step.failure = StepState.BACKOFF, event.failure
+            _spend(task, step, event)
+        case EventType.STEP_FINISHED:
+            assert event.step_state is not None
+            step.state, step.ended_ms = event.step_state, event.time_ms
+            step.failure = None if event.step_state is StepState.SUCCEEDED else event.failure or step.failure
+            task.ended_step_count += 1
+            _spend(task, step, event)
+
+
+def _spend(task: FoldedTask, step: FoldedStep, event: Event) -> None:
+    if event.usage is not None:
+        step.usage, task.usage = step.usage + event.usage, task.usage + event.usage
+        step.run_ms, task.run_ms = step.run_ms + event.run_ms, task.run_ms + event.run_ms
+        assert event.wait_ms == step.started_ms - step.ready_ms
+
+
+def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
+    """Every step ends at most once, attempts grow one by one, and nothing starts before what it waits for."""
+    names = {step.number: step.name for step in steps}
+    needs = {step.name: {names[number] for number in step.dependencies} for step in steps}
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    succeeded: set[str] = set()
+    finished: Counter[str] = Counter()
+    attempts: Counter[str] = Counter()
+    for event in events:
+        assert not finished[event.step] or not event.step, f"{event} comes after its step has finished"
+        if event.type is EventType.STEP_STARTED:
+            attempts[event.step] += 1
+            assert event.attempt == attempts[event.step]
+        if event.type in (EventType.STEP_READY, EventType.STEP_STARTED):
+            assert needs[event.step] <= succeeded, f"{event.step} starts before all it depends on has succeeded"
+        if event.type is EventType.STEP_FINISHED:
+            finished[event.step] += 1
+            if event.step_state is StepState.SUCCEEDED:
+                succeeded.add(event.step)
+    ends = [event for event in events if event.type is EventType.TASK_FINISHED]
+    assert len(ends) <= 1
+    assert not ends or ends[0] is events[-1], "something follows the end of the task"
+
+
+async def check_history(ledger: Ledger, task_id: str) -> tuple[TaskRecord, dict[str, StepRecord]]:
+    """The task and its steps by name, after their history was checked and its fold compared with what is stored."""
+    task = await ledger.task(task_id)
+    events = await ledger.events(task_id, 1, 1_000_000)
+    steps = await ledger.steps(task_id, 1, task.step_count)
+    check_order(events, steps)
+    folded = fold(events)
+    for name in (entry.name for entry in fields(FoldedTask) if entry.name != "steps"):
+        assert getattr(folded, name) == getattr(task, name), f"{name} of the task is not the fold of its history"
+    for step in steps:
+        told = folded.steps.get(step.name, FoldedStep(step.name))
+        for name in (entry.name for entry in fields(FoldedStep)):
+            assert getattr(told, name) == getattr(step, name), f"{name} of {step.name} is not the fold of its history"
+    return task, {step.name: step for step in steps}
