@@ -25,7 +25,7 @@ from waybill.client import Client
 from waybill.errors import FailedPrecondition, InvalidArgument, WaybillError
 from waybill.resources import Task
 
-DEFAULT_GOAL = "What does each of Waybill's services do, and how does Waybill keep an accepted task from being lost?"
+DEFAULT_GOAL = "What does the gateway own, what does the dispatcher own, and what happens when a worker dies?"
 DEFAULT_DATA_DIRECTORY = Path(".waybill")
 _OWN_SOURCES = ("README.md", "docs")
 _LOCK_WAIT_SECONDS = 1.0
@@ -34,10 +34,15 @@ _CANCEL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be answered, and from which sources: absolute paths."""
+    """What is to be answered, and from which sources: paths as they are to stand in the report."""
 
     goal: str
     sources: tuple[str, ...]
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The sources as absolute paths: all that workers may read."""
+        return tuple(str(Path(source).absolute()) for source in self.sources)
 
 
 def question(goal: str, sources: Sequence[str]) -> Question:
@@ -46,7 +51,7 @@ def question(goal: str, sources: Sequence[str]) -> Question:
     Relative sources are meant from the working directory. Whether they exist is the agents' to find out.
     Raises `InvalidArgument` for a source that cannot be allowed, or if the documentation is not at hand.
     """
-    paths = [str(Path(source).expanduser().absolute()) for source in sources] or _documentation()
+    paths = [str(Path(source).expanduser()) for source in sources] or _documentation()
     for path in paths:
         if os.pathsep in path:
             raise InvalidArgument.of_field("--sources", f"{path} has a {os.pathsep!r} in it: rename or link it")
@@ -54,10 +59,11 @@ def question(goal: str, sources: Sequence[str]) -> Question:
 
 
 def _documentation() -> list[str]:
-    source_tree = Path(waybill.__file__).resolve().parents[2]
-    for root in (source_tree, Path.cwd()):
+    source_tree, here = Path(waybill.__file__).resolve().parents[2], Path.cwd()
+    for root in (source_tree, here):
         if (root / "README.md").is_file() and (root / "docs").is_dir():
-            return [str(root / name) for name in _OWN_SOURCES]
+            named = root.relative_to(here) if root.is_relative_to(here) else root
+            return [str(named / name) for name in _OWN_SOURCES]
     raise InvalidArgument.of_field(
         "--sources", "Waybill's own README.md and docs/ are not here: name the folders or files to answer from"
     )
@@ -85,7 +91,7 @@ async def run(asked: Question, data_path: Path | None, *, as_json: bool) -> int:
                 answering.cancel()
                 await asyncio.wait({answering, breaking})
 
-        return await run_suite(SuiteOptions(source_roots=asked.sources), data, work)
+        return await run_suite(SuiteOptions(source_roots=asked.roots), data, work)
 
 
 @contextlib.contextmanager
