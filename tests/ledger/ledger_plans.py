@@ -23,7 +23,7 @@ def graph(
     retry: RetryPolicy = RetryPolicy(),
     run_timeout_ms: int = 60_000,
 ) -> Graph:
-    """The graph of steps by name and what each waits for; every step runs agent `echo` unless `agents` names another."""
+    """The graph of steps by name and what each waits for; they run `echo` unless `agents` says otherwise."""
     steps = tuple(
         PlanStep(
             name=name,

@@ -7,7 +7,7 @@ from ledger_fold import check_history
 from ledger_hand import Hand, succeeded
 from ledger_plans import DIAMOND, accept, fan_and_join, graph, new_task, side_by_side
 
-from waybill.core.task import Document, EventType, Priority, StepState, TaskState
+from waybill.core.task import Document, Priority, StepState, TaskState
 from waybill.errors import AlreadyExists, ResourceExhausted
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
