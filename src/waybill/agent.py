@@ -122,11 +122,19 @@ class AgentDefinition:
 
 
 @overload
-def agent(function: Callable[..., Any], /) -> AgentDefinition: ...
+def agent(function: Callable[..., Any], /) -> AgentDefinition:
+    """`@agent` as it is."""
+    ...
+
+
 @overload
 def agent(
     *, name: str = "", isolation: Isolation = "process", max_batch: int = 64
-) -> Callable[[Callable[..., Any]], AgentDefinition]: ...
+) -> Callable[[Callable[..., Any]], AgentDefinition]:
+    """`@agent(...)` with settings."""
+    ...
+
+
 def agent(
     function: Callable[..., Any] | None = None,
     /,

@@ -14,7 +14,7 @@ _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _STOP_TEXT = """
 a about after all also am an and any are as at be because been before being between both but by can could did do does
 doing each for from further had has have having he her here hers him his how i if in into is it its itself just me more
-most my no nor of off on once one only or other our out over own per same shall she should so some such than that the
+most my no nor of off on once one only or other our out over per same shall she should so some such than that the
 their them then there these they this those through to too under until up upon us use used using very via was we were
 what when where whether which while who whom whose why will with within would you your s t d ll m re ve don doesn isn
 tell explain describe please give not show happen happens happened mean means meant many much long work works
