@@ -41,6 +41,12 @@ async def client(suite):
         yield opened
 
 
+def log_lines(suite, kind: str) -> list[str]:
+    """Every line that processes of one kind have logged."""
+    logs = [path for path in Path(suite.data_dir, "logs").iterdir() if kind in path.name]
+    return [line for path in logs for line in path.read_text().splitlines()]
+
+
 async def end_of(client: Client, task) -> list:
     return [event async for event in client.watch(task)]
 
@@ -168,6 +174,17 @@ async def test_http_does_the_same_with_server_sent_events(suite) -> None:
         assert len((await http.get(f"/v1/{name}/steps")).json()["steps"]) == 4
 
 
+async def test_the_trace_of_the_caller_reaches_the_agent(suite, client: Client) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with httpx.AsyncClient(base_url=suite.http) as http:
+        headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+        accepted = await http.post("/v1/tasks", json={"plan": DIAMOND}, headers=headers)
+    task = accepted.json()["name"]
+    await end_of(client, task)
+    rows = [json.loads(row) for row in log_lines(suite, "worker") if task.removeprefix("tasks/") in row]
+    assert {row["trace_id"] for row in rows if "trace_id" in row} == {trace_id}
+
+
 async def test_two_gateways_serve_the_same_task(client: Client, suite, unused_port) -> None:
     port = unused_port()
     environment = suite.environment_of("gateway") | {
@@ -219,8 +236,7 @@ async def test_every_service_shows_metrics_and_logs_as_json(suite, kinds) -> Non
         port = suite.environment_of(kind)[f"WAYBILL_{kind.upper()}_METRICS_PORT"]
         async with httpx.AsyncClient() as http:
             assert "process_cpu_seconds_total" in (await http.get(f"http://127.0.0.1:{port}/metrics")).text
-    logs = [path for path in Path(suite.data_dir, "logs").iterdir() if "worker" in path.name]
-    rows = [json.loads(line) for path in logs for line in path.read_text().splitlines() if line.startswith("{")]
+    rows = [json.loads(line) for line in log_lines(suite, "worker")]
     settled = [row for row in rows if {"task", "step", "agent", "attempt", "status", "trace_id"} <= row.keys()]
     assert settled
     assert all(re.fullmatch(r"[0-9a-f]{32}", row["trace_id"]) for row in settled)
