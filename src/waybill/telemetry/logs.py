@@ -45,9 +45,11 @@ def configure(service: str, level: str = "INFO") -> None:
             ],
         )
     )
+    # Some libraries set a level of their own, so the handler has to hold them too.
+    handler.setLevel(max(number, logging.WARNING))
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(max(number, logging.WARNING))
+    root.setLevel(handler.level)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
