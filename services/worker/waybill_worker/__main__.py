@@ -10,12 +10,11 @@ from waybill.agent import load_agents
 from waybill.api.v1 import worker_pb2_grpc
 from waybill.ledger.ledger import Ledger
 from waybill.rpc.server import ServiceServer, run
-from waybill_worker import frames, guard
+from waybill_worker import ending, frames
 from waybill_worker.loading import agent_modules
 from waybill_worker.pool import ProcessPool
 from waybill_worker.servicer import SERVICE_NAME, WorkerServicer
 from waybill_worker.settings import WorkerSettings
-from waybill_worker.thread import AgentThreads, end_despite_threads
 from waybill_worker.worker import Worker, drain_within
 
 SERVICE = "worker"
@@ -24,9 +23,7 @@ SERVICE = "worker"
 async def serve(settings: WorkerSettings) -> None:
     """Run the worker until it is told to stop."""
     loop = asyncio.get_running_loop()
-    guard.install(loop)
-    threads = AgentThreads(settings.slots)
-    loop.set_default_executor(threads.executor)
+    threads = ending.make_threads(loop, settings.slots)
     modules = agent_modules(settings.agents, entry_points=settings.entry_points)
     agents = load_agents(modules, entry_points=False)
     if not agents:
@@ -42,7 +39,7 @@ async def serve(settings: WorkerSettings) -> None:
     finally:
         await pool.close()
         await ledger.close()
-        threads.close(loop)
+        await ending.end(threads)
 
 
 async def _work_until_stopped(server: ServiceServer, worker: Worker, address: str) -> None:
@@ -66,7 +63,6 @@ def main() -> None:
     # What agents print must not end up in the output of whoever started the worker.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     run(lambda: serve(settings), SERVICE, settings)
-    end_despite_threads()
 
 
 if __name__ == "__main__":

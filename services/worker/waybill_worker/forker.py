@@ -69,9 +69,10 @@ class _Forker:
                         self._reap()
                     if self._connection in ready and not self._fork_one():
                         return
-            except OSError:
-                return
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the worker is gone
             finally:
+                signal.set_wakeup_fd(-1)
                 self._kill_all()
 
     def _fork_one(self) -> bool:

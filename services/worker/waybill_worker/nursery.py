@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import subprocess
@@ -11,9 +10,12 @@ import sys
 from collections import deque
 
 from waybill.errors import AgentError
+from waybill.telemetry.logs import get_logger
 from waybill_worker import frames
 from waybill_worker.forker import REPORT
 from waybill_worker.process import AgentProcess
+
+_log = get_logger(__name__)
 
 
 class Nursery:
@@ -82,7 +84,8 @@ class _Connection:
 
     async def close(self) -> None:
         """Hang up and wait until it has gone."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        if self.alive:
+            self._socket.shutdown(socket.SHUT_RDWR)
         await self._listening
 
     async def _listen(self) -> None:
@@ -98,7 +101,9 @@ class _Connection:
             pass  # as good as the end of the connection
         finally:
             self._end()
-        await asyncio.to_thread(self._process.wait)
+        code = await asyncio.to_thread(self._process.wait)
+        if code != 0:
+            _log.warning("the process that starts processes for agents died", exit_code=code)
 
     def _hear(self, ended: bool, pid: int, code: int) -> None:
         if ended:
@@ -114,8 +119,6 @@ class _Connection:
             _settle(future, None)
         self._starting.clear()
         self._exits.clear()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.poll()
 
 
 def _settle(future: asyncio.Future[int | None] | None, value: int | None) -> None:

@@ -12,6 +12,7 @@ from waybill.agent import AgentDefinition
 from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.records import AgentOffer, WorkerOffer
 from waybill.telemetry.logs import get_logger
+from waybill_worker import guard
 from waybill_worker.attempt import Attempt, Stop
 from waybill_worker.exchange import BLOCK_MS, ExchangeLoop
 from waybill_worker.execution import Execution
@@ -81,6 +82,7 @@ class Worker:
 
         `address` is where the worker's own gRPC server can be reached.
         """
+        guard.install(asyncio.get_running_loop())
         self._address = address
         await self._register()
         background = [asyncio.create_task(part) for part in (self._heartbeat.run(), self._control.run())]

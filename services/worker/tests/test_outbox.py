@@ -1,0 +1,142 @@
+"""What an attempt reports: complete, in order, within the limits, and in few calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from waybill_worker.outbox import Outbox
+from worker_fake_ledger import FakeLedger, grant_of
+
+from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_EVENT_TEXT_BYTES
+from waybill.core.task import Event, EventType
+from waybill.errors import ResourceExhausted
+from waybill.ledger.records import StepRef
+
+GRANT = grant_of("echo")
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
+reports = st.one_of(texts, st.tuples(st.text(max_size=5), st.none() | st.floats()), st.just("ä" * 40_000))
+
+
+def outbox_on(ledger: FakeLedger) -> Outbox:
+    ledger.held[GRANT.ref] = (GRANT, 1)
+    return Outbox(ledger, "w.1", GRANT, lambda: None)
+
+
+@given(st.lists(st.tuples(reports, st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_given_any_reports_when_closed_then_all_text_and_the_last_progress_arrived_in_order(
+    reported: list[tuple[str | tuple[str, float | None], bool]],
+) -> None:
+    async def scenario() -> list[Event]:
+        ledger = FakeLedger()
+        outbox = outbox_on(ledger)
+        for report, pause in reported:
+            if isinstance(report, str):
+                outbox.text(report)
+            else:
+                outbox.progress(*report)
+            if pause:
+                await asyncio.sleep(0)
+        await outbox.close()
+        return ledger.events()
+
+    events = asyncio.run(scenario())
+
+    assert shape(events) == shape_of_reports([report for report, _ in reported])
+    for event in events:
+        assert len(event.text.encode()) <= MAX_EVENT_TEXT_BYTES
+        assert event.fraction is None or 0.0 <= event.fraction <= 1.0
+
+
+def shape(events: Sequence[Event]) -> list[str]:
+    """Runs of text joined, and the messages between them, repeated ones once."""
+    shaped: list[str] = []
+    for event in events:
+        item = f"text:{event.text}" if event.type is EventType.STEP_TEXT else f"progress:{event.message}"
+        if shaped and item.startswith("text:") and shaped[-1].startswith("text:"):
+            shaped[-1] += event.text
+        elif not shaped or shaped[-1] != item:
+            shaped.append(item)
+    return shaped
+
+
+def shape_of_reports(reported: Sequence[str | tuple[str, float | None]]) -> list[str]:
+    return shape(
+        [
+            Event(type=EventType.STEP_TEXT, text=report)
+            if isinstance(report, str)
+            else Event(type=EventType.STEP_PROGRESS, message=report[0].encode("utf-8", "replace").decode())
+            for report in reported
+            if report != ""
+        ]
+    )
+
+
+async def test_given_thousands_of_reports_at_once_when_closed_then_few_calls_carry_them(ledger: FakeLedger) -> None:
+    outbox = outbox_on(ledger)
+    calls: list[int] = []
+    append = ledger._append
+
+    def count(ref: StepRef, events: Sequence[Event]) -> bool:
+        calls.append(len(events))
+        return append(ref, events)
+
+    ledger._append = count  # type: ignore[method-assign]
+    for number in range(5_000):
+        outbox.text(f"{number} ")
+        outbox.progress("counting", number / 5_000)
+        if number % 1_000 == 0:
+            await asyncio.sleep(0)
+    await outbox.close()
+
+    assert len(calls) <= 3
+    assert "".join(event.text for event in ledger.events()) == "".join(f"{number} " for number in range(5_000))
+
+
+async def test_given_distinct_messages_without_end_when_closed_then_only_the_latest_of_the_overflow_is_kept(
+    ledger: FakeLedger,
+) -> None:
+    outbox = outbox_on(ledger)
+    for number in range(5_000):
+        outbox.progress(f"message {number}", None)
+    await outbox.close()
+
+    assert len(ledger.events()) <= 200
+    assert ledger.events()[-1].message == "message 4999"
+
+
+async def test_given_a_very_long_message_when_reported_then_it_is_cut(ledger: FakeLedger) -> None:
+    outbox = outbox_on(ledger)
+    outbox.progress("x" * 10_000, None)
+    await outbox.close()
+
+    assert len(ledger.events()[0].message) == MAX_EVENT_MESSAGE_CHARS
+
+
+async def test_given_a_stale_attempt_when_it_reports_then_it_is_told_and_its_reports_are_dropped(
+    ledger: FakeLedger,
+) -> None:
+    told: list[bool] = []
+    outbox = Outbox(ledger, "w.1", GRANT, lambda: told.append(True))
+    outbox.text("hello")
+    await outbox.close()
+    outbox.text("still there?")
+    await outbox.close()
+
+    assert (told, ledger.events()) == ([True], [])
+
+
+async def test_given_a_full_store_when_reports_are_refused_then_the_attempt_can_still_be_settled(
+    ledger: FakeLedger,
+) -> None:
+    def refuse(*_: object) -> bool:
+        raise ResourceExhausted("full")
+
+    ledger._append = refuse  # type: ignore[method-assign]
+    outbox = outbox_on(ledger)
+    outbox.text("hello")
+
+    await asyncio.wait_for(outbox.close(), 30)
