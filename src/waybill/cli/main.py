@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,12 @@ Sources = Annotated[
 ]
 GATEWAY = "127.0.0.1:7400"
 TENANT = "default"
+
+
+@app.callback()
+def interruptible() -> None:
+    """Let Ctrl-C end every command from its first moment on, also where a shell started it with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @app.command()

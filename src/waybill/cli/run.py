@@ -52,10 +52,11 @@ def question(goal: str, sources: Sequence[str]) -> Question:
     Raises `InvalidArgument` for a source that cannot be allowed, or if the documentation is not at hand.
     """
     paths = [str(Path(source).expanduser()) for source in sources] or _documentation()
-    for path in paths:
-        if os.pathsep in path:
-            raise InvalidArgument.of_field("--sources", f"{path} has a {os.pathsep!r} in it: rename or link it")
-    return Question(goal or DEFAULT_GOAL, tuple(paths))
+    asked = Question(goal or DEFAULT_GOAL, tuple(paths))
+    for root in asked.roots:
+        if os.pathsep in root:
+            raise InvalidArgument.of_field("--sources", f"{root} has a {os.pathsep!r} in it: rename or link it")
+    return asked
 
 
 def _documentation() -> list[str]:

@@ -72,7 +72,7 @@ def _step_line(step: StepProgress, now_ms: int) -> Text:
         line.append(f"  attempt {step.attempt}", style="yellow")
     if step.fraction is not None:
         line.append(f"  {step.fraction:.0%}")
-    if step.failure is not None and step.state is not StepState.SUCCEEDED:
+    if step.failure is not None and step.state in (StepState.BACKOFF, StepState.FAILED):
         line.append(f"  {printable(step.failure.message, _NOTE_CHARS)}", style="red")
     elif step.note:
         line.append(f"  {printable(step.note, _NOTE_CHARS)}", style="dim")

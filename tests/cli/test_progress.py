@@ -1,0 +1,99 @@
+"""Events add up to what a watcher sees: states and times in a tree, or one line each."""
+
+from __future__ import annotations
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from waybill.cli.lines import event_line, printable, seconds_text
+from waybill.cli.progress import TaskProgress
+from waybill.cli.tree import task_tree
+from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
+
+STORY = [
+    Event(type=EventType.TASK_ACCEPTED, time_ms=1_000, state=TaskState.PLANNING),
+    Event(type=EventType.TASK_PLANNED, time_ms=1_100, revision=1, step_count=2),
+    Event(type=EventType.STEP_READY, time_ms=1_100, step="a"),
+    Event(type=EventType.STEP_STARTED, time_ms=1_200, step="a", attempt=1, agent="echo", worker="w"),
+    Event(type=EventType.STEP_RETRIED, time_ms=1_300, step="a", attempt=1, failure=Failure("AGENT_ERROR", "no luck")),
+    Event(type=EventType.STEP_STARTED, time_ms=1_900, step="a", attempt=2, agent="echo", worker="w"),
+    Event(type=EventType.STEP_PROGRESS, time_ms=2_000, step="a", attempt=2, message="half way", fraction=0.5),
+    Event(type=EventType.STEP_FINISHED, time_ms=2_200, step="a", attempt=2, step_state=StepState.SUCCEEDED, run_ms=300),
+    Event(type=EventType.STEP_READY, time_ms=2_200, step="b"),
+    Event(type=EventType.STEP_STARTED, time_ms=2_300, step="b", attempt=1, agent="echo", worker="w"),
+    Event(type=EventType.STEP_FINISHED, time_ms=2_400, step="b", attempt=1, step_state=StepState.SUCCEEDED, run_ms=100),
+    Event(
+        type=EventType.TASK_FINISHED, time_ms=2_400, state=TaskState.SUCCEEDED, elapsed_ms=1_400, usage=Usage(7, 3, 20)
+    ),
+]
+
+
+def told(count: int) -> TaskProgress:
+    task = TaskProgress("tasks/t1", goal="why?")
+    for event in STORY[:count]:
+        task.apply(event)
+    return task
+
+
+def drawn(task: TaskProgress, most_steps: int = 10, now_ms: int = 2_350) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120).print(task_tree(task, most_steps, now_ms))
+    return out.getvalue()
+
+
+def test_the_story_adds_up_to_its_end() -> None:
+    task = told(len(STORY))
+    assert (task.state, task.elapsed_ms, task.usage) == (TaskState.SUCCEEDED, 1_400, Usage(7, 3, 20))
+    assert [(step.name, step.state, step.attempt, step.run_ms) for step in task.steps.values()] == [
+        ("a", StepState.SUCCEEDED, 2, 300),
+        ("b", StepState.SUCCEEDED, 1, 100),
+    ]
+
+
+def test_a_retried_step_shows_why_and_its_attempt() -> None:
+    assert "↻ a  echo  no luck" in drawn(told(5))
+    assert "▶ a  echo  0.10 s  attempt 2  50%  half way" in drawn(told(7), now_ms=2_000)
+
+
+def test_steps_of_the_plan_show_before_their_events_and_keep_its_order() -> None:
+    task = told(4)
+    task.expect([("b", "echo"), ("a", "echo")])
+    assert list(task.steps) == ["b", "a"]
+    assert task.steps["a"].state is StepState.RUNNING
+    assert "· b  echo" in drawn(task)
+
+
+def test_what_does_not_fit_is_counted_and_what_runs_is_shown_first() -> None:
+    task = TaskProgress("tasks/t1")
+    for number in range(100):
+        task.apply(Event(type=EventType.STEP_READY, step=f"s{number}"))
+    task.apply(Event(type=EventType.STEP_STARTED, step="s77", attempt=1, time_ms=1))
+    picture = drawn(task, most_steps=3)
+    assert "▶ s77" in picture
+    assert "… and 97 more; 0 of 100 ended" in picture
+
+
+@given(st.text())
+def test_every_event_is_one_line_that_a_terminal_does_not_obey(text: str) -> None:
+    for event in (
+        Event(type=EventType.STEP_TEXT, step="a", attempt=1, text=text),
+        Event(type=EventType.STEP_RETRIED, step="a", attempt=1, failure=Failure("AGENT_ERROR", text)),
+    ):
+        line = event_line(event)
+        assert line.splitlines() == [line]
+        assert line.isprintable()
+
+
+def test_a_line_tells_the_fields_that_are_set() -> None:
+    line = event_line(STORY[3])
+    assert line.endswith("step_started    a attempt=1 agent=echo worker=w")
+    assert event_line(STORY[6]).endswith('step_progress   a attempt=2 50% "half way"')
+
+
+def test_texts_for_people_are_short() -> None:
+    assert printable("a\x1b[31m b\n\tc", 200) == "a [31m b c"
+    assert printable("x" * 300, 10) == "x" * 9 + "…"
+    assert (seconds_text(1_234), seconds_text(61_000)) == ("1.23 s", "1 min 01 s")

@@ -1,0 +1,85 @@
+"""What is typed becomes a submission, or an error that names the option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from waybill.cli.reading import Typed, split_sources, submission
+from waybill.cli.run import DEFAULT_GOAL, question
+from waybill.core.task import Document
+from waybill.errors import InvalidArgument
+
+PLAN = '{"steps": [{"name": "a", "agent": "echo"}]}'
+
+
+def test_everything_typed_is_in_the_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plan.json").write_text(PLAN)
+    Path("n.md").write_text("# N")
+    made = submission(
+        Typed(
+            plan=Path("plan.json"),
+            input='{"n": 1}',
+            sources=split_sources(["docs, more", "/srv"]),
+            documents=[Path("n.md")],
+            labels=["team=x", "note=a=b"],
+            request_id="r-1",
+        )
+    )
+    assert made.plan == {"steps": [{"name": "a", "agent": "echo"}]}
+    assert made.input == {"n": 1}
+    assert list(made.paths) == [tmp_path / "docs", tmp_path / "more", Path("/srv")]
+    assert list(made.documents) == [Document("n.md", "text/markdown", b"# N")]
+    assert made.labels == {"team": "x", "note": "a=b"}
+    assert made.request_id == "r-1"
+
+
+def test_a_plan_file_may_hold_the_body_of_a_submission(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(f'{{"plan": {PLAN}}}')
+    assert submission(Typed(plan=tmp_path / "plan.json")).plan == {"steps": [{"name": "a", "agent": "echo"}]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "option"),
+    [
+        (Typed(), "--goal, --plan"),
+        (Typed(goal="g", plan=Path("x")), "--goal, --plan"),
+        (Typed(plan=Path("/nowhere/plan.json")), "--plan"),
+        (Typed(goal="g", documents=[Path("/nowhere/n.md")]), "--document"),
+        (Typed(goal="g", input="{"), "--input"),
+        (Typed(goal="g", labels=["team"]), "--label"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_option(typed: Typed, option: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{option}: "):
+        submission(typed)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "\xff"])
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(InvalidArgument, match=r"^--plan: "):
+        submission(Typed(plan=tmp_path / "plan.json"))
+
+
+def test_sources_keep_their_names_and_are_allowed_as_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = question("g", ["nowhere.md", "/srv"])
+    assert asked.sources == ("nowhere.md", "/srv")
+    assert asked.roots == (str(tmp_path / "nowhere.md"), "/srv")
+
+
+def test_without_anything_typed_waybill_is_asked_about_itself() -> None:
+    asked = question("", [])
+    assert asked.goal == DEFAULT_GOAL
+    assert [Path(path).name for path in asked.sources] == ["README.md", "docs"]
+    assert all(Path(path).exists() for path in asked.sources)
+
+
+def test_a_source_that_the_worker_could_not_be_told_of_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"^--sources: "):
+        question("g", ["/srv/a:b"])
