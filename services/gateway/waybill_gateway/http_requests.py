@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 
 from starlette.requests import Request
 
 from waybill.api.v1 import task_pb2
+from waybill.core.limits import MIB
 from waybill.core.task import TaskState
 from waybill.errors import InvalidArgument
 from waybill.rpc.caller import DEFAULT_TENANT, TENANT_KEY, checked_tenant
@@ -16,6 +19,8 @@ from waybill_gateway.caller import Caller
 from waybill_gateway.http_errors import BodyTooLarge
 
 LAST_EVENT_ID = "last-event-id"
+DISCARDED_BYTES = 64 * MIB
+DISCARDING_SECONDS = 5.0
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -30,16 +35,27 @@ def caller_of(request: Request, timeout_seconds: float) -> Caller:
 
 
 async def body_of(request: Request, max_bytes: int) -> bytes:
-    """The body. Raises `BodyTooLarge` as soon as it is over its cap."""
-    announced = request.headers.get("content-length", "")
-    if _NUMBER.fullmatch(announced) and int(announced) > max_bytes:
-        raise BodyTooLarge(max_bytes)
+    """The body. Raises `BodyTooLarge` for one over its cap, of which no more than the cap is ever held."""
     body = bytearray()
-    async for chunk in request.stream():
+    chunks = request.stream()
+    async for chunk in chunks:
         body += chunk
         if len(body) > max_bytes:
+            body.clear()
+            await _discard(chunks)
             raise BodyTooLarge(max_bytes)
     return bytes(body)
+
+
+async def _discard(chunks: AsyncIterator[bytes]) -> None:
+    """Read on for a while: a client that is cut off while it still sends would never see the answer."""
+    left = DISCARDED_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARDING_SECONDS):
+            async for chunk in chunks:
+                left -= len(chunk)
+                if left < 0:
+                    return
 
 
 def check_parameters(request: Request, known: Collection[str] = ()) -> None:

@@ -1,0 +1,84 @@
+"""What the edge lets pass, and what it refuses with which field."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from waybill_gateway.submission import admitted_request_id
+
+from waybill.api.v1 import gateway_pb2, task_pb2
+from waybill.core import limits
+from waybill.errors import InvalidArgument, InvalidPlan
+from waybill.rpc.payloads import json_payload
+
+
+def request_of(request_id: str = "", **spec) -> gateway_pb2.SubmitTaskRequest:
+    return gateway_pb2.SubmitTaskRequest(spec=task_pb2.TaskSpec(**spec), request_id=request_id)
+
+
+def plan(*steps: task_pb2.PlanStep) -> task_pb2.Plan:
+    return task_pb2.Plan(steps=steps)
+
+
+def document(name="a", data=b"", media_type="") -> task_pb2.Document:
+    return task_pb2.Document(name=name, data=data, media_type=media_type)
+
+
+def fields(request) -> list[str]:
+    with pytest.raises(InvalidArgument) as caught:
+        admitted_request_id(request)
+    return [violation.field for violation in caught.value.violations]
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128))
+def test_any_visible_ascii_is_a_request_id(request_id):
+    assert admitted_request_id(request_of(request_id, goal="Why?")) == request_id
+
+
+@given(st.text(max_size=140).filter(lambda text: text and not limits.REQUEST_ID.fullmatch(text)))
+def test_anything_else_is_none(request_id):
+    assert fields(request_of(request_id, goal="Why?")) == ["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({}, ["goal"]),
+        ({"goal": "a", "plan": plan()}, ["goal"]),
+        ({"goal": "\t "}, ["goal"]),
+        ({"goal": "ä" * (limits.MAX_GOAL_BYTES // 2 + 1)}, ["goal"]),
+        ({"plan": plan()}, ["plan.steps"]),
+        ({"plan": plan(*[task_pb2.PlanStep()] * (limits.MAX_PLAN_STEPS + 1))}, ["plan.steps"]),
+        ({"plan": plan(*[task_pb2.PlanStep(input=json_payload(b'"' + b"x" * limits.MIB))] * 5)}, ["plan.steps"]),
+        ({"goal": "a", "input": json_payload(b" " * (limits.MAX_INPUT_BYTES + 1))}, ["input"]),
+        ({"goal": "a", "input": task_pb2.Payload(media_type="text/plain", data=b"1")}, ["input"]),
+        ({"goal": "a", "documents": [document("a"), document("b"), document("a")]}, ["documents[2].name"]),
+        ({"goal": "a", "documents": [document("")]}, ["documents[0].name"]),
+        ({"goal": "a", "documents": [document("a\nb")]}, ["documents[0].name"]),
+        ({"goal": "a", "documents": [document(media_type="markdown")]}, ["documents[0].media_type"]),
+        ({"goal": "a", "documents": [document(data=b"x" * (limits.MAX_DOCUMENT_BYTES + 1))]}, ["documents"]),
+        ({"goal": "a", "documents": [document(str(n)) for n in range(limits.MAX_DOCUMENTS + 1)]}, ["documents"]),
+        ({"goal": "a", "paths": ["ok", "", "a\0b"]}, ["paths[1]", "paths[2]"]),
+        ({"goal": "a", "paths": ["x"] * (limits.MAX_PATHS + 1)}, ["paths"]),
+        ({"goal": "a", "labels": {f"k{n}": "" for n in range(limits.MAX_LABELS + 1)}}, ["labels"]),
+        ({"goal": "a", "labels": {"k": "x" * (limits.MAX_LABEL_VALUE_CHARS + 1)}}, ["labels.k"]),
+        ({"goal": "a", "priority": 9}, ["priority"]),
+        ({"goal": "a", "paths": ["x" * 4096] * 7000}, ["spec"]),
+    ],
+)
+def test_each_cap_and_shape_is_refused_by_its_field(spec, expected):
+    found = fields(request_of(**spec))
+    assert found[: len(expected)] == expected
+    assert all(field.split("[")[0] == expected[0].split("[")[0] or field.startswith("plan.") for field in found)
+
+
+def test_every_violation_is_listed_at_once():
+    request = request_of("a b", goal="a", priority=9, paths=[""], labels={"-": ""}, input=json_payload(b"{"))
+    assert fields(request) == ["input", "paths[0]", "labels", "priority", "request_id"]
+
+
+def test_a_bad_plan_alone_is_an_invalid_plan():
+    bad = task_pb2.PlanStep(name="a", agent="b", run_timeout_ms=-1)
+    with pytest.raises(InvalidPlan):
+        admitted_request_id(request_of(plan=plan(bad)))
