@@ -136,3 +136,25 @@ def test_a_long_paragraph_is_cut_after_a_sentence() -> None:
     pieces = cut(text)
     assert len(pieces) > 3
     assert all(piece.text.endswith("here.") and piece.text.startswith("Sentence") for piece in pieces)
+
+
+HOSTILE = [
+    " ",
+    "a::\n\n    x  y\n",
+    "/*\n",
+    "--[[\n",
+    '"""\n',
+    "(",
+    "# ",
+    "\t\n ",
+    "> ",
+    "| a |\n| - |\n",
+    "a ::\n   \t x\n",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_makes_cutting_hang(name: str) -> None:
+    for piece in HOSTILE:
+        text = "a\n" + piece * (100_000 // len(piece))
+        assert sum(len(excerpt.text) for excerpt in cut(text, name)) <= len(text)

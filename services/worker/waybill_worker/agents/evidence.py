@@ -10,15 +10,18 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+MAX_PASSAGE_CHARS = 10_000
+"""Longest passage that is taken from anyone; the retriever's own are much shorter."""
+
 PassageKind = Literal["prose", "comment", "table", "code"]
 
 
 class Passage(BaseModel):
-    """A piece of a source, at most 1,500 characters, that bears on a question."""
+    """A piece of a source that bears on a question; at most 1,500 characters if it comes from the retriever."""
 
     path: str = Field(description="the source as the task names it")
     line: int = Field(ge=1, description="number of the line where the text begins, from 1")
-    text: str = Field(description="exactly as in the source")
+    text: str = Field(max_length=MAX_PASSAGE_CHARS, description="exactly as in the source")
     kind: PassageKind = Field(
         default="prose",
         description="what the text is; a comment is prose with a marker before every line",

@@ -153,10 +153,12 @@ def _ends_sentence(unit: str, first: int, bound: int) -> bool:
 
 
 def _is_worth_quoting(text: str) -> bool:
+    if len(text) > MAX_SENTENCE_CHARS:
+        return False
     words = _WORD.findall(_URL.sub("", text))
     if len(_WORD.findall(_CODE_SPAN.sub("", text))) < MIN_SENTENCE_WORDS - 1:
         return False
-    if len(text) > MAX_SENTENCE_CHARS or len(words) < MIN_SENTENCE_WORDS or text.endswith(":") or _FIELD.match(text):
+    if len(words) < MIN_SENTENCE_WORDS or text.endswith(":") or _FIELD.match(text):
         return False
     if not _ENDED.search(text) and len(words) < _MIN_UNENDED_WORDS:
         return False

@@ -35,6 +35,9 @@ _IRREGULAR = {
 }
 """Forms that no stemmer brings together, each with the word that stands for its family."""
 
+_MAX_WORD_CHARS = 64
+"""What is longer is no word, and is compared by its beginning."""
+
 _lock = threading.Lock()
 
 
@@ -51,6 +54,7 @@ def question_words(question: str) -> list[str]:
 def _split(text: str) -> list[str]:
     found: list[str] = []
     for word in _WORD.findall(text):
+        word = word[:_MAX_WORD_CHARS]
         if _UNSPACED.search(word):
             # Scripts without spaces are compared by pairs of characters.
             found += [word[at : at + 2] for at in range(max(1, len(word) - 1))]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from waybill_worker.sources.excerpts import Block, Kind, Lines
 from waybill_worker.sources.formats import Format
+from waybill_worker.sources.plain import PARAGRAPH
 
 _LINE_COMMENT = {
     Format.PYTHON: r"#",
@@ -17,9 +18,8 @@ _LINE_COMMENT = {
     Format.SLASH_COMMENTS: r"//",
     Format.DASH_COMMENTS: r"--",
 }
-_BLOCK_COMMENT = {Format.SLASH_COMMENTS: r"/\*.*?\*/", Format.DASH_COMMENTS: r"--\[\[.*?\]\]"}
+_BLOCK_COMMENT = {Format.SLASH_COMMENTS: ("/*", "*/"), Format.DASH_COMMENTS: ("--[[", "]]")}
 _QUOTES = re.compile(r"[A-Za-z]{0,2}(\"\"\"|'''|\"|')")
-_CODE_PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*\n?")
 _STARTS_LINE = (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE, tokenize.NL, tokenize.COMMENT, tokenize.ENCODING)
 
 
@@ -37,7 +37,7 @@ def blocks(text: str, kind: Format) -> Iterator[Block]:
 
 
 def _code(text: str, start: int, end: int) -> Iterator[Block]:
-    for match in _CODE_PARAGRAPH.finditer(text, start, end):
+    for match in PARAGRAPH.finditer(text, start, end):
         yield Block(Kind.CODE, "", match.start(), match.end())
 
 
@@ -45,9 +45,18 @@ def _comments(text: str, kind: Format) -> Iterator[Block]:
     line = rf"^[^\S\n]*{_LINE_COMMENT[kind]}[^\n]*"
     for match in re.finditer(rf"{line}(?:\n{line[1:]})*", text, re.MULTILINE):
         yield Block(Kind.COMMENT, "", match.start(), match.end())
-    if kind in _BLOCK_COMMENT:
-        for match in re.finditer(rf"^[^\S\n]*{_BLOCK_COMMENT[kind]}", text, re.MULTILINE | re.DOTALL):
-            yield Block(Kind.COMMENT, "", match.start(), match.end())
+    if kind not in _BLOCK_COMMENT:
+        return
+    opening, closing = _BLOCK_COMMENT[kind]
+    position = 0
+    for match in re.finditer(rf"^[^\S\n]*{re.escape(opening)}", text, re.MULTILINE):
+        if match.start() < position:
+            continue
+        closed = text.find(closing, match.end())
+        if closed < 0:
+            return
+        position = closed + len(closing)
+        yield Block(Kind.COMMENT, "", match.start(), position)
 
 
 @dataclass(slots=True)
