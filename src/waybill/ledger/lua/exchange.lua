@@ -86,9 +86,10 @@ local function claim_queued(agents, worker, seq, free, claimed)
     for offset = 0, #agents - 1 do
       local agent = agents[(seq + offset) % #agents + 1]
       while free > 0 do
-        local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS',
+        -- An agent that was never announced has no queue: nothing to claim, and nothing to fail for.
+        local read = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS',
           K('queue', agent, priority), '>')
-        if not read then break end
+        if not read or read.err then break end
         local entry = read[1][2][1]
         free = claim(Queue.take(agent, priority, entry[1], entry[2][2]) or {}, worker, seq, free, claimed)
       end

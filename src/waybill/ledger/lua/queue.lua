@@ -53,14 +53,13 @@ local function refill(agent, priority)
     local list = K('waiting', agent, priority, tenant)
     local waiting = redis.call('LLEN', list)
     local batch = waiting > 0 and redis.call('LPOP', list, math.min(limit, math.ceil(waiting / workers)))
+    -- A tenant whose steps are all gone keeps its place until its turn comes, so that coming back wins it nothing.
     if batch then
       redis.call('XADD', queue, '*', 'steps', table.concat(batch, ' '))
       space = space - 1
-    end
-    if not batch or waiting == #batch then
-      redis.call('ZREM', room, tenant)
-    else
       redis.call('ZINCRBY', room, #batch, tenant)
+    else
+      redis.call('ZREM', room, tenant)
     end
   end
 end

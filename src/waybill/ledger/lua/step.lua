@@ -146,10 +146,12 @@ function Step.succeed(task, step, output, spent)
   settle_task(task)
 end
 
--- Exponential backoff, of which a random part of up to half is taken off ("equal jitter").
+-- Exponential backoff, of which a random part of up to half is taken off ("equal jitter"). A call brings one random
+-- number; multiples of the golden ratio spread it over the steps that fail in the same call.
 local function backoff_ms(spec, tries, random)
   local full = math.min(spec.max_backoff_ms, spec.initial_backoff_ms * spec.multiplier ^ (tries - 1))
-  return math.floor(full * (1 - random / 2))
+  call.backoffs = (call.backoffs or 0) + 1
+  return math.floor(full * (1 - (random + call.backoffs * 0.6180339887) % 1 / 2))
 end
 
 function Step.fail(task, step, failure, final, spent, random)
