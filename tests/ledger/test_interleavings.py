@@ -199,7 +199,7 @@ class Story:
         if hand.held:
             ref = self.draw(st.sampled_from(list(hand.held)), "ref")
             event = Event(type=EventType.STEP_TEXT, step=hand.held[ref].step, attempt=ref.attempt, text="…")
-            await self.ledger.append_events(hand.id, ref, [event])
+            await self.ledger.append_events(hand.id, ref, 0, [event])
 
     async def drain(self) -> None:
         """A healthy world: one good worker, ticks, and a planner, until nothing is left to do."""

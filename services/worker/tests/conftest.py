@@ -39,7 +39,7 @@ async def pool() -> AsyncIterator[ProcessPool]:
 
 
 @pytest.fixture
-def ledger() -> FakeLedger:
+def fake() -> FakeLedger:
     """A ledger in memory that knows the worker."""
     return FakeLedger(known=True)
 
@@ -54,9 +54,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 class Runner:
     """Runs single attempts that the ledger counts as held."""
 
-    def __init__(self, ledger: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> None:
-        self.ledger = ledger
-        self._execution = Execution(ledger, "w.1", agents, pool)
+    def __init__(self, fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> None:
+        self.ledger = fake
+        self._execution = Execution(fake, "w.1", agents, pool)
 
     def start(self, grant: Grant) -> tuple[Attempt, asyncio.Future[Settlement | None]]:
         """The attempt, and what it comes to."""
@@ -74,15 +74,15 @@ class Runner:
 
 
 @pytest.fixture
-def runner(ledger: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> Runner:
+def runner(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> Runner:
     """Runs single attempts."""
-    return Runner(ledger, agents, pool)
+    return Runner(fake, agents, pool)
 
 
 @pytest.fixture
-async def worker(ledger: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> AsyncIterator[Worker]:
+async def worker(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> AsyncIterator[Worker]:
     """A worker with two slots that runs until the test ends."""
-    made = Worker(ledger, agents, pool, name="w", slots=2)
+    made = Worker(fake, agents, pool, name="w", slots=2)
     running = asyncio.create_task(made.run("127.0.0.1:1"))
     yield made
     running.cancel()

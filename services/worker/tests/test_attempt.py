@@ -83,18 +83,18 @@ async def test_given_an_output_at_the_limit_when_run_in_a_process_then_it_arrive
 
 @pytest.mark.parametrize("agent", ["chatty", "pid_of_process", "in_thread"])
 async def test_given_an_agent_that_reports_when_run_then_all_of_it_arrives_before_the_settlement(
-    runner: Any, ledger: FakeLedger, agent: str
+    runner: Any, fake: FakeLedger, agent: str
 ) -> None:
     words = [f"word {number} " for number in range(300)]
 
     async def settle(settlement: Settlement) -> None:
-        ledger.journal.append((settlement.ref, settlement))
+        fake.journal.append((settlement.ref, settlement))
 
     await settle(await runner.run(agent.replace("_", "-"), {"words": words}))
 
-    assert isinstance(ledger.journal[-1][1], Settlement)
-    assert "".join(event.text for event in ledger.events()) == "".join(words)
-    assert {(event.step, event.attempt) for event in ledger.events()} == {("step-1", 1)}
+    assert isinstance(fake.journal[-1][1], Settlement)
+    assert "".join(event.text for event in fake.events()) == "".join(words)
+    assert {(event.step, event.attempt) for event in fake.events()} == {("step-1", 1)}
 
 
 @pytest.mark.parametrize("agent", ["sleeper", "hanging"])
@@ -112,10 +112,10 @@ async def test_given_an_agent_that_runs_too_long_when_its_time_is_up_then_it_fai
     ("stop", "outcome"), [(Stop.CANCEL, Outcome.CANCELLED), (Stop.DRAIN, Outcome.HANDED_BACK), (Stop.LOST, None)]
 )
 async def test_given_a_running_agent_when_stopped_then_the_settlement_says_why(
-    runner: Any, ledger: FakeLedger, agent: str, stop: Stop, outcome: Outcome | None
+    runner: Any, fake: FakeLedger, agent: str, stop: Stop, outcome: Outcome | None
 ) -> None:
     attempt, ended = runner.start(grant_of(agent))
-    await ledger.reported()
+    await fake.reported()
 
     attempt.stop(stop)
 
@@ -127,22 +127,22 @@ async def test_given_a_running_agent_when_stopped_then_the_settlement_says_why(
 
 
 async def test_given_an_attempt_that_has_not_begun_when_stopped_then_its_agent_never_runs(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
     attempt, ended = runner.start(grant_of("chatty", {"words": ["hello"]}))
 
     attempt.stop(Stop.CANCEL)
 
     assert (await ended).outcome is Outcome.CANCELLED
-    assert ledger.events() == []
+    assert fake.events() == []
 
 
 async def test_given_an_agent_that_ignores_its_end_when_stopped_then_it_is_settled_without_it(
-    runner: Any, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+    runner: Any, fake: FakeLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_module, "STOP_GRACE_SECONDS", 0.05)
     attempt, ended = runner.start(grant_of("deaf", {"times": 1}))
-    await ledger.reported()
+    await fake.reported()
 
     attempt.stop(Stop.CANCEL)
 
@@ -150,21 +150,21 @@ async def test_given_an_agent_that_ignores_its_end_when_stopped_then_it_is_settl
 
 
 async def test_given_a_stale_attempt_when_it_reports_then_it_is_stopped_and_nothing_is_settled(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
     grant = grant_of("sleeper")
     _, ended = runner.start(grant)
 
-    ledger.held.pop(grant.ref)
+    fake.held.pop(grant.ref)
 
     assert await asyncio.wait_for(ended, 30) is None
 
 
 @pytest.mark.parametrize("agent", ["documented", "documented_in_process", "documented_in_thread"])
 async def test_given_documents_of_the_task_when_an_agent_asks_then_it_gets_them_wherever_it_runs(
-    runner: Any, ledger: FakeLedger, agent: str
+    runner: Any, fake: FakeLedger, agent: str
 ) -> None:
-    ledger.sent_documents = [Document("a.md", "text/markdown", b"x" * 100_000), Document("b.md", "text/plain", b"")]
+    fake.sent_documents = [Document("a.md", "text/markdown", b"x" * 100_000), Document("b.md", "text/plain", b"")]
 
     settlement = await runner.run(agent.replace("_", "-"))
 
@@ -172,20 +172,20 @@ async def test_given_documents_of_the_task_when_an_agent_asks_then_it_gets_them_
 
 
 async def test_given_the_store_is_away_when_an_agent_reports_and_asks_then_both_wait_for_it(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
-    ledger.away = True
+    fake.away = True
     _, ended = runner.start(grant_of("documented-in-process"))
     _, chatted = runner.start(grant_of("chatty", {"words": ["a", "b"]}, number=2))
     await asyncio.sleep(0.1)
     assert not ended.done()
     assert not chatted.done()
 
-    ledger.away = False
+    fake.away = False
 
     assert (await asyncio.wait_for(ended, 30)).outcome is Outcome.SUCCEEDED
     assert (await asyncio.wait_for(chatted, 30)).usage == Usage(output_tokens=2)
-    assert "".join(event.text for event in ledger.events() if event.type is EventType.STEP_TEXT) == "ab"
+    assert "".join(event.text for event in fake.events() if event.type is EventType.STEP_TEXT) == "ab"
 
 
 async def test_given_an_agent_that_fails_when_it_has_spent_then_the_spend_is_settled(runner: Any) -> None:

@@ -41,14 +41,14 @@ class ShortAttempt(Attempt):
 class Bench:
     """A loop with its heartbeat on a fake ledger."""
 
-    def __init__(self, ledger: FakeLedger, slots: int, turns: Sequence[int] = (1,)) -> None:
+    def __init__(self, fake: FakeLedger, slots: int, turns: Sequence[int] = (1,)) -> None:
         self.started: list[StepRef] = []
         self.most_running = 0
-        self.ledger = ledger
+        self.ledger = fake
         self._turns = turns
         self.held = HeldSteps(slots, self._start)
-        self.loop = ExchangeLoop(ledger, "w.1", ["echo"], self.held, self._never)
-        self.heartbeat = Heartbeat(ledger, "w.1", self.held, self.loop, self._never)
+        self.loop = ExchangeLoop(fake, "w.1", ["echo"], self.held, self._never)
+        self.heartbeat = Heartbeat(fake, "w.1", self.held, self.loop, self._never)
 
     def _start(self, grant: Grant, on_end: Callable[[Attempt, Settlement | None], None]) -> Attempt:
         self.started.append(grant.ref)
@@ -90,25 +90,25 @@ def test_given_lost_calls_and_replies_when_run_then_every_step_runs_once_and_is_
 ) -> None:
     async def scenario() -> tuple[FakeLedger, Bench]:
         left = iter(fates)
-        ledger = FakeLedger(fate=lambda _: next(left, Fate.ARRIVES), most_per_exchange=most_per_exchange, known=True)
+        fake = FakeLedger(fate=lambda _: next(left, Fate.ARRIVES), most_per_exchange=most_per_exchange, known=True)
         for number in range(1, steps + 1):
-            ledger.offer_step(grant_of("echo", number=number))
-        bench = Bench(ledger, slots, turns)
+            fake.offer_step(grant_of("echo", number=number))
+        bench = Bench(fake, slots, turns)
         await bench.run_until_settled(steps)
-        return ledger, bench
+        return fake, bench
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patience, "FIRST_WAIT_SECONDS", 0.0)
-        ledger, bench = asyncio.run(scenario())
+        fake, bench = asyncio.run(scenario())
 
     refs = [StepRef("0-task", number, 1) for number in range(1, steps + 1)]
     assert Counter(bench.started) == Counter(refs)
-    assert Counter(item.ref for item in ledger.settlements()) == Counter(refs)
-    assert ledger.requeued == [], "a heartbeat never makes the ledger doubt what this worker holds"
+    assert Counter(item.ref for item in fake.settlements()) == Counter(refs)
+    assert fake.requeued == [], "a heartbeat never makes the ledger doubt what this worker holds"
     assert bench.most_running <= slots
-    assert ledger.most_in_flight == 1
-    assert_numbered(ledger.calls)
-    assert ledger.held == {}
+    assert fake.most_in_flight == 1
+    assert_numbered(fake.calls)
+    assert fake.held == {}
 
 
 def assert_numbered(calls: list[Call]) -> None:
@@ -121,66 +121,66 @@ def assert_numbered(calls: list[Call]) -> None:
 
 
 async def test_given_steps_that_end_together_when_settled_then_one_exchange_takes_them_all(
-    ledger: FakeLedger,
+    fake: FakeLedger,
 ) -> None:
     for number in range(1, 9):
-        ledger.offer_step(grant_of("echo", number=number))
+        fake.offer_step(grant_of("echo", number=number))
 
-    await Bench(ledger, slots=8).run_until_settled(8)
+    await Bench(fake, slots=8).run_until_settled(8)
 
-    assert [len(call.settlements) for call in ledger.calls if call.settlements] == [8]
+    assert [len(call.settlements) for call in fake.calls if call.settlements] == [8]
 
 
-async def test_given_a_chain_when_a_step_is_settled_then_the_same_call_brings_the_next(ledger: FakeLedger) -> None:
-    bench = Bench(ledger, slots=4)
+async def test_given_a_chain_when_a_step_is_settled_then_the_same_call_brings_the_next(fake: FakeLedger) -> None:
+    bench = Bench(fake, slots=4)
     length = 20
-    apply = ledger._exchange
+    apply = fake._exchange
 
     def settle_and_continue(call: Call) -> object:
         for settlement in call.settlements:
             if settlement.ref.number < length:
-                ledger.queue.append(grant_of("echo", number=settlement.ref.number + 1))
+                fake.queue.append(grant_of("echo", number=settlement.ref.number + 1))
         return apply(call)
 
-    ledger._exchange = settle_and_continue  # type: ignore[method-assign,assignment]
-    ledger.offer_step(grant_of("echo", number=1))
+    fake._exchange = settle_and_continue  # type: ignore[method-assign,assignment]
+    fake.offer_step(grant_of("echo", number=1))
 
     await bench.run_until_settled(length)
 
-    assert len(ledger.calls) <= length + 2
+    assert len(fake.calls) <= length + 2
 
 
-async def test_given_no_work_when_idle_then_the_loop_blocks_instead_of_exchanging(ledger: FakeLedger) -> None:
-    bench = Bench(ledger, slots=4)
+async def test_given_no_work_when_idle_then_the_loop_blocks_instead_of_exchanging(fake: FakeLedger) -> None:
+    bench = Bench(fake, slots=4)
     running = asyncio.create_task(bench.loop.run())
     await asyncio.sleep(0.1)
 
-    assert len(ledger.calls) == 1
+    assert len(fake.calls) == 1
 
     bench.loop.drain()
     await running
 
 
 async def test_given_a_batch_read_while_draining_when_the_loop_ends_then_the_batch_was_put_back(
-    ledger: FakeLedger,
+    fake: FakeLedger,
 ) -> None:
-    bench = Bench(ledger, slots=1)
+    bench = Bench(fake, slots=1)
     read = asyncio.Event()
     let_go = asyncio.Event()
 
     async def slow_wait(*_: object) -> list[QueueEntry]:
         read.set()
         await let_go.wait()
-        return ledger._read()
+        return fake._read()
 
-    ledger.wait_for_work = slow_wait  # type: ignore[method-assign]
+    fake.wait_for_work = slow_wait  # type: ignore[method-assign]
     running = asyncio.create_task(bench.loop.run())
     await read.wait()
-    ref = ledger.offer_step(grant_of("echo"))
+    ref = fake.offer_step(grant_of("echo"))
 
     bench.loop.drain()
     let_go.set()
     await asyncio.wait_for(running, 30)
 
-    assert [grant.ref for grant in ledger.queue] == [ref]
+    assert [grant.ref for grant in fake.queue] == [ref]
     assert bench.started == []

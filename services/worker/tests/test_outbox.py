@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from waybill_worker.outbox import Outbox
-from worker_fake_ledger import FakeLedger, grant_of
+from worker_fake_ledger import FakeLedger, Fate, grant_of
 
 from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_EVENT_TEXT_BYTES
 from waybill.core.task import Event, EventType
@@ -20,9 +20,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 reports = st.one_of(texts, st.tuples(st.text(max_size=5), st.none() | st.floats()), st.just("ä" * 40_000))
 
 
-def outbox_on(ledger: FakeLedger) -> Outbox:
-    ledger.held[GRANT.ref] = (GRANT, 1)
-    return Outbox(ledger, "w.1", GRANT, lambda: None)
+def outbox_on(fake: FakeLedger) -> Outbox:
+    fake.held[GRANT.ref] = (GRANT, 1)
+    return Outbox(fake, "w.1", GRANT, lambda: None)
 
 
 @given(st.lists(st.tuples(reports, st.booleans()), max_size=30))
@@ -31,8 +31,8 @@ def test_given_any_reports_when_closed_then_all_text_and_the_last_progress_arriv
     reported: list[tuple[str | tuple[str, float | None], bool]],
 ) -> None:
     async def scenario() -> list[Event]:
-        ledger = FakeLedger()
-        outbox = outbox_on(ledger)
+        fake = FakeLedger()
+        outbox = outbox_on(fake)
         for report, pause in reported:
             if isinstance(report, str):
                 outbox.text(report)
@@ -41,7 +41,7 @@ def test_given_any_reports_when_closed_then_all_text_and_the_last_progress_arriv
             if pause:
                 await asyncio.sleep(0)
         await outbox.close()
-        return ledger.events()
+        return fake.events()
 
     events = asyncio.run(scenario())
 
@@ -75,16 +75,16 @@ def shape_of_reports(reported: Sequence[str | tuple[str, float | None]]) -> list
     )
 
 
-async def test_given_thousands_of_reports_at_once_when_closed_then_few_calls_carry_them(ledger: FakeLedger) -> None:
-    outbox = outbox_on(ledger)
+async def test_given_thousands_of_reports_at_once_when_closed_then_few_calls_carry_them(fake: FakeLedger) -> None:
+    outbox = outbox_on(fake)
     calls: list[int] = []
-    append = ledger._append
+    append = fake._append
 
-    def count(ref: StepRef, events: Sequence[Event]) -> bool:
+    def count(ref: StepRef, position: int, events: Sequence[Event]) -> bool:
         calls.append(len(events))
-        return append(ref, events)
+        return append(ref, position, events)
 
-    ledger._append = count  # type: ignore[method-assign]
+    fake._append = count  # type: ignore[method-assign]
     for number in range(5_000):
         outbox.text(f"{number} ")
         outbox.progress("counting", number / 5_000)
@@ -93,50 +93,63 @@ async def test_given_thousands_of_reports_at_once_when_closed_then_few_calls_car
     await outbox.close()
 
     assert len(calls) <= 3
-    assert "".join(event.text for event in ledger.events()) == "".join(f"{number} " for number in range(5_000))
+    assert "".join(event.text for event in fake.events()) == "".join(f"{number} " for number in range(5_000))
 
 
 async def test_given_distinct_messages_without_end_when_closed_then_only_the_latest_of_the_overflow_is_kept(
-    ledger: FakeLedger,
+    fake: FakeLedger,
 ) -> None:
-    outbox = outbox_on(ledger)
+    outbox = outbox_on(fake)
     for number in range(5_000):
         outbox.progress(f"message {number}", None)
     await outbox.close()
 
-    assert len(ledger.events()) <= 200
-    assert ledger.events()[-1].message == "message 4999"
+    assert len(fake.events()) <= 200
+    assert fake.events()[-1].message == "message 4999"
 
 
-async def test_given_a_very_long_message_when_reported_then_it_is_cut(ledger: FakeLedger) -> None:
-    outbox = outbox_on(ledger)
+async def test_given_a_very_long_message_when_reported_then_it_is_cut(fake: FakeLedger) -> None:
+    outbox = outbox_on(fake)
     outbox.progress("x" * 10_000, None)
     await outbox.close()
 
-    assert len(ledger.events()[0].message) == MAX_EVENT_MESSAGE_CHARS
+    assert len(fake.events()[0].message) == MAX_EVENT_MESSAGE_CHARS
+
+
+async def test_given_replies_that_are_lost_when_reports_are_sent_again_then_each_is_told_once(fake: FakeLedger) -> None:
+    lost = iter([True, False, True, True, False])
+    fake.fate = lambda name: Fate.REPLY_LOST if name == "append_events" and next(lost, False) else Fate.ARRIVES
+    outbox = outbox_on(fake)
+    for word in ("one ", "two ", "three "):
+        outbox.text(word)
+        outbox.progress(word, None)
+        await asyncio.sleep(0.1)
+    await outbox.close()
+
+    assert "".join(event.text for event in fake.events()) == "one two three "
 
 
 async def test_given_a_stale_attempt_when_it_reports_then_it_is_told_and_its_reports_are_dropped(
-    ledger: FakeLedger,
+    fake: FakeLedger,
 ) -> None:
     told: list[bool] = []
-    outbox = Outbox(ledger, "w.1", GRANT, lambda: told.append(True))
+    outbox = Outbox(fake, "w.1", GRANT, lambda: told.append(True))
     outbox.text("hello")
     await outbox.close()
     outbox.text("still there?")
     await outbox.close()
 
-    assert (told, ledger.events()) == ([True], [])
+    assert (told, fake.events()) == ([True], [])
 
 
 async def test_given_a_full_store_when_reports_are_refused_then_the_attempt_can_still_be_settled(
-    ledger: FakeLedger,
+    fake: FakeLedger,
 ) -> None:
     def refuse(*_: object) -> bool:
         raise ResourceExhausted("full")
 
-    ledger._append = refuse  # type: ignore[method-assign]
-    outbox = outbox_on(ledger)
+    fake._append = refuse  # type: ignore[method-assign]
+    outbox = outbox_on(fake)
     outbox.text("hello")
 
     await asyncio.wait_for(outbox.close(), 30)

@@ -41,10 +41,10 @@ def forker_of(pid: int) -> psutil.Process:
     ],
 )
 async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_alone_fails(
-    runner: Any, ledger: FakeLedger, how: str, cause: str
+    runner: Any, fake: FakeLedger, how: str, cause: str
 ) -> None:
     bystander, ended = runner.start(grant_of("hanging", number=2))
-    await ledger.reported()
+    await fake.reported()
 
     settlement = await runner.run("dying", {"how": how})
 
@@ -57,10 +57,10 @@ async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_al
 
 
 async def test_given_a_running_agent_when_its_process_is_killed_then_the_attempt_fails_and_the_next_succeeds(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
     _, ended = runner.start(grant_of("hanging"))
-    (event,) = await ledger.reported()
+    (event,) = await fake.reported()
 
     os.kill(int(event.message), signal.SIGKILL)
 
@@ -70,10 +70,10 @@ async def test_given_a_running_agent_when_its_process_is_killed_then_the_attempt
 
 
 async def test_given_a_running_agent_when_the_forker_is_killed_then_the_pool_recovers(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
     _, ended = runner.start(grant_of("hanging"))
-    (event,) = await ledger.reported()
+    (event,) = await fake.reported()
 
     forker_of(int(event.message)).kill()
 
@@ -84,11 +84,11 @@ async def test_given_a_running_agent_when_the_forker_is_killed_then_the_pool_rec
 
 @pytest.mark.parametrize("agent", ["hanging", "spinning"])
 async def test_given_an_agent_deaf_to_everything_when_cancelled_then_its_process_and_what_it_started_is_killed(
-    runner: Any, ledger: FakeLedger, tmp_path: Path, agent: str
+    runner: Any, fake: FakeLedger, tmp_path: Path, agent: str
 ) -> None:
     note = tmp_path / "pids"
     attempt, ended = runner.start(grant_of(agent, {"note": str(note)}))
-    await ledger.reported()
+    await fake.reported()
 
     attempt.stop(Stop.CANCEL)
 
@@ -107,10 +107,10 @@ async def test_given_a_process_that_is_done_when_the_next_step_comes_then_it_run
 
 
 async def test_given_an_agent_that_stops_when_asked_when_cancelled_then_its_process_is_used_again(
-    runner: Any, ledger: FakeLedger
+    runner: Any, fake: FakeLedger
 ) -> None:
     attempt, ended = runner.start(grant_of("polite"))
-    (event,) = await ledger.reported()
+    (event,) = await fake.reported()
 
     attempt.stop(Stop.CANCEL)
     await ended

@@ -19,33 +19,33 @@ def quick_heart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "INTERVAL_SECONDS", 0.01)
 
 
-async def registered(ledger: FakeLedger, times: int = 1) -> None:
+async def registered(fake: FakeLedger, times: int = 1) -> None:
     async with asyncio.timeout(30):
-        while len(ledger.offers) < times:
+        while len(fake.offers) < times:
             await asyncio.sleep(0.002)
 
 
 async def test_given_a_worker_when_it_starts_then_it_announces_itself_and_its_agents(
-    worker: Worker, ledger: FakeLedger
+    worker: Worker, fake: FakeLedger
 ) -> None:
-    await registered(ledger)
+    await registered(fake)
 
-    (offer,) = ledger.offers
+    (offer,) = fake.offers
     assert (offer.id, offer.name, offer.slots) == (worker.id, "w", 2)
     assert offer.id.startswith("w.")
     assert {"echo", "pid-of-process"} <= {agent.name for agent in offer.agents}
     assert "words" in next(agent.input_schema for agent in offer.agents if agent.name == "chatty")
 
 
-async def test_given_steps_of_every_kind_when_offered_then_each_is_settled(worker: Worker, ledger: FakeLedger) -> None:
-    ledger.offer_step(grant_of("echo", {"value": 5}, number=1))
-    ledger.offer_step(grant_of("pid-of-process", number=2))
-    ledger.offer_step(grant_of("in-thread", {"words": ["a"]}, number=3))
-    ledger.offer_step(grant_of("failing", {"kind": "exit_in_task"}, number=4))
-    ledger.offer_step(grant_of("dying", {"how": "exit"}, number=5))
-    ledger.offer_step(grant_of("unheard-of", number=6))
+async def test_given_steps_of_every_kind_when_offered_then_each_is_settled(worker: Worker, fake: FakeLedger) -> None:
+    fake.offer_step(grant_of("echo", {"value": 5}, number=1))
+    fake.offer_step(grant_of("pid-of-process", number=2))
+    fake.offer_step(grant_of("in-thread", {"words": ["a"]}, number=3))
+    fake.offer_step(grant_of("failing", {"kind": "exit_in_task"}, number=4))
+    fake.offer_step(grant_of("dying", {"how": "exit"}, number=5))
+    fake.offer_step(grant_of("unheard-of", number=6))
 
-    settled = {item.ref.number: item for item in await ledger.settled(6)}
+    settled = {item.ref.number: item for item in await fake.settled(6)}
 
     assert [settled[number].outcome for number in (1, 2, 3)] == [Outcome.SUCCEEDED] * 3
     assert [settled[number].failure.reason for number in (4, 5, 6)] == [  # type: ignore[union-attr]
@@ -58,71 +58,71 @@ async def test_given_steps_of_every_kind_when_offered_then_each_is_settled(worke
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("agent", ["sleeper", "hanging"])
 async def test_given_a_running_step_when_its_task_is_cancelled_then_it_stops_whichever_way_the_word_comes(
-    worker: Worker, ledger: FakeLedger, agent: str, announced: bool
+    worker: Worker, fake: FakeLedger, agent: str, announced: bool
 ) -> None:
-    ref = ledger.offer_step(grant_of(agent))
-    await ledger.reported()
+    ref = fake.offer_step(grant_of(agent))
+    await fake.reported()
 
-    ledger.cancel_step(ref, announce=announced)
+    fake.cancel_step(ref, announce=announced)
 
-    assert outcomes(await ledger.settled()) == [Outcome.CANCELLED]
+    assert outcomes(await fake.settled()) == [Outcome.CANCELLED]
 
 
 async def test_given_the_ledger_forgot_the_worker_when_it_hears_so_then_it_registers_and_starts_over(
-    worker: Worker, ledger: FakeLedger
+    worker: Worker, fake: FakeLedger
 ) -> None:
-    ref = ledger.offer_step(grant_of("sleeper", {"seconds": 0.3}))
-    await ledger.reported()
+    ref = fake.offer_step(grant_of("sleeper", {"seconds": 0.3}))
+    await fake.reported()
 
-    ledger.forget_worker()
+    fake.forget_worker()
 
-    (settlement,) = await ledger.settled()
+    (settlement,) = await fake.settled()
     assert (settlement.ref.number, settlement.ref.attempt) == (ref.number, 2)
-    assert {offer.id for offer in ledger.offers} == {worker.id}
-    assert len(ledger.offers) >= 2
+    assert {offer.id for offer in fake.offers} == {worker.id}
+    assert len(fake.offers) >= 2
 
 
 async def test_given_a_step_was_taken_away_when_the_heartbeat_says_so_then_it_is_stopped_without_a_word(
-    worker: Worker, ledger: FakeLedger
+    worker: Worker, fake: FakeLedger
 ) -> None:
-    ref = ledger.offer_step(grant_of("sleeper"))
-    await ledger.reported()
+    ref = fake.offer_step(grant_of("sleeper"))
+    await fake.reported()
 
-    del ledger.held[ref]
+    del fake.held[ref]
 
     async with asyncio.timeout(30):
         while worker.status.running:
             await asyncio.sleep(0.002)
-    assert ledger.settlements() == []
+    assert fake.settlements() == []
 
 
 async def test_given_the_store_goes_away_when_it_is_back_then_what_ended_meanwhile_is_settled(
-    worker: Worker, ledger: FakeLedger
+    worker: Worker, fake: FakeLedger
 ) -> None:
-    await registered(ledger)
+    await registered(fake)
     for number in (1, 2):
-        ledger.offer_step(grant_of("chatty", {"words": ["a"] * 50}, number=number))
+        fake.offer_step(grant_of("chatty", {"words": ["a"] * 50}, number=number))
     async with asyncio.timeout(30):
         while not worker.status.running:
             await asyncio.sleep(0)
-    ledger.away = True
+    fake.away = True
     await asyncio.sleep(0.2)
-    assert len(ledger.settlements()) < 2
+    assert len(fake.settlements()) < 2
 
-    ledger.away = False
+    fake.away = False
 
-    assert outcomes(await ledger.settled(2)) == [Outcome.SUCCEEDED] * 2
-    assert "".join(event.text for event in ledger.events()) == "a" * 100
+    assert outcomes(await fake.settled(2)) == [Outcome.SUCCEEDED] * 2
+    assert "".join(event.text for event in fake.events()) == "a" * 100
 
 
 async def test_given_the_store_is_away_at_the_start_when_it_comes_then_the_worker_becomes_ready(
-    ledger: FakeLedger, worker: Worker
+    fake: FakeLedger, worker: Worker
 ) -> None:
-    ledger.away = True
+    fake.away = True
     await asyncio.sleep(0.05)
     assert not await worker.ready()
 
-    ledger.away = False
+    fake.away = False
 
     async with asyncio.timeout(30):
         while not await worker.ready():
@@ -130,45 +130,45 @@ async def test_given_the_store_is_away_at_the_start_when_it_comes_then_the_worke
 
 
 async def test_given_running_and_waiting_steps_when_drained_then_the_first_end_and_the_rest_go_untouched(
-    ledger: FakeLedger, agents: dict[str, object], pool: ProcessPool
+    fake: FakeLedger, agents: dict[str, object], pool: ProcessPool
 ) -> None:
-    made = Worker(ledger, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
+    made = Worker(fake, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
     for number in (1, 2):
-        ledger.offer_step(grant_of("sleeper", {"seconds": 0.3}, number=number))
+        fake.offer_step(grant_of("sleeper", {"seconds": 0.3}, number=number))
     running = asyncio.create_task(made.run("127.0.0.1:1"))
-    await ledger.reported(2)
-    waiting = ledger.offer_step(grant_of("sleeper", number=3))
+    await fake.reported(2)
+    waiting = fake.offer_step(grant_of("sleeper", number=3))
 
     await drain_within(made, running, grace_seconds=30)
 
     assert running.done()
-    assert outcomes(ledger.settlements()) == [Outcome.SUCCEEDED] * 2
-    assert [grant.ref for grant in ledger.queue] == [waiting]
-    assert not ledger.known, "it said goodbye"
+    assert outcomes(fake.settlements()) == [Outcome.SUCCEEDED] * 2
+    assert [grant.ref for grant in fake.queue] == [waiting]
+    assert not fake.known, "it said goodbye"
 
 
 @pytest.mark.parametrize("agent", ["sleeper", "hanging"])
 async def test_given_a_step_longer_than_the_grace_when_drained_then_it_is_interrupted_and_handed_back(
-    ledger: FakeLedger, agents: dict[str, object], pool: ProcessPool, agent: str
+    fake: FakeLedger, agents: dict[str, object], pool: ProcessPool, agent: str
 ) -> None:
-    made = Worker(ledger, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
-    ledger.offer_step(grant_of(agent))
+    made = Worker(fake, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
+    fake.offer_step(grant_of(agent))
     running = asyncio.create_task(made.run("127.0.0.1:1"))
-    await ledger.reported()
+    await fake.reported()
 
     await drain_within(made, running, grace_seconds=2.0)
 
-    assert outcomes(ledger.settlements()) == [Outcome.HANDED_BACK]
+    assert outcomes(fake.settlements()) == [Outcome.HANDED_BACK]
 
 
 async def test_given_the_store_is_away_when_drained_then_the_worker_ends_all_the_same(
-    ledger: FakeLedger, agents: dict[str, object], pool: ProcessPool
+    fake: FakeLedger, agents: dict[str, object], pool: ProcessPool
 ) -> None:
-    made = Worker(ledger, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
-    ledger.offer_step(grant_of("sleeper"))
+    made = Worker(fake, agents, pool, name="w", slots=2)  # type: ignore[arg-type]
+    fake.offer_step(grant_of("sleeper"))
     running = asyncio.create_task(made.run("127.0.0.1:1"))
-    await ledger.reported()
-    ledger.away = True
+    await fake.reported()
+    fake.away = True
 
     await drain_within(made, running, grace_seconds=0.1)
 

@@ -178,9 +178,9 @@ class FakeLedger:
         """As the ledger does."""
         return await self._call("renew", lambda: self._renew(seen, held))
 
-    async def append_events(self, worker_id: str, ref: StepRef, events: Sequence[Event]) -> bool:
+    async def append_events(self, worker_id: str, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
         """As the ledger does."""
-        return await self._call("append_events", lambda: self._append(ref, events))
+        return await self._call("append_events", lambda: self._append(ref, position, events))
 
     async def documents(self, task_id: str) -> list[Document]:
         """As the ledger does."""
@@ -251,10 +251,11 @@ class FakeLedger:
                 self._requeue(grant)
         return Renewal(cancel=tuple(ref for ref in held if ref in self.held and ref in self.stopping), lost=lost)
 
-    def _append(self, ref: StepRef, events: Sequence[Event]) -> bool:
+    def _append(self, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
         if ref not in self.held:
             return False
-        self.journal += [(ref, event) for event in events]
+        said = sum(told == ref and isinstance(event, Event) for told, event in self.journal)
+        self.journal += [(ref, event) for event in events[max(0, said - position) :]]
         return True
 
     def _requeue(self, grant: Grant) -> None:

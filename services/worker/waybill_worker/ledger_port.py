@@ -36,8 +36,8 @@ class WorkerLedger(Protocol):
     async def renew(self, worker_id: str, seen: int, held: Sequence[StepRef]) -> Renewal:
         """Heartbeat. Raises NotFound if the worker is not known."""
 
-    async def append_events(self, worker_id: str, ref: StepRef, events: Sequence[Event]) -> bool:
-        """Append what an attempt reports; False when the attempt is stale."""
+    async def append_events(self, worker_id: str, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
+        """Append what an attempt reports after its first `position` events; False when the attempt is stale."""
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents sent with a task."""

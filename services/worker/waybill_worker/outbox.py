@@ -35,6 +35,7 @@ class Outbox:
         self._flusher: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._discarded = False
+        self._appended = 0
 
     def progress(self, message: str, fraction: float | None) -> None:
         """Add a progress message; one that differs from the last in nothing but its fraction replaces it."""
@@ -101,7 +102,7 @@ class Outbox:
         patience = Patience()
         while not self._discarded:
             try:
-                return await self._ledger.append_events(self._worker_id, self._grant.ref, events)
+                current = await self._ledger.append_events(self._worker_id, self._grant.ref, self._appended, events)
             except Unavailable:
                 await patience.wait()
             except Exception as error:
@@ -115,4 +116,7 @@ class Outbox:
                     exc_info=error,
                 )
                 return True
+            else:
+                self._appended += len(events)
+                return current
         return True

@@ -249,13 +249,19 @@ class Ledger(Reads):
             lost=tuple(packing.ref_of(item) for item in reply[2]),
         )
 
-    async def append_events(self, worker_id: str, ref: StepRef, events: Sequence[Event]) -> bool:
+    async def append_events(self, worker_id: str, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
         """Add what an agent tells. False if the attempt is stale: stop it.
 
-        Beyond `limits.MAX_TASK_EVENTS` events are dropped. After Unavailable a repetition may add them twice.
+        `position` is how many events of this attempt were added by earlier calls, so after Unavailable the same call
+        may be repeated. Beyond `limits.MAX_TASK_EVENTS` events are dropped.
         """
         reply = await self._call(
-            "append_events", worker_id, packing.member(ref), limits.MAX_TASK_EVENTS, *packing.event_arguments(events)
+            "append_events",
+            worker_id,
+            packing.member(ref),
+            limits.MAX_TASK_EVENTS,
+            position,
+            *packing.event_arguments(events),
         )
         return int(reply) != 0
 

@@ -221,8 +221,8 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
 
 def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
     """A step from its stored record, spec and failure, without input and output."""
-    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _) = msgspec.msgpack.decode(
-        run
+    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _) = (
+        msgspec.msgpack.decode(run)
     )
     name, agent, *_, dependencies, _ = msgspec.msgpack.decode(spec)
     step_state = STEP_STATES[state - 1]

@@ -13,7 +13,7 @@ local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 
 local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled' }
 local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'last_wait',
+  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said',
 }
 
 function Step.pack(step)
@@ -25,7 +25,7 @@ end
 -- A step that has not started, as it is first written.
 function Step.fresh(blockers)
   return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0 })
+    '', 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
 local function unpack_step(number, packed, spec)
@@ -95,6 +95,7 @@ function Step.start(task, step, worker, exchange)
   local spec = Step.spec(step)
   changed(task, step, RUNNING)
   step.attempt, step.started, step.worker, step.granted = step.attempt + 1, call.now, worker, exchange
+  step.said = 0
   step.last_wait = math.max(0, call.now - step.ready)
   step.wait, task.wait = step.wait + step.last_wait, task.wait + step.last_wait
   task.running = task.running + 1
