@@ -122,7 +122,8 @@ end
 
 local function finish(task, step, state, failure, spent)
   changed(task, step, state)
-  step.ended, step.failure = call.now, failure
+  -- Without a failure of its own it keeps the last one, which this very call may have told.
+  step.ended, step.failure = call.now, failure or step.failure
   task.open = task.open - 1
   Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s', named(step), STATE_NAMES[state],
     failure_json(failure), attempt_json(step, spent)))

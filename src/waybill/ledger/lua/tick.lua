@@ -72,17 +72,20 @@ local function still_waiting(members)
   return alive
 end
 
+-- Looks at a bounded number of steps of each tenant. Where it dropped some and more follow, the next tick goes on.
 local function sweep_room(agent, priority)
   for _, tenant in ipairs(redis.call('ZRANGE', K('ready', agent, priority), 0, -1)) do
     local list = K('waiting', agent, priority, tenant)
-    local left = math.min(redis.call('LLEN', list), SWEPT_A_TICK)
+    local length, dropped = redis.call('LLEN', list), 0
+    local left = math.min(length, SWEPT_A_TICK)
     while left > 0 do
       local members = redis.call('LPOP', list, math.min(left, CHUNK))
       if not members then break end
       local alive = still_waiting(members)
       if #alive > 0 then redis.call('RPUSH', list, unpack(alive)) end
-      left = left - #members
+      left, dropped = left - #members, dropped + #members - #alive
     end
+    if dropped > 0 and length > SWEPT_A_TICK then redis.call('SADD', K('sweep'), agent .. ':' .. priority) end
   end
 end
 
@@ -138,6 +141,8 @@ local function tick(keys, args)
   local reclaimed = reclaim_dead()
   local retried = fire_timers()
   fence_late(random)
+  -- First seat what became ready: the sweep must find it if its task was stopped later in this very call.
+  Queue.settle_rooms()
   keep_queues()
   Queue.settle_rooms()
   flush()
