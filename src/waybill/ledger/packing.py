@@ -155,10 +155,10 @@ def event_of(data: bytes, sequence: int) -> Event:
 
 def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Mapping[str, bytes]:
     """Outputs by step name; goal and input of the task become one JSON object named `task`."""
-    found = {name.decode(): output or b"null" for name, output in zip(names, outputs, strict=True)}
+    found = {name.decode(): output or b"" for name, output in zip(names, outputs, strict=True)}
     if "task.goal" in found:
         goal = _json.encode(found.pop("task.goal").decode())
-        found["task"] = b'{"goal":' + goal + b',"input":' + found.pop("task.input") + b"}"
+        found["task"] = b'{"goal":' + goal + b',"input":' + (found.pop("task.input") or b"null") + b"}"
     return found
 
 

@@ -53,8 +53,10 @@ local function settle_all(worker, random, next, stale)
       stale[#stale + 1] = member
     else
       local agent = Step.spec(step).agent
-      pace[agent] = pace[agent] or { us = 0, count = 0 }
-      pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
+      if outcome == 'succeeded' then
+        pace[agent] = pace[agent] or { us = 0, count = 0 }
+        pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
+      end
       settle(task, step, outcome, output, failure, spent, random)
     end
   end
@@ -138,7 +140,6 @@ local function exchange(keys, args)
   local next, stale, claimed, agents = reader(args, 7), {}, {}, {}
   if seen < seq - 1 or seq <= stored then granted_after(worker, seen, claimed) end
   if seq > stored then
-    redis.call('HSET', K('worker', worker), 'seq', integer(seq))
     for _ = 1, tonumber(next()) do agents[#agents + 1] = next() end
     local entries = {}
     for i = 1, tonumber(next()) do entries[i] = { next(), next(), next(), next() } end
@@ -149,6 +150,8 @@ local function exchange(keys, args)
     end
     if free > 0 then claim_queued(agents, worker, seq, free, claimed) end
     Queue.settle_rooms()
+    -- Only now: a call that failed half-way must not look applied when it is repeated.
+    redis.call('HSET', K('worker', worker), 'seq', integer(seq))
     flush()
   end
   local grants, room = {}, INLINE_BYTES
