@@ -39,11 +39,15 @@ generate: $(DEV)  ## Regenerate the gRPC stubs under src/waybill/api/v1
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	    --python_out=src --grpc_python_out=src --mypy_out=quiet:src --mypy_grpc_out=quiet:src $(PROTOS)
 
-verify: $(DEV)  ## Fail if the committed stubs differ from the protos
+docs: $(DEV)  ## Write the reference pages from the code that they describe
+	@$(BIN)/python docs/generate
+
+verify: $(DEV)  ## Fail if the committed stubs differ from the protos, or the reference pages from the code
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ; out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$out" --grpc_python_out="$$out" \
 	    --mypy_out=quiet:"$$out" --mypy_grpc_out=quiet:"$$out" $(PROTOS) && \
 	diff -r -x __pycache__ -x __init__.py "$$out/waybill/api/v1" src/waybill/api/v1 && echo "stubs: equal"
+	@$(BIN)/python docs/generate --check
 
 ci: verify lint test  ## What CI runs
 
@@ -67,5 +71,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test format lint generate verify ci lock clean
+.PHONY: help run up test format lint generate docs verify ci lock clean
 export GOAL SOURCES

@@ -1,0 +1,32 @@
+"""The page of the command line: the help texts of all commands."""
+
+from __future__ import annotations
+
+import typer.main
+from typer.testing import CliRunner
+
+from waybill.cli.main import app
+
+_INTRODUCTION = """
+# The command line
+
+`make` puts the command into `.venv/bin`. Commands that speak to a gateway find it at `127.0.0.1:7400`, or where
+`--address` says. With a terminal on stdout, `watch` and `submit --watch` show a live tree of steps; otherwise they
+print one line an event. `--json` prints events as JSON lines, one flat object each, as in [events](events.md).
+"""
+
+
+def page() -> str:
+    """The page."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    sections = [f"\n## waybill {name}\n\n{_help(name)}" for name in commands]
+    return _INTRODUCTION + f"\n```text\n{_text()}\n```\n" + "".join(sections)
+
+
+def _help(name: str) -> str:
+    return f"```text\n{_text(name)}\n```\n"
+
+
+def _text(*words: str) -> str:
+    ran = CliRunner().invoke(app, [*words, "--help"], prog_name="waybill", terminal_width=100, max_content_width=100)
+    return "\n".join(line.rstrip() for line in ran.output.strip().splitlines())
