@@ -55,6 +55,9 @@ class Hand:
         self.seen = 0
         self.unanswered: Call | None = None
 
+    def __repr__(self) -> str:
+        return self.id
+
     @property
     def id(self) -> str:
         return f"{self.name}.{self.incarnation}"

@@ -158,6 +158,15 @@ class TestFinalFailure:
         _, steps = await check_history(ledger, task_id)
         assert [steps[name].state for name in ("p0", "p1")] == [StepState.FAILED, StepState.CANCELLED]
 
+    async def test_given_a_failure_and_a_final_one_in_one_call_then_the_cancelled_step_keeps_its_own(
+        self, ledger: Ledger, hand: Hand
+    ) -> None:
+        task_id = await accept(ledger, graph(side_by_side(2)))
+        first, second = await hand.take()
+        await hand.exchange(failed(first), failed(second, final=True))
+        _, steps = await check_history(ledger, task_id)
+        assert (steps["p0"].state, steps["p0"].failure) == (StepState.CANCELLED, FAILURE)
+
 
 class TestFirstCommitWins:
     async def test_given_a_stopping_task_when_a_step_succeeds_then_its_output_counts_and_unblocks_nothing(

@@ -22,7 +22,7 @@ from waybill.core.task import Event, EventType, StepState, TaskState, Usage
 from waybill.errors import NotFound
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.records import Accepted, Grant, NewTask, Settlement
+from waybill.ledger.records import Accepted, Grant, NewTask, Settlement, StepRef
 
 EXAMPLES = int(os.environ.get("WAYBILL_TEST_EXAMPLES", "60"))
 STEPS_OF_A_STORY = 40
@@ -30,6 +30,7 @@ START_MS = 1_700_000_000_000
 AGENTS = ("echo", "slow")
 RETRY = RetryPolicy(max_attempts=3, initial_backoff_ms=50, max_backoff_ms=200)
 TENANTS = ("acme", "zeta")
+Shape = tuple[dict[str, list[str]], dict[str, str], int]
 VERBS = (
     "submit",
     "submit_again",
@@ -55,14 +56,17 @@ VERBS = (
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """A random graph of up to six steps."""
-    size = draw(st.integers(1, 6))
+def shapes(draw: st.DrawFn) -> Shape:
+    """A random graph of up to six steps, as what each waits for and runs, and how long a run may take."""
     after: dict[str, list[str]] = {}
-    for at in range(size):
+    for at in range(draw(st.integers(1, 6))):
         after[f"s{at}"] = [name for name in after if draw(st.booleans())]
-    agents = {name: draw(st.sampled_from(AGENTS)) for name in after}
-    return graph(after, agents=agents, retry=RETRY, run_timeout_ms=draw(st.sampled_from([1_000, 60_000])))
+    return after, {name: draw(st.sampled_from(AGENTS)) for name in after}, draw(st.sampled_from([1_000, 60_000]))
+
+
+def linked(shape: Shape) -> Graph:
+    after, agents, run_timeout_ms = shape
+    return graph(after, agents=agents, retry=RETRY, run_timeout_ms=run_timeout_ms)
 
 
 class Story:
@@ -73,7 +77,7 @@ class Story:
         self.data = data
         self.tasks: dict[str, NewTask] = {}
         self.hands = [Hand(ledger, "one", AGENTS, slots=3, max_batch=4), Hand(ledger, "two", ("echo",), slots=2)]
-        self.settled: list[tuple[Hand, Settlement]] = []
+        self.settled: list[Settlement] = []
 
     def draw(self, strategy: st.SearchStrategy[Any], label: str) -> Any:
         return self.data.draw(strategy, label)
@@ -95,25 +99,31 @@ class Story:
             hand = self.draw(st.sampled_from(self.hands), "hand")
             await self.known(hand, getattr(self, verb)(hand))
 
+    def _any_task(self) -> str:
+        return list(self.tasks)[self.draw(st.integers(0, len(self.tasks) - 1), "task number")]
+
+    def _any_held(self, hand: Hand) -> StepRef:
+        return list(hand.held)[self.draw(st.integers(0, len(hand.held) - 1), "held number")]
+
     async def submit(self) -> None:
-        planned = self.draw(graphs() | st.none(), "graph")
-        task = new_task(planned, tenant=self.draw(st.sampled_from(TENANTS), "tenant"), goal="g")
+        shape = self.draw(shapes() | st.none(), "graph")
+        task = new_task(shape and linked(shape), tenant=self.draw(st.sampled_from(TENANTS), "tenant"), goal="g")
         await self.ledger.submit([task])
         self.tasks[task.id] = task
 
     async def submit_again(self) -> None:
         if self.tasks:
-            task = self.draw(st.sampled_from(list(self.tasks.values())), "task")
+            task = self.tasks[self._any_task()]
             assert await self.ledger.submit([task]) == [Accepted(task.id, repeated=True)]
 
     async def plan(self) -> None:
         for lease in await self.ledger.lease_planning(500, 1):
             if self.draw(st.booleans(), "planner survives"):
-                assert await self.ledger.attach_plan(lease.task, 0, self.draw(graphs(), "graph"))
+                assert await self.ledger.attach_plan(lease.task, 0, linked(self.draw(shapes(), "graph")))
 
     async def cancel(self) -> None:
         if self.tasks:
-            await self.ledger.cancel(self.draw(st.sampled_from(list(self.tasks)), "task"))
+            await self.ledger.cancel(self._any_task())
 
     async def tick(self) -> None:
         await self.ledger.tick()
@@ -155,7 +165,7 @@ class Story:
             return
         count = self.draw(st.integers(0, len(hand.held)), "settles")
         settlements = [self._settlement(grant) for grant in list(hand.held.values())[:count]]
-        self.settled += [(hand, settlement) for settlement in settlements]
+        self.settled += settlements
         if lost:
             await hand.lose(*settlements)
         else:
@@ -171,9 +181,8 @@ class Story:
 
     async def renew_partly(self, hand: Hand) -> None:
         """The worker has lost track of some steps; it names the others."""
-        for ref in self.draw(st.sets(st.sampled_from(list(hand.held))), "forgets") if hand.held else ():
-            if hand.unanswered is None:
-                hand.held.pop(ref)
+        if hand.held and hand.unanswered is None:
+            hand.held.pop(self._any_held(hand))
         await self.renew(hand)
 
     async def die(self, hand: Hand) -> None:
@@ -190,14 +199,14 @@ class Story:
     async def settle_stale(self, hand: Hand) -> None:
         """A settlement that was made before, by whoever: it is refused, and nothing else of the call is."""
         if self.settled and hand.unanswered is None:
-            _, old = self.draw(st.sampled_from(self.settled), "old")
+            old = self.settled[self.draw(st.integers(0, len(self.settled) - 1), "settlement number")]
             if old.ref not in hand.held:
                 reply = await hand.exchange(old)
                 assert old.ref in reply.stale
 
     async def tell(self, hand: Hand) -> None:
         if hand.held:
-            ref = self.draw(st.sampled_from(list(hand.held)), "ref")
+            ref = self._any_held(hand)
             event = Event(type=EventType.STEP_TEXT, step=hand.held[ref].step, attempt=ref.attempt, text="…")
             await self.ledger.append_events(hand.id, ref, 0, [event])
 

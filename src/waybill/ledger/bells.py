@@ -62,20 +62,27 @@ class Bells:
         while True:
             with suppress(Unavailable):
                 await self._listen()
-            self._listener = None
             self._wake(self._waiting)
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
         with store_errors():
             async with self._store.listener() as listener:
-                await listener.subscribe(self._channel(PLANNING), *self._waiting)
-                self._listener = listener
-                self._wake(self._waiting)
-                while True:
-                    message = await listener.get_message(timeout=REPLY_TIMEOUT_SECONDS)
-                    if message is not None:
-                        self._wake([message["channel"].decode()])
+                await listener.subscribe(self._channel(PLANNING))
+                self._listener = listener  # from here on whoever starts to listen subscribes
+                try:
+                    await self._hear(listener)
+                finally:
+                    self._listener = None
+
+    async def _hear(self, listener: Any) -> None:
+        if self._waiting:
+            await listener.subscribe(*self._waiting)
+        self._wake(self._waiting)
+        while True:
+            message = await listener.get_message(timeout=REPLY_TIMEOUT_SECONDS)
+            if message is not None:
+                self._wake([message["channel"].decode()])
 
     def _wake(self, channels: Any) -> None:
         for channel in list(channels):

@@ -33,7 +33,7 @@ KEYS = {
     "queue": Key(":queue:%s:%s", "stream", "batches by agent and priority; empty at rest"),
     "queues": Key(":queues", "set", "agent:priority of every queue ever used, each with its consumer group"),
     "sweep": Key(":sweep", "set", "agent:priority of queues that may hold steps of stopped tasks; empty at rest"),
-    "ready": Key(":ready:%s:%s", "zset", "tenants with waiting steps by turn; gone when the room is empty"),
+    "ready": Key(":ready:%s:%s", "zset", "tenants by turn; gone when the room is empty and the queue has space"),
     "waiting": Key(":waiting:%s:%s:%s", "list", "waiting steps by agent, priority and tenant; gone when empty"),
     "agents": Key(":agents", "hash", "announced agents by name, JSON; for good"),
     "pace": Key(":pace", "hash", "mean run time of each agent in microseconds; for good"),

@@ -105,14 +105,16 @@ end
 
 -- Requeues what a consumer read but did not claim; with `idle_ms`, only what lies longer than that.
 function Queue.recover(agent, priority, consumer, idle_ms)
-  local queue = K('queue', agent, priority)
-  local pending = consumer and redis.call('XPENDING', queue, GROUP, '-', '+', 1000, consumer)
-    or redis.call('XPENDING', queue, GROUP, 'IDLE', idle_ms, '-', '+', 1000)
-  for _, row in ipairs(pending) do
-    local entry = redis.call('XRANGE', queue, row[1], row[1])[1]
-    local members = Queue.take(agent, priority, row[1], entry and entry[2][2] or '')
-    if members then Queue.put_back(members) end
-  end
+  local queue, pending = K('queue', agent, priority), nil
+  repeat
+    pending = consumer and redis.call('XPENDING', queue, GROUP, '-', '+', CHUNK, consumer)
+      or redis.call('XPENDING', queue, GROUP, 'IDLE', idle_ms, '-', '+', CHUNK)
+    for _, row in ipairs(pending) do
+      local entry = redis.call('XRANGE', queue, row[1], row[1])[1]
+      local members = Queue.take(agent, priority, row[1], entry and entry[2][2] or '')
+      if members then Queue.put_back(members) end
+    end
+  until #pending < CHUNK
   if consumer then redis.call('XGROUP', 'DELCONSUMER', queue, GROUP, consumer) end
 end
 

@@ -120,7 +120,7 @@ end
 
 local function next_due()
   local due = call.now + IDLE_TICK_MS
-  for _, kind in ipairs({ 'timers', 'workers' }) do
+  for _, kind in ipairs({ 'timers', 'workers', 'expiry' }) do
     local first = redis.call('ZRANGE', K(kind), 0, 0, 'WITHSCORES')
     if first[2] then due = math.min(due, tonumber(first[2])) end
   end
