@@ -42,13 +42,13 @@ async def test_given_a_bad_plan_when_submitted_then_every_violation_is_listed_an
     steps = [
         task_pb2.PlanStep(name="a", agent="echo", after=["b"]),
         task_pb2.PlanStep(name="b", agent="echo", after=["a"]),
-        task_pb2.PlanStep(name="c", agent="nobody"),
+        task_pb2.PlanStep(name="c", agent="nobody", run_timeout_ms=-1),
         task_pb2.PlanStep(name="d", agent="echo", after=["z"]),
     ]
     refusal = (await suite.submit(plan=task_pb2.Plan(steps=steps))).refusal
     assert refusal.reason == "PLAN_INVALID"
     fields = {violation.field for violation in refusal.violations}
-    assert {"plan.steps[2].agent", "plan.steps[3].after[0]"} <= fields
+    assert {"plan.steps[2].agent", "plan.steps[2].run_timeout_ms", "plan.steps[3].after[0]"} <= fields
     assert any("cycle" in violation.description for violation in refusal.violations)
     assert (await suite.ledger.list_tasks("default", 10))[0] == []
 

@@ -14,7 +14,6 @@ from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import Accepted, NewTask
 from waybill.rpc.caller import checked_tenant
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
-from waybill.rpc.plans import plan_from_proto
 from waybill.telemetry import metrics
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.views import accepted_task, task_message
@@ -50,7 +49,7 @@ class Acceptance:
             raise InvalidArgument.of_field("request_id", "must be 1 to 128 visible ASCII characters")
         if bool(spec.goal) == spec.HasField("plan"):
             raise InvalidArgument.of_field("spec", "give exactly one of goal and plan")
-        graph = await self._directory.link(plan_from_proto(spec.plan)) if spec.HasField("plan") else None
+        graph = await self._directory.link(spec.plan) if spec.HasField("plan") else None
         return NewTask(
             id=new_task_id(),
             tenant=checked_tenant(submission.tenant),

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from waybill.core.plan import AgentSchema, Graph, Plan
-from waybill.core.validation import link
+from waybill.api.v1 import task_pb2
+from waybill.core.plan import AgentSchema, Graph
 from waybill.errors import InvalidPlan
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentRecord
+from waybill.rpc.linking import link_plan
 
 _FRESH_SECONDS = 1.0
 _LARGE_PLAN_STEPS = 100
@@ -44,7 +45,7 @@ class AgentDirectory:
         """Names of agents that no live worker serves."""
         return {name for name, record in (await self.records()).items() if record.live_workers == 0}
 
-    async def link(self, plan: Plan) -> Graph:
+    async def link(self, plan: task_pb2.Plan) -> Graph:
         """The plan with its edges, checked against the agents. Raises InvalidPlan or Unavailable.
 
         A plan is refused on the newest knowledge only: its agent may have been announced a moment ago.
@@ -56,7 +57,7 @@ class AgentDirectory:
             await self.records(newest=True)
             return await self._link(plan)
 
-    async def _link(self, plan: Plan) -> Graph:
+    async def _link(self, plan: task_pb2.Plan) -> Graph:
         if len(plan.steps) < _LARGE_PLAN_STEPS:
-            return link(plan, self._schemas)
-        return await asyncio.to_thread(link, plan, self._schemas)
+            return link_plan(plan, self._schemas)
+        return await asyncio.to_thread(link_plan, plan, self._schemas)

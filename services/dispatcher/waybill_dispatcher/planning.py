@@ -11,15 +11,13 @@ import time
 import grpc
 from opentelemetry import trace
 
-from waybill.api.v1 import planner_pb2, planner_pb2_grpc
-from waybill.core.plan import Plan
+from waybill.api.v1 import planner_pb2, planner_pb2_grpc, task_pb2
 from waybill.core.task import Failure
 from waybill.errors import InvalidArgument, Unavailable, WaybillError
 from waybill.ledger.bells import PLANNING, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import PlanningLease
 from waybill.rpc.caller import metadata_for
-from waybill.rpc.plans import plan_from_proto
 from waybill.rpc.status import from_rpc_error
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
@@ -123,7 +121,7 @@ class Planning:
             return "postponed"
         return "planned" if await self._ledger.attach_plan(lease.task, 0, graph) else "stale"
 
-    async def _ask(self, lease: PlanningLease) -> Plan:
+    async def _ask(self, lease: PlanningLease) -> task_pb2.Plan:
         agents = await self._directory.records()
         request = planner_pb2.CreatePlanRequest(
             goal=lease.goal, agents=[agent_message(record) for record in agents.values()], paths=lease.paths
@@ -134,7 +132,8 @@ class Planning:
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
-        return plan_from_proto(response.plan)
+        plan: task_pb2.Plan = response.plan
+        return plan
 
     async def _fail(self, lease: PlanningLease, error: WaybillError) -> str:
         reason = error.reason if isinstance(error, InvalidArgument) else "PLANNING_FAILED"

@@ -113,7 +113,6 @@ async def test_a_batch_tells_of_each_item(http):
         (b'{"goal": "a", "plan": {"steps": []}}', "goal"),
         (b'{"plan": {"steps": []}}', "plan.steps"),
         (b'{"plan": {"steps": [{"name": "a"}]}}', "plan.steps[0].agent"),
-        (b'{"plan": {"steps": [{"name": "a", "agent": "b", "input": [1]}]}}', "plan.steps[0].input"),
         (b'{"plan": {"steps": [{"name": "a", "agent": "b", "run_timeout_ms": -1}]}}', "plan.steps[0].run_timeout_ms"),
         (
             b'{"plan": {"steps": [{"name": "a", "agent": "b", "retry": {"max_attempts": 9999999999}}]}}',

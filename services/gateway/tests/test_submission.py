@@ -78,7 +78,12 @@ def test_every_violation_is_listed_at_once():
     assert fields(request) == ["input", "paths[0]", "labels", "priority", "request_id"]
 
 
-def test_a_bad_plan_alone_is_an_invalid_plan():
-    bad = task_pb2.PlanStep(name="a", agent="b", run_timeout_ms=-1)
+def test_a_plan_without_steps_is_an_invalid_plan():
     with pytest.raises(InvalidPlan):
-        admitted_request_id(request_of(plan=plan(bad)))
+        admitted_request_id(request_of(plan=plan()))
+
+
+def test_a_bad_step_alone_is_left_to_the_dispatcher_which_lists_all_that_is_wrong():
+    bad = task_pb2.PlanStep(name="a", agent="b", run_timeout_ms=-1)
+    assert admitted_request_id(request_of("mine", plan=plan(bad))) == "mine"
+    assert fields(request_of(plan=plan(bad), priority=9)) == ["plan.steps[0].run_timeout_ms", "priority"]

@@ -24,13 +24,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def admitted_request_id(request: gateway_pb2.SubmitTaskRequest) -> str:
     """The request id of a submission that may pass, a random one if the caller gave none.
 
-    Raises `InvalidArgument`, or `InvalidPlan` if all is well but the plan, with every violation found.
+    Raises `InvalidArgument`, or `InvalidPlan` if all is well but the plan's size, with every violation found. Steps
+    that are wrong by themselves pass: the dispatcher lists them together with what is wrong between steps.
     """
     found = _spec_violations(request.spec)
     if request.request_id and not limits.REQUEST_ID.fullmatch(request.request_id):
         allowed = f"must be 1 to {limits.MAX_REQUEST_ID_CHARS} visible ASCII characters without spaces"
         found.append(Violation("request_id", allowed))
-    if found:
+    if any(not violation.field.startswith("plan.steps[") for violation in found):
         raise _error(found)
     return request.request_id or uuid.uuid4().hex
 

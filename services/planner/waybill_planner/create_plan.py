@@ -9,8 +9,8 @@ from waybill.core.limits import MAX_GOAL_BYTES, MAX_PATHS
 from waybill.core.plan import AgentSchema
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
+from waybill.rpc.linking import link_plan
 from waybill.rpc.plans import plan_to_proto
-from waybill_planner.explicit_plan import check_plan
 from waybill_planner.goal_plan import AGENTS, plan_of_goal
 from waybill_planner.questions import questions_of
 
@@ -28,7 +28,7 @@ def create_plan(request: planner_pb2.CreatePlanRequest) -> planner_pb2.CreatePla
     if has_plan == bool(request.goal):
         raise InvalidPlan.of([Violation("goal", "exactly one of goal and plan is required; give one of them")])
     if has_plan:
-        check_plan(request.plan, agents)
+        link_plan(request.plan, agents)
         return planner_pb2.CreatePlanResponse(plan=request.plan)
     _check_goal(request)
     _check_agents(agents)

@@ -1,4 +1,4 @@
-"""Checking a plan that the caller wrote."""
+"""Linking a plan as its author sent it: every violation of its fields and of what they mean together, at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from waybill.api.v1 import task_pb2
 from waybill.core.limits import MAX_PLAN_STEPS
-from waybill.core.plan import AgentSchema
+from waybill.core.plan import AgentSchema, Graph
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
 from waybill.rpc.plans import plan_from_proto, plan_violations
@@ -15,12 +15,11 @@ from waybill.rpc.plans import plan_from_proto, plan_violations
 _DEFECTIVE_FIELD = re.compile(r"plan\.steps\[(\d+)\]\.(input|retry|run_timeout_ms)")
 
 
-def check_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema]) -> None:
-    """Raises `InvalidPlan` with every violation of a plan: of its single fields, and of what they mean together."""
+def link_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema]) -> Graph:
+    """The plan with its edges. Raises `InvalidPlan` with every violation."""
     defects = plan_violations(plan)
     if not defects:
-        link(plan_from_proto(plan), agents)
-        return
+        return link(plan_from_proto(plan), agents)
     mended = _without_defects(plan, defects)
     if mended is None:
         raise InvalidPlan.of(defects)
