@@ -52,6 +52,7 @@ VERBS = (
     "cancel",
     "settle_stale",
     "tell",
+    "look",
 )
 
 
@@ -72,8 +73,9 @@ def linked(shape: Shape) -> Graph:
 class Story:
     """One random history: tasks and hands, and each verb that may happen to them."""
 
-    def __init__(self, ledger: Ledger, data: st.DataObject) -> None:
+    def __init__(self, ledger: Ledger, data: st.DataObject, window: int) -> None:
         self.ledger = ledger
+        self.window = window
         self.data = data
         self.tasks: dict[str, NewTask] = {}
         self.hands = [Hand(ledger, "one", AGENTS, slots=3, max_batch=4), Hand(ledger, "two", ("echo",), slots=2)]
@@ -93,11 +95,13 @@ class Story:
     async def step(self) -> None:
         verb = self.draw(st.sampled_from(VERBS), "verb")
         self.ledger.clock_ms += self.draw(st.sampled_from([0, 1, 130]), "ms")
-        if verb in ("submit", "submit_again", "plan", "tick", "pass_time", "jump", "cancel"):
+        if verb in ("submit", "submit_again", "plan", "tick", "pass_time", "jump", "cancel", "look"):
             await getattr(self, verb)()
         else:
             hand = self.draw(st.sampled_from(self.hands), "hand")
             await self.known(hand, getattr(self, verb)(hand))
+        for agent in await self.ledger.agents():
+            assert not agent.waiting_steps or agent.queued_batches >= self.window, f"{agent} waits before an open queue"
 
     def _any_task(self) -> str:
         return list(self.tasks)[self.draw(st.integers(0, len(self.tasks) - 1), "task number")]
@@ -124,6 +128,10 @@ class Story:
     async def cancel(self) -> None:
         if self.tasks:
             await self.ledger.cancel(self._any_task())
+
+    async def look(self) -> None:
+        if self.tasks:
+            await check_history(self.ledger, self._any_task())
 
     async def tick(self) -> None:
         await self.ledger.tick()
@@ -261,8 +269,8 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: list[str]) -> N
 async def tell_story(url: str, data: st.DataObject) -> None:
     ledger = Ledger(url, clock_ms=START_MS)
     try:
-        await ledger.set_policy({"claim_grace_ms": 0, "queue_window": data.draw(st.sampled_from([1, 64]), "window")})
-        story = Story(ledger, data)
+        story = Story(ledger, data, window=data.draw(st.sampled_from([1, 3, 64]), "window"))
+        await ledger.set_policy({"claim_grace_ms": 0, "queue_window": story.window})
         for hand in story.hands:
             await hand.register()
         for _ in range(data.draw(st.integers(1, STEPS_OF_A_STORY), "length")):
