@@ -14,6 +14,7 @@ from waybill.ledger.records import AgentOffer, WorkerOffer
 from waybill.telemetry.logs import get_logger
 from waybill_worker import guard
 from waybill_worker.attempt import Attempt, Stop
+from waybill_worker.ending import cancel_all
 from waybill_worker.exchange import BLOCK_MS, ExchangeLoop
 from waybill_worker.execution import Execution
 from waybill_worker.heartbeat import ControlChannel, Heartbeat
@@ -93,9 +94,7 @@ class Worker:
                 if task.done():
                     task.result()
         finally:
-            for task in (*background, working):
-                task.cancel()
-            await asyncio.gather(*background, working, return_exceptions=True)
+            await cancel_all([*background, working])
         await self._unregister()
 
     def drain(self) -> None:
@@ -158,8 +157,7 @@ async def drain_within(worker: Worker, running: asyncio.Task[None], grace_second
     await asyncio.wait([running], timeout=min(grace_seconds, HAND_BACK_SECONDS) + BLOCK_MS / 1000)
     if not running.done():
         _log.warning("gave up draining; the ledger takes back what is still held")
-        running.cancel()
-        await asyncio.wait([running])
+        await cancel_all([running])
 
 
 def _offer(definition: AgentDefinition) -> AgentOffer:
