@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from waybill_dispatcher.__main__ import serve
 from waybill_dispatcher.settings import DispatcherSettings
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, planner_pb2, planner_pb2_grpc, task_pb2
+from waybill.cancellation import cancel_all
 from waybill.errors import InvalidPlan
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentOffer, Outcome, Settlement, WorkerOffer
@@ -106,8 +106,6 @@ async def suite(
     async with grpc.aio.insecure_channel(f"127.0.0.1:{settings.grpc_port}") as channel:
         await asyncio.wait_for(channel.channel_ready(), 10)
         yield Suite(dispatcher_pb2_grpc.DispatcherServiceStub(channel), ledger, planner)
-    serving.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+    await cancel_all([serving])
     await ledger.close()
     await planner_server.stop(0)

@@ -6,6 +6,7 @@ import asyncio
 from typing import cast
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, planner_pb2_grpc
+from waybill.cancellation import cancel_all
 from waybill.errors import WaybillError
 from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
@@ -55,9 +56,7 @@ async def serve(settings: DispatcherSettings) -> None:
             await server.start([dispatcher_pb2.DESCRIPTOR.services_by_name["DispatcherService"].full_name])
             await server.run_until_stopped()
         finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await cancel_all(jobs)
             await ledger.close()
             await bells.close()
 

@@ -7,15 +7,12 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from waybill.telemetry.logs import get_logger
 
 END_SECONDS = 1.0
 """How long tasks, and then threads, may take to end by themselves."""
-RETELL_SECONDS = 0.1
 _NAME = "agent-thread"
 
 _log = get_logger(__name__)
@@ -26,18 +23,6 @@ def make_threads(loop: asyncio.AbstractEventLoop, slots: int) -> ThreadPoolExecu
     executor = ThreadPoolExecutor(slots + 4, thread_name_prefix=_NAME)
     loop.set_default_executor(executor)
     return executor
-
-
-async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks that end when they are cancelled, and return once they have ended.
-
-    Up to Python 3.11 `asyncio.wait_for`, which the store's client uses, can swallow a cancellation; so they are
-    told until they listen.
-    """
-    while remaining := [task for task in tasks if not task.done()]:
-        for task in remaining:
-            task.cancel()
-        await asyncio.wait(remaining, timeout=RETELL_SECONDS)
 
 
 async def end(executor: ThreadPoolExecutor) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from waybill.agent import AgentDefinition
+from waybill.cancellation import cancel_all
 from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.records import AgentOffer, WorkerOffer
 from waybill.telemetry.logs import get_logger
 from waybill_worker import guard
 from waybill_worker.attempt import Attempt, Stop
-from waybill_worker.ending import cancel_all
 from waybill_worker.exchange import BLOCK_MS, ExchangeLoop
 from waybill_worker.execution import Execution
 from waybill_worker.heartbeat import ControlChannel, Heartbeat
