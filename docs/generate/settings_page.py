@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import annotated_types
+import typer.main
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 from tables import code, table
@@ -17,6 +18,8 @@ from waybill_gateway.settings import GatewaySettings
 from waybill_planner.settings import PlannerSettings
 from waybill_worker.settings import WorkerSettings
 from waybill_worker.sources.roots import SourceSettings
+
+from waybill.cli.main import app
 
 SERVICES: tuple[tuple[str, tuple[type[BaseSettings], ...]], ...] = (
     ("Gateway", (GatewaySettings,)),
@@ -37,11 +40,6 @@ shutdown by themselves. They pass on every other variable that is set.
 """
 
 _OTHERS = """
-## Command line
-
-The options of the [command line](cli.md) that have a variable name it in their help: `WAYBILL_ADDRESS`,
-`WAYBILL_TENANT`, `WAYBILL_GATEWAY_GRPC_PORT` and `WAYBILL_GATEWAY_HTTP_PORT`.
-
 ## Traces
 
 | Variable | Default | Meaning |
@@ -60,7 +58,20 @@ def page() -> str:
     for service, classes in SERVICES:
         rows = [row for settings in classes for row in _rows(settings)]
         parts.append(f"## {service}\n\n{table(('Variable', 'Default', 'Meaning'), rows)}")
+    parts.append(f"## Command line\n\n{table(('Variable', 'Default', 'Meaning'), _options())}")
     return "\n".join(parts) + _OTHERS
+
+
+def _options() -> Iterator[tuple[str, str, str]]:
+    """The variables of the command line, beside those that services have too."""
+    known = {
+        _variable(kind, *item) for _, classes in SERVICES for kind in classes for item in kind.model_fields.items()
+    }
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for option in command.params:
+            if option.envvar and option.envvar not in known:
+                known.add(option.envvar)
+                yield code(option.envvar), code(str(option.default)), option.help
 
 
 def _rows(settings: type[BaseSettings]) -> Iterator[tuple[str, str, str]]:

@@ -1,110 +1,114 @@
-"""Every command and snippet of the documentation runs, and every link leads somewhere.
+"""Every command and snippet of the documentation runs.
 
-A fenced `sh` or `python` block is run against a suite of its own; a block under `<!-- file: NAME -->` is written to
-that file first. Blocks of one page run in order, in one folder. `make` commands install or recurse, so they are only
-checked to be targets; `text` blocks are output.
+The blocks of one page run in order, in one folder. A block under `<!-- file: NAME -->` is written to that file. A
+`waybill up` keeps running until the end of its page; a page without one gets a shared suite. `make` commands install
+or recurse, so they are only checked to be targets. `text` blocks are output.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import socket
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/howto").glob("*.md"))]
-BLOCK = re.compile(r"(?:<!-- file: (?P<file>\S+) -->\n)?```(?P<kind>sh|python|json)\n(?P<code>.*?)```", re.DOTALL)
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-DEFAULT_PORTS = ("7400", "7480")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name not in ("adr", "reference")),
+]
+BLOCK = re.compile(
+    r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+UP = re.compile(r"^.*\bwaybill up\b.*$", re.MULTILINE)
+KINDS = ("sh", "python", "json", "text")
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+def blocks_of(page: Path) -> list[re.Match[str]]:
+    return list(BLOCK.finditer(page.read_text()))
 
 
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """gRPC and HTTP port of a running suite."""
-    folder = tmp_path_factory.mktemp("docs")
-    chosen = (free_port(), free_port())
-    command = [sys.executable, "-m", "waybill.cli.main", "up", "--grpc-port", chosen[0], "--http-port", chosen[1]]
-    log = folder / "up.log"
-    with log.open("w") as output:
-        process = subprocess.Popen([*command, "--data-dir", str(folder / "data")], stdout=output, stderr=output)
-    deadline = time.monotonic() + 60
-    while "Waybill is up" not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
-    yield chosen
-    process.terminate()
-    assert process.wait(60) == 0
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=needs_curl if "curl -s" in page.read_text() else ()) for page in PAGES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_every_snippet_of_a_page_runs(
+    page: Path,
+    shared_suite: Any,
+    start: Callable[[str], Any],
+    reader: Callable[..., subprocess.CompletedProcess[str]],
+    service_ports: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    suite = shared_suite
+    for block in blocks_of(page):
+        kind, code = block["kind"], block["code"].replace(".venv/bin/", "")
+        if block["file"]:
+            (tmp_path / block["file"]).write_text(code)
+        elif kind == "python":
+            reader(sys.executable, "-c", suite.addressed(code))
+        elif kind == "sh" and (up := UP.search(code)):
+            suite = start(up[0])
+        elif kind == "sh" and code.startswith("make "):
+            reader("bash", "-euc", re.sub(r"^make ", "make -n ", code, flags=re.MULTILINE), cwd=ROOT)
+        elif kind == "sh" and "python -m waybill_" in code:
+            code = code.replace("redis://127.0.0.1:6379/0", suite.redis_url())
+            code = code.replace("127.0.0.1:7480", f"127.0.0.1:{service_ports['WAYBILL_GATEWAY_HTTP_PORT']}")
+            reader("bash", "-uc", code, **service_ports)
+        elif kind == "sh":
+            reader(
+                "bash", "-euo", "pipefail", "-c", suite.addressed(code), WAYBILL_ADDRESS=f"127.0.0.1:{suite.grpc_port}"
+            )
+    for test in tmp_path.glob("test_*.py"):
+        reader(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", test.name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_snippet_of_a_page_runs(page: Path, ports: tuple[str, str], tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "WAYBILL_ADDRESS": f"127.0.0.1:{ports[0]}",
-        "PYTHONPATH": str(tmp_path),
-    }
-    for block in BLOCK.finditer(page.read_text()):
-        code = block["code"]
-        for default, port in zip(DEFAULT_PORTS, ports, strict=True):
-            code = code.replace(f"127.0.0.1:{default}", f"127.0.0.1:{port}")
-        if block["file"]:
-            (tmp_path / block["file"]).write_text(code)
-        elif block["kind"] == "sh" and code.startswith("make "):
-            subprocess.run(
-                ["bash", "-euc", code.replace("make ", "make -n ")], cwd=ROOT, check=True, capture_output=True
-            )
-        elif block["kind"] != "json":
-            command = ["bash", "-euo", "pipefail", "-c"] if block["kind"] == "sh" else [sys.executable, "-c"]
-            ran = subprocess.run(
-                [*command, code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
-            )
-            assert ran.returncode == 0, f"{code}\n{ran.stdout}\n{ran.stderr}"
-    for test in tmp_path.glob("test_*.py"):
-        ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", test.name],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert ran.returncode == 0, ran.stdout
+def test_every_block_says_what_it_is(page: Path) -> None:
+    blocks = blocks_of(page)
+    assert [block["kind"] for block in blocks if block["kind"] not in KINDS] == []
+    assert page.read_text().count("```") == 2 * len(blocks)
 
 
-@pytest.mark.parametrize("page", sorted({*ROOT.glob("*.md"), *ROOT.glob("[de]*/**/*.md")}), ids=lambda page: page.name)
-def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
-    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
-    assert broken == []
-
-
-def test_the_example_plan_runs_with_the_agents_beside_it(tmp_path: Path) -> None:
+def test_the_example_plan_runs_with_the_agents_beside_it(
+    start: Callable[[str], Any], reader: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     folder = ROOT / "examples" / "wordcount"
-    environment = {**os.environ, "PYTHONPATH": str(folder), "WAYBILL_WORKER_AGENTS": "wordcount"}
-    port = free_port()
-    command = [sys.executable, "-m", "waybill.cli.main"]
-    up = [*command, "up", "--grpc-port", port, "--http-port", "0", "--data-dir", str(tmp_path / "data")]
-    process = subprocess.Popen(up, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        assert any("Waybill is up" in line for line in process.stdout)
-        submit = [*command, "submit", "--plan", str(folder / "plan.json"), "--input", '{"verb": "barks"}', "--watch"]
-        ran = subprocess.run([*submit, "--address", f"127.0.0.1:{port}"], capture_output=True, text=True, timeout=90)
-        assert ran.returncode == 0, ran.stderr
-        assert "task_finished   succeeded" in ran.stdout
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    suite = start(f"PYTHONPATH={folder} WAYBILL_WORKER_AGENTS=wordcount waybill up")
+    submit = ("waybill", "submit", "--plan", str(folder / "plan.json"), "--input", '{"verb": "barks"}', "--watch")
+    ran = reader(*submit, WAYBILL_ADDRESS=f"127.0.0.1:{suite.grpc_port}")
+    assert "task_finished   succeeded" in ran.stdout
+
+
+def test_the_output_in_the_readme_has_the_shape_of_the_real_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "waybill.cli.main", "run", "--data-dir", str(tmp_path / "data")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")}
+    ran = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, timeout=90)
+    assert ran.returncode == 0, ran.stderr
+    shown = next(block["code"] for block in blocks_of(ROOT / "README.md") if "task_accepted" in block["code"])
+    headings = re.compile(r"^#+ .*$", re.MULTILINE)
+    assert headings.findall(shown) == headings.findall(ran.stdout)
+    for line in shown.splitlines():
+        assert any(_fits(line, real) for real in [*ran.stdout.splitlines(), *ran.stderr.splitlines()]), line
+    report, _, sources = ran.stdout.partition("## Sources")
+    assert set(re.findall(r"\[\d+\]$", report, re.MULTILINE)) == set(re.findall(r"^- (\[\d+\])", sources, re.MULTILINE))
+    assert str(ROOT) not in ran.stdout
+
+
+def _fits(shown: str, real: str) -> bool:
+    """Whether a line that was shown is a real one but for numbers, times, names of places and what `...` left out."""
+
+    def shape(line: str) -> str:
+        return re.sub(r"\[\d+\]|\d+|`[^`]*`", "#", line)
+
+    start, left_out, _ = shown.partition("...")
+    return shape(real).startswith(shape(start.rstrip())) if left_out else shape(shown) == shape(real)
