@@ -63,7 +63,13 @@ class ServiceServer:
         self._close_metrics: Callable[[], None] = lambda: None
 
     async def start(self, service_full_names: Sequence[str]) -> None:
-        """Bind the ports and serve. Raises OSError if a port is taken."""
+        """Bind the ports and serve; from here on SIGTERM and SIGINT ask the process to stop.
+
+        Raises OSError if a port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
         self._names = tuple(service_full_names)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
         names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -87,9 +93,6 @@ class ServiceServer:
 
     async def run_until_stopped(self) -> None:
         """Serve until SIGTERM, SIGINT or `request_stop`, then let calls in flight finish and return."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stopping.set)
         try:
             await self.stopping.wait()
         finally:
