@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from waybill.agent import AgentDefinition
+from waybill.cancellation import cancel_all
 from waybill.core.plan import AgentSchema, Plan, PlanStep, RetryPolicy
 from waybill.core.validation import link
 from waybill.ledger.ledger import Ledger, new_task_id
@@ -78,5 +79,4 @@ async def ticking(ledger: Ledger) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        ticker.cancel()
-        await asyncio.gather(ticker, return_exceptions=True)
+        await cancel_all([ticker])
