@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import cache
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
@@ -19,6 +20,8 @@ from waybill_worker.execution import Execution
 from waybill_worker.invocation import Result, result_of
 from waybill_worker.outbox import Outbox
 
+_settled = cache(metrics.STEPS_SETTLED.labels)
+_run_seconds = cache(metrics.STEP_RUN_SECONDS.labels)
 STOP_GRACE_SECONDS = 5.0
 """How long an agent that was told to stop may take before its attempt is settled without it."""
 
@@ -147,8 +150,8 @@ class Attempt:
 
     def _account(self, status: str, failure: Failure | None, run_ms: int) -> None:
         agent = self.grant.agent
-        metrics.STEPS_SETTLED.labels(agent, status).inc()
-        metrics.STEP_RUN_SECONDS.labels(agent).observe(run_ms / 1000)
+        _settled(agent, status).inc()
+        _run_seconds(agent).observe(run_ms / 1000)
         reason = {"reason": failure.reason} if failure is not None else {}
         _log.info("step ended", status=status, run_ms=run_ms, **reason, **self._log_fields())
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from waybill.ledger.records import Grant, Outcome, Settlement, StepRef
 from waybill.telemetry import metrics
 from waybill_worker.attempt import Attempt, Stop
 
+_wait_seconds = cache(metrics.STEP_WAIT_SECONDS.labels)
 StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None]], Attempt]
 
 
@@ -57,7 +59,7 @@ class HeldSteps:
         ref = grant.ref
         if ref in self._running or ref in self._unstarted or ref in self._ended:
             return
-        metrics.STEP_WAIT_SECONDS.labels(grant.agent).observe(grant.wait_ms / 1000)
+        _wait_seconds(grant.agent).observe(grant.wait_ms / 1000)
         if self._handing_back:
             self._hand_back(grant)
         elif len(self._running) < self.slots:
