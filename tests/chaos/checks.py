@@ -1,0 +1,204 @@
+"""The checks of a history: what every task promised, compared with what came of it. Pure functions; each returns the
+violations that it finds, so that a broken history can be fed to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from chaos.fold import ENDED, FoldedStep, fold
+from chaos.history import Effect, History, Promise, Watched
+from chaos.scenarios import ANY
+
+from waybill.core.task import Event, TaskState
+from waybill.resources import Task
+
+EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
+
+
+class Kind(StrEnum):
+    """What was broken."""
+
+    LOST = auto()
+    """An accepted task is gone, or did not end."""
+    DUPLICATE_TASK = auto()
+    """One request id made two tasks."""
+    DUPLICATE_COMMIT = auto()
+    """A step ended twice, an attempt number did not grow by one, or an attempt ran twice."""
+    DUPLICATE_EFFECT = auto()
+    """An effect that `once` guards was had twice."""
+    GAP = auto()
+    """A stream left out, repeated or changed an event."""
+    DISORDER = auto()
+    """A step started too early, or something followed the end."""
+    FOLD = auto()
+    """The events do not tell the stored state."""
+    OUTCOME = auto()
+    """The task ended otherwise than its scenario must."""
+    CLIENT_ERROR = auto()
+    """A client was told an error that no scenario explains."""
+    LEAK = auto()
+    """Something is left in the store, or a process is left behind."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One thing that must never happen."""
+
+    kind: Kind
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.subject}: {self.text}"
+
+
+def check(history: History) -> list[Violation]:
+    """All violations of one task."""
+    promise = history.promise
+    task = history.task
+    found = list(_promised(promise))
+    if task is None:
+        found.append(Violation(Kind.LOST, promise.task, "was accepted, and is not there"))
+    elif not task.state.ended:
+        found.append(Violation(Kind.LOST, promise.task, f"({promise.scenario.name}) did not end: it is {task.state}"))
+    else:
+        found += _outcome(history, task)
+        found += _folded(history, task)
+    found += _sequence(promise.task, "the history", history.events, 1)
+    found += _ordered(history)
+    for watched in promise.watched:
+        found += _watched(promise.task, watched, history.events)
+    found += _executed(history)
+    return found
+
+
+def _promised(promise: Promise) -> Iterator[Violation]:
+    for answer in sorted(set(promise.answers[1:]) - {promise.task}):
+        yield Violation(Kind.DUPLICATE_TASK, promise.task, f"its request id was answered with {answer} too")
+
+
+def _outcome(history: History, task: Task) -> Iterator[Violation]:
+    made = history.promise.scenario
+    reason = task.failure.reason if task.failure else ""
+    if made.unknown_allowed and task.state is TaskState.FAILED and reason == EFFECT_UNKNOWN:
+        return
+    if task.state not in made.ends or (made.unknown_allowed and task.state is TaskState.FAILED):
+        why = f" ({reason}: {task.failure.message})" if task.failure else ""
+        yield Violation(Kind.OUTCOME, task.name, f"({made.name}) ended as {task.state}{why}")
+    if task.state is TaskState.SUCCEEDED and made.output is not ANY and task.output != made.output:
+        yield Violation(Kind.OUTCOME, task.name, f"({made.name}) returned {task.output!r}, not {made.output!r}")
+    if task.state is not TaskState.CANCELLED and history.promise.cancelled:
+        yield Violation(Kind.OUTCOME, task.name, f"was told to be cancelled, and ended as {task.state}")
+
+
+def _folded(history: History, task: Task) -> Iterator[Violation]:
+    told = fold(history.events)
+    stored = {
+        "state": (told.state, str(task.state)),
+        "failure": (told.failure, task.failure),
+        "plan_revision": (told.revision, task.plan_revision),
+        "step_count": (told.step_count, task.step_count),
+        "ended_step_count": (sum(step.state in ENDED for step in told.steps.values()), task.ended_step_count),
+        "last_sequence": (told.last_sequence, task.last_sequence),
+        "usage": (told.usage, task.usage),
+    }
+    yield from _compared(task.name, stored)
+    for step in history.steps:
+        by_events = told.steps.get(step.id, FoldedStep())
+        fields = {
+            "state": (by_events.state, str(step.state)),
+            "attempt": (by_events.attempt, step.attempt),
+            "worker": (by_events.worker, step.worker),
+            "failure": (by_events.failure, step.failure),
+            "usage": (by_events.usage, step.usage),
+        }
+        if step.agent == "stream" and step.output is not None:
+            fields["text"] = (by_events.text, step.output)
+        yield from _compared(step.name, fields)
+
+
+def _compared(subject: str, fields: Mapping[str, tuple[object, object]]) -> Iterator[Violation]:
+    for name, (told, stored) in fields.items():
+        if told != stored:
+            yield Violation(Kind.FOLD, subject, f"{name} is {stored!r}, and by its events {told!r}")
+
+
+def _sequence(task: str, who: str, events: Iterable[Event], first: int) -> Iterator[Violation]:
+    wanted = first
+    for event in events:
+        if event.sequence != wanted:
+            yield Violation(Kind.GAP, task, f"{who} has event {event.sequence} where {wanted} belongs")
+            return
+        wanted += 1
+
+
+def _watched(task: str, watched: Watched, events: Sequence[Event]) -> Iterator[Violation]:
+    yield from _sequence(task, f"a watcher ({watched.by})", watched.events, watched.first)
+    if not watched.ended:
+        yield Violation(Kind.LOST, task, f"a watcher ({watched.by}) never saw the end, only {len(watched.events)} events")
+    by_number = {event.sequence: event for event in events}
+    for event in watched.events:
+        if by_number.get(event.sequence) != event:
+            yield Violation(Kind.GAP, task, f"a watcher ({watched.by}) saw another event {event.sequence} than is stored")
+            return
+
+
+def _ordered(history: History) -> Iterator[Violation]:
+    """Walks the events as a reader would: who may start, who has ended, and that the end is the end."""
+    task = history.promise.task
+    needs = {step.id: set(step.depends_on) for step in history.steps}
+    finished: dict[str, str] = {}
+    attempts: Counter[str] = Counter()
+    ended = False
+    for event in history.events:
+        kind = event.type.value
+        if kind == "task_retried":
+            ended = False
+            finished = {name: state for name, state in finished.items() if state in ("succeeded", "skipped")}
+        elif ended:
+            yield Violation(Kind.DISORDER, task, f"{kind} ({event.sequence}) follows the end")
+        if event.step in finished:
+            commit = kind in ("step_finished", "step_started")
+            broken = Kind.DUPLICATE_COMMIT if commit else Kind.DISORDER
+            yield Violation(broken, task, f"{kind} ({event.sequence}) of {event.step} follows its step_finished")
+        if kind in ("step_ready", "step_started"):
+            missing = {name for name in needs.get(event.step, ()) if finished.get(name) not in ("succeeded", "skipped")}
+            if missing:
+                yield Violation(Kind.DISORDER, task, f"{kind} of {event.step} comes before {sorted(missing)} succeeded")
+        if kind == "step_started":
+            attempts[event.step] += 1
+            if event.attempt != attempts[event.step]:
+                text = f"attempt {event.attempt} of {event.step} starts as the {attempts[event.step]}. one"
+                yield Violation(Kind.DUPLICATE_COMMIT, task, text)
+        elif event.step and event.attempt != attempts[event.step] and kind != "step_ready":
+            text = f"{kind} of {event.step} tells of attempt {event.attempt}, while {attempts[event.step]} runs"
+            yield Violation(Kind.DUPLICATE_COMMIT, task, text)
+        if kind == "step_finished":
+            finished[event.step] = str(event.step_state)
+        ended = ended or kind == "task_finished"
+
+
+def _executed(history: History) -> Iterator[Violation]:
+    """What really ran, by the agents' own account outside the suite."""
+    task = history.promise.task
+    started = {(event.step, event.attempt) for event in history.events if event.type.value == "step_started"}
+    runs = Counter((row.step, row.attempt) for row in history.effects if row.kind == "run")
+    for (step, attempt), count in runs.items():
+        if count > 1:
+            yield Violation(Kind.DUPLICATE_COMMIT, task, f"attempt {attempt} of {step} ran {count} times")
+        if (step, attempt) not in started:
+            yield Violation(Kind.DISORDER, task, f"attempt {attempt} of {step} ran, and no event tells of it")
+    for step, count in Counter(row.step for row in history.effects if row.kind == "effect").items():
+        if count > 1:
+            yield Violation(Kind.DUPLICATE_EFFECT, task, f"the effect of {step} was had {count} times")
+
+
+def effects_by_task(effects: Iterable[Effect]) -> dict[str, list[Effect]]:
+    """Effects by the resource name of their task."""
+    found: dict[str, list[Effect]] = {}
+    for effect in effects:
+        found.setdefault(f"tasks/{effect.task}", []).append(effect)
+    return found

@@ -1,0 +1,67 @@
+"""What the campaign was promised and what came of it: plain records, for the checks to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.scenarios import Scenario
+
+from waybill.core.task import Event
+from waybill.resources import Step, Task
+
+
+@dataclass
+class Watched:
+    """What one live watcher of a task was shown, from event `first` on. `ended` once its stream ended in order."""
+
+    by: str
+    first: int = 1
+    events: list[Event] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass
+class Promise:
+    """One task that a client was told to be accepted. `answers` are the names that each submission of its request id
+    was answered with."""
+
+    scenario: Scenario
+    request_id: str
+    answers: list[str] = field(default_factory=list)
+    watched: list[Watched] = field(default_factory=list)
+    cancelled: bool = False
+
+    @property
+    def task(self) -> str:
+        """Name of the task, by the first answer."""
+        return self.answers[0]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A line that an agent left outside the suite: `run` for an attempt that ran, `effect` for an effect."""
+
+    kind: str
+    task: str
+    step: str
+    attempt: int
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class History:
+    """All that is known of one task at the end: its promise, its stored state and its events."""
+
+    promise: Promise
+    task: Task | None
+    steps: Sequence[Step] = ()
+    events: Sequence[Event] = ()
+    effects: Sequence[Effect] = ()
+
+
+def read_effects(path: Path) -> list[Effect]:
+    """All lines of the file that agents wrote to."""
+    return [Effect(**json.loads(line)) for line in path.read_text().splitlines()]
