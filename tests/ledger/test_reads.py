@@ -9,7 +9,7 @@ from ledger_plans import accept, chain, graph, new_task, side_by_side
 from waybill.core.task import TaskState
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.reads import ListPosition
-from waybill.ledger.records import WorkerRecord
+from waybill.ledger.records import TaskFilter, WorkerRecord
 
 
 async def pages(ledger: Ledger, limit: int, *, submitting: bool = False) -> list[list[str]]:
@@ -55,8 +55,8 @@ async def test_given_states_then_only_tasks_in_them_are_listed(ledger: Ledger) -
         ledger.clock_ms += 1
         if at % 2:
             await ledger.cancel(accepted[-1])
-    page, after = await ledger.list_tasks("acme", 2, states=[TaskState.CANCELLED])
-    rest, end = await ledger.list_tasks("acme", 2, after, states=[TaskState.CANCELLED])
+    page, after = await ledger.list_tasks("acme", 2, None, TaskFilter(states=frozenset({TaskState.CANCELLED})))
+    rest, end = await ledger.list_tasks("acme", 2, after, TaskFilter(states=frozenset({TaskState.CANCELLED})))
     assert [record.id for record in page + rest] == accepted[5::-2]
     assert end is None
 

@@ -24,7 +24,7 @@ async def test_given_a_new_incarnation_then_what_the_old_one_held_is_reclaimed_a
         await ledger.exchange(old_id, 2, 1, [succeeded(held[0])], [], hand.agents, 5)
     assert [(grant.step, grant.ref.attempt) for grant in await hand.run_all()] == [("p0", 2), ("p1", 2)]
     task, steps = await check_history(ledger, task_id)
-    assert (task.state, steps["p0"].tries, steps["p0"].deaths) == (TaskState.SUCCEEDED, 0, 1)
+    assert (task.state, steps["p0"].tries, steps["p0"].losses) == (TaskState.SUCCEEDED, 0, 1)
 
 
 async def test_given_a_new_incarnation_then_what_the_old_one_had_read_is_queued_again(
@@ -60,7 +60,7 @@ async def test_given_a_goodbye_then_steps_are_handed_back_at_no_try(ledger: Ledg
     assert await ledger.unregister(hand.id) == 2
     assert await ledger.unregister(hand.id) == 0
     _, steps = await check_history(ledger, task_id)
-    assert {(step.state, step.tries, step.deaths) for step in steps.values()} == {(StepState.READY, 0, 0)}
+    assert {(step.state, step.tries, step.losses) for step in steps.values()} == {(StepState.READY, 0, 0)}
     other = await Hand(ledger, "other").register()
     assert len(await other.run_all()) == 2
 

@@ -42,14 +42,14 @@ async def test_given_a_wider_window_then_the_next_call_fills_it(ledger: Ledger, 
     assert (agent.queued_batches, agent.waiting_steps) == (5, 4)
 
 
-async def test_given_a_limit_of_deaths_then_a_step_fails_with_it(ledger: Ledger, hand: Hand) -> None:
-    await ledger.set_policy({"max_deaths": 2})
+async def test_given_a_limit_of_losses_then_a_step_fails_with_it(ledger: Ledger, hand: Hand) -> None:
+    await ledger.set_policy({"max_losses": 2})
     task_id = await accept(ledger, graph(side_by_side(1)))
     for _ in range(2):
         assert len(await hand.take()) == 1
         await hand.restart()
     (step,) = await ledger.steps(task_id, 1, 1)
-    assert (step.state, step.deaths, step.tries) == (StepState.FAILED, 2, 0)
+    assert (step.state, step.losses, step.tries) == (StepState.FAILED, 2, 0)
 
 
 async def test_given_one_setting_written_later_then_the_others_stay(ledger: Ledger, hand: Hand) -> None:

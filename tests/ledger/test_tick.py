@@ -67,7 +67,7 @@ class TestDeadWorkers:
         with pytest.raises(NotFound):
             await hand.exchange(*map(succeeded, lost))
         task, steps = await check_history(ledger, task_id)
-        assert (task.state, steps["p0"].tries, steps["p0"].deaths) == (TaskState.SUCCEEDED, 0, 1)
+        assert (task.state, steps["p0"].tries, steps["p0"].losses) == (TaskState.SUCCEEDED, 0, 1)
 
     async def test_given_a_worker_that_beats_then_it_keeps_its_steps(self, ledger: Ledger, hand: Hand) -> None:
         await accept(ledger, graph({"only": []}))
@@ -109,15 +109,15 @@ class TestDeadWorkers:
         assert (await check_history(ledger, task_id))[0].state is TaskState.CANCELLED
 
 
-class TestDeathsLimit:
-    async def test_given_a_step_that_kills_every_worker_then_it_fails_at_the_limit(self, ledger: Ledger) -> None:
-        await ledger.set_policy({"max_deaths": 3})
+class TestLossesLimit:
+    async def test_given_a_step_that_takes_every_worker_down_then_it_is_dead_at_the_limit(self, ledger: Ledger) -> None:
+        await ledger.set_policy({"max_losses": 3})
         task_id = await accept(ledger, graph({"poison": [], "later": ["poison"]}))
         for at in range(3):
             assert len(await (await Hand(ledger, f"victim{at}").register()).take()) == 1
             await die(ledger)
         task, steps = await check_history(ledger, task_id)
-        assert (task.state, steps["poison"].state, steps["poison"].deaths) == (TaskState.FAILED, StepState.FAILED, 3)
+        assert (task.state, steps["poison"].state, steps["poison"].losses) == (TaskState.FAILED, StepState.FAILED, 3)
         assert task.failure is not None
         assert task.failure.reason == "WORKER_LOST"
         assert steps["later"].state is StepState.CANCELLED
@@ -125,7 +125,7 @@ class TestDeathsLimit:
     async def test_given_a_sibling_requeued_in_the_tick_that_fails_the_task_then_nothing_stays_queued(
         self, ledger: Ledger
     ) -> None:
-        await ledger.set_policy({"max_deaths": 2})
+        await ledger.set_policy({"max_losses": 2})
         task_id = await accept(ledger, graph(side_by_side(2)))
         first, second = await Hand(ledger, "first").register(), Hand(ledger, "second")
         innocent, _ = await first.take()

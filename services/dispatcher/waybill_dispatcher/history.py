@@ -12,7 +12,7 @@ from waybill.errors import InvalidArgument, NotFound
 from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.reads import ListPosition
-from waybill.ledger.records import StepRecord, TaskRecord
+from waybill.ledger.records import StepRecord, TaskFilter, TaskRecord
 from waybill_dispatcher import views
 from waybill_dispatcher.directory import AgentDirectory
 
@@ -80,10 +80,10 @@ class History:
         return {step.number: step.name for step in await self._all_steps(record) if step.number in set(numbers)}
 
     async def tasks(
-        self, tenant: str, limit: int, after: ListPosition | None, states: Collection[TaskState]
+        self, tenant: str, limit: int, after: ListPosition | None, wanted: TaskFilter
     ) -> tuple[list[task_pb2.Task], ListPosition | None]:
         """A page of the tenant's tasks, newest first, and where the next one starts."""
-        records, position = await self._ledger.list_tasks(tenant, limit, after, states)
+        records, position = await self._ledger.list_tasks(tenant, limit, after, wanted)
         return [views.task_message(record) for record in records], position
 
     async def steps(self, tenant: str, task_id: str, after: int, limit: int) -> tuple[list[task_pb2.Step], int, int]:

@@ -9,8 +9,9 @@ from waybill.api.v1 import dispatcher_pb2 as pb
 from waybill.api.v1 import dispatcher_pb2_grpc
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
 from waybill.core.task import TaskState
-from waybill.errors import FailedPrecondition, InvalidArgument
+from waybill.errors import InvalidArgument
 from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import Request, TaskFilter
 from waybill.rpc.caller import tenant_of
 from waybill.rpc.enums import TASK_STATE_FROM_PROTO
 from waybill.rpc.events import event_to_proto
@@ -52,7 +53,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             _tenant(context),
             paging.page_size_of(request.page_size, DEFAULT_TASKS),
             paging.task_position(request.page_token),
-            [_state(value) for value in request.states],
+            TaskFilter(states=frozenset(_state(value) for value in request.filter.states)),
         )
         return pb.ReadTasksResponse(tasks=tasks, next_page_token=paging.task_token(position))
 
@@ -93,14 +94,20 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         async for events in followed:
             yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
 
-    async def StopTask(self, request: pb.StopTaskRequest, context: Any) -> pb.StopTaskResponse:
-        """Cancel a task."""
+    async def SteerTask(self, request: pb.SteerTaskRequest, context: Any) -> pb.SteerTaskResponse:
+        """Cancel, pause, resume or retry a task."""
         tenant, task_id = _tenant(context), paging.task_id_of(request.name)
         await self._history.record(tenant, task_id)
-        state = await self._ledger.cancel(task_id)
-        if state in (TaskState.SUCCEEDED, TaskState.FAILED):
-            raise FailedPrecondition(f"the task has ended already: it is {state.value}")
-        return pb.StopTaskResponse(task=await self._history.task(tenant, task_id))
+        steer = {
+            pb.TASK_ACTION_CANCEL: self._ledger.cancel,
+            pb.TASK_ACTION_PAUSE: self._ledger.pause,
+            pb.TASK_ACTION_RESUME: self._ledger.resume,
+            pb.TASK_ACTION_RETRY: self._ledger.retry,
+        }.get(request.action)
+        if steer is None:
+            raise InvalidArgument.of_field("action", "names nothing that can be done with a task")
+        await steer(task_id, Request(tenant, request.request_id))
+        return pb.SteerTaskResponse(task=await self._history.task(tenant, task_id))
 
     async def ReadAgents(self, request: pb.ReadAgentsRequest, context: Any) -> pb.ReadAgentsResponse:
         """List agents."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from waybill.api.v1 import gateway_pb2
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.errors import WaybillError
 from waybill.rpc.events import event_to_json
 from waybill.rpc.resources import agent_to_json, metrics_to_json, step_to_json, task_to_json
@@ -86,7 +86,7 @@ class _Handlers:
         listing = gateway_pb2.ListTasksRequest(
             page_size=page_size_of(request),
             page_token=request.query_params.get("page_token", ""),
-            states=states_of(request),
+            filter=task_pb2.TaskFilter(states=states_of(request)),
         )
         response = await self._verbs.list_tasks(self._caller(request), listing)
         tasks = [task_to_json(task, msgspec.Raw) for task in response.tasks]

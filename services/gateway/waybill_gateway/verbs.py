@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -78,13 +79,13 @@ class Verbs:
     async def list_tasks(self, caller: Caller, request: gateway_pb2.ListTasksRequest) -> gateway_pb2.ListTasksResponse:
         """List the caller's tasks."""
         _check_page_size(request.page_size)
-        for position, state in enumerate(request.states):
+        for position, state in enumerate(request.filter.states):
             if state not in TASK_STATE_FROM_PROTO:
-                raise InvalidArgument.of_field(f"states[{position}]", f"is {state}, which is no state of a task")
+                raise InvalidArgument.of_field(f"filter.states[{position}]", f"is {state}, which is no state of a task")
         response = await _ask(
             self._dispatcher.ReadTasks,
             dispatcher_pb2.ReadTasksRequest(
-                page_size=request.page_size, page_token=request.page_token, states=request.states
+                page_size=request.page_size, page_token=request.page_token, filter=request.filter
             ),
             caller,
         )
@@ -124,7 +125,12 @@ class Verbs:
     ) -> gateway_pb2.CancelTaskResponse:
         """Cancel a task."""
         name = _task_name("name", request.name)
-        response = await _ask(self._dispatcher.StopTask, dispatcher_pb2.StopTaskRequest(name=name), caller)
+        steering = dispatcher_pb2.SteerTaskRequest(
+            name=name,
+            action=dispatcher_pb2.TASK_ACTION_CANCEL,
+            request_id=request.request_id or uuid.uuid4().hex,
+        )
+        response = await _ask(self._dispatcher.SteerTask, steering, caller)
         return gateway_pb2.CancelTaskResponse(task=response.task)
 
     async def list_agents(

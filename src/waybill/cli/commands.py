@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from waybill.api.v1 import gateway_pb2
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, tables
 from waybill.cli.reading import Typed, submission
 from waybill.cli.watching import Style, follow, succeeded
@@ -81,7 +81,8 @@ async def _task_with_steps(client: Client, name: str) -> dict[str, Any]:
 
 async def list_tasks(address: str, tenant: str, states: Sequence[TaskState], limit: int, *, as_json: bool) -> int:
     """Print the newest tasks, one a line."""
-    request = gateway_pb2.ListTasksRequest(states=[conversion.TASK_STATE_TO_PROTO[state] for state in states])
+    wanted = task_pb2.TaskFilter(states=[conversion.TASK_STATE_TO_PROTO[state] for state in states])
+    request = gateway_pb2.ListTasksRequest(filter=wanted)
     left = limit
     async with _client(address, tenant) as client:
         while left > 0:

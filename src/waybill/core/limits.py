@@ -28,9 +28,22 @@ MAX_TASK_EVENTS = 100_000
 MAX_MESSAGE_BYTES = 32 * MIB
 """Largest gRPC message on any hop; above every cap on what a message may carry."""
 
+MAX_REASON_CHARS = 64
+MAX_FINAL_REASONS = 32
+MAX_PROMPT_CHARS = 1_000
+MAX_SCHEMA_BYTES = 64 * KIB
+MAX_EFFECT_KEY_CHARS = 200
+MAX_EFFECTS_PER_TASK = 1_000
+MAX_EFFECT_RESULT_BYTES = 1 * MIB
+MAX_QUEUE_TIMEOUT_MS = 30 * 24 * 3_600_000
+MAX_DEADLINE_MS = 365 * 24 * 3_600_000
+MAX_ANSWER_TIMEOUT_MS = MAX_DEADLINE_MS
+MAX_RETRY_AFTER_MS = 24 * 3_600_000
+
 STEP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 RESERVED_STEP_NAMES = frozenset({"task"})

@@ -3,28 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailurePolicy(StrEnum):
+    """What a plan does when one of its steps fails for good."""
+
+    STOP = "stop"
+    """Its other steps are cancelled."""
+    CONTINUE = "continue"
+    """What does not depend on the failed step goes on; what does is skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When and how often a failed step is tried again. Times in milliseconds."""
+    """When and how often a failed step is tried again. Times in milliseconds.
+
+    `jitter` is the largest part of a wait that is taken off at random; after a failure with one of `final_reasons` no
+    other attempt is made.
+    """
 
     max_attempts: int = 3
     initial_backoff_ms: int = 500
     max_backoff_ms: int = 30_000
     multiplier: float = 2.0
+    jitter: float = 0.5
+    final_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a step asks a person. `answer_schema` is JSON text, empty for any value; `timeout_ms` 0 waits for ever;
+    `default_answer` is JSON text, empty if there is none: then a wait that is over fails the step.
+    """
+
+    prompt: str
+    answer_schema: str = ""
+    timeout_ms: int = 0
+    default_answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One step as its author wrote it. `input` is JSON text, references unresolved, and stays bytes."""
+    """One step as its author wrote it. `input` is JSON text, references unresolved, and stays bytes.
+
+    It either runs `agent` or asks `question`. `queue_timeout_ms` 0 waits for a worker as long as it takes.
+    """
 
     name: str
-    agent: str
+    agent: str = ""
     input: bytes = b"{}"
     after: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     run_timeout_ms: int = 300_000
+    queue_timeout_ms: int = 0
+    question: Question | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +65,7 @@ class Plan:
     """The steps of a task, in the order their author gave them."""
 
     steps: tuple[PlanStep, ...]
+    failure_policy: FailurePolicy = FailurePolicy.STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +87,7 @@ class Graph:
     """A valid plan with its edges. Step number i (from 1) is `steps[i - 1]`."""
 
     steps: tuple[LinkedStep, ...]
+    failure_policy: FailurePolicy = FailurePolicy.STOP
 
 
 @dataclass(frozen=True, slots=True)

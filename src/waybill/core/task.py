@@ -17,10 +17,11 @@ class TaskState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can follow."""
+        """Whether nothing follows by itself; a task that did not succeed may be retried."""
         return self in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -34,11 +35,22 @@ class StepState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    WAITING = "waiting"
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can follow."""
-        return self in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED)
+        """Whether nothing follows unless its task is retried."""
+        return self in (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED)
+
+
+class EffectState(StrEnum):
+    """What is known of an effect that an agent guards with `Context.once`, spelled as in the ledger and in JSON."""
+
+    INTENDED = "intended"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
 class Priority(StrEnum):
@@ -62,6 +74,12 @@ class EventType(StrEnum):
     STEP_FINISHED = "step_finished"
     TASK_CANCELLING = "task_cancelling"
     TASK_FINISHED = "task_finished"
+    TASK_PAUSED = "task_paused"
+    TASK_RESUMED = "task_resumed"
+    TASK_RETRIED = "task_retried"
+    STEP_WAITING = "step_waiting"
+    STREAM_RESET = "stream_reset"
+    """Not part of a history: the store lost events that a watcher had seen, and the history follows from number 1."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,7 +105,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One record of progress, in the JSON form the ledger keeps; `sequence` is its position and is not stored.
+    """One record of progress, in the JSON form the ledger keeps; `sequence` is its position and `digest` (never 0) that
+    of its stored form; neither is stored.
 
     Which fields are set depends on `type`, as documented at `EventType` in `task.proto`.
     """
@@ -112,6 +131,8 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
     wait_ms: int = 0
     run_ms: int = 0
     elapsed_ms: int = 0
+    text_offset: int = 0
+    digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,19 @@ KEYS = {
     "request": Key(":request:%s:%s", "string", "until the task expires: task id and fingerprint by tenant and request"),
     "index": Key(":index:%s", "zset", "task ids of a tenant by creation time; entries go when tasks expire"),
     "planning": Key(":planning", "zset", "tasks in PLANNING by the time they may be leased; empty at rest"),
-    "timers": Key(":timers", "zset", "steps in BACKOFF, as task:step:attempt, by due time; empty at rest"),
+    "timers": Key(":timers", "zset", "what is due when: task:step:attempt, and task:0:0 for deadlines; empty at rest"),
     "expiry": Key(":expiry", "zset", "ended tasks by the time they expire"),
+    "ended": Key(
+        ":ended:%s", "zset", "ended tasks of a tenant by that time, where only so many are kept; go with them"
+    ),
+    "unarchived": Key(
+        ":unarchived", "zset", "ended tasks the archive lacks, by the time they may be leased; go with them"
+    ),
+    "call": Key(":call:%s:%s", "string", "a day: what was asked under a request id, by tenant and request"),
+    "paused": Key(":paused", "set", "agent:name and tenant:name of all that is paused; until it is resumed"),
+    "effects": Key(":effects:%s", "hash", "until the task expires: effects of its steps, as step:key"),
+    "dead": Key(":dead:%s", "zset", "dead letters of a tenant by time; entries go when dropped, retried or expired"),
+    "letters": Key(":letters:%s", "hash", "those letters by id, JSON; fields go as in `dead`"),
     "queue": Key(":queue:%s:%s", "stream", "batches by agent and priority; empty at rest"),
     "queues": Key(":queues", "set", "agent:priority of every queue ever used, each with its consumer group"),
     "sweep": Key(":sweep", "set", "agent:priority of queues that may hold steps of stopped tasks; empty at rest"),

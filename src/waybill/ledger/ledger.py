@@ -15,22 +15,15 @@ import msgspec
 
 from waybill.core import limits
 from waybill.core.plan import Graph
-from waybill.core.task import Event, Failure, Priority, TaskState
+from waybill.core.task import EffectState, Event, Failure, Priority
 from waybill.errors import AlreadyExists, NotFound, ResourceExhausted, WaybillError
 from waybill.ledger import keys, packing
-from waybill.ledger.connection import (
-    REPLY_TIMEOUT_SECONDS,
-    Part,
-    Store,
-    check_version,
-    is_missing_function,
-    store_errors,
-    translate,
-)
-from waybill.ledger.library import library
-from waybill.ledger.reads import Reads
+from waybill.ledger.calls import LONGEST_BLOCK_SECONDS
+from waybill.ledger.connection import Part, is_missing_function, store_errors, translate
 from waybill.ledger.records import (
     Accepted,
+    ArchiveLease,
+    Effect,
     Exchange,
     Grant,
     NewTask,
@@ -42,10 +35,10 @@ from waybill.ledger.records import (
     TickReport,
     WorkerOffer,
 )
+from waybill.ledger.steering import Steering
 
 WORKER_TTL_MS = 2_400
 """A worker that sends no heartbeat for so long loses what it holds; it should send three in that time."""
-LONGEST_BLOCK_SECONDS = 30.0
 
 
 def new_task_id(partition: str = "0") -> str:
@@ -53,52 +46,8 @@ def new_task_id(partition: str = "0") -> str:
     return f"{partition}-{uuid.uuid4().hex[:20]}"
 
 
-class Ledger(Reads):
-    """One partition of the ledger.
-
-    `clock_ms` replaces the server's clock in every call, for tests. Connects on first use; `connect` checks early.
-    """
-
-    def __init__(self, url: str, *, partition: str = "0", clock_ms: int = 0) -> None:
-        super().__init__(Store(url), partition)
-        self.clock_ms = clock_ms
-        self._blocking = Store(url, reply_timeout_seconds=LONGEST_BLOCK_SECONDS + REPLY_TIMEOUT_SECONDS)
-        self._functions = library()
-        self._prefix = keys.prefix(partition)
-
-    async def connect(self) -> None:
-        """Check the server's version and load the functions. Raises Unavailable or FailedPrecondition."""
-        check_version(await self._store.command("INFO", "server"))
-        await self._load_functions()
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._store.close()
-        await self._blocking.close()
-
-    async def ping(self) -> None:
-        """Raises Unavailable if the store does not answer."""
-        await self._store.command("PING")
-
-    async def _load_functions(self) -> None:
-        try:
-            await self._store.command("FUNCTION", "LOAD", self._functions.source)
-        except WaybillError as error:
-            if "already exists" not in str(error.__cause__):
-                raise
-
-    def _command(self, function: str, arguments: Sequence[Part]) -> list[Part]:
-        return ["FCALL", self._functions.function(function), 1, self._prefix, self.clock_ms, *arguments]
-
-    async def _call(self, function: str, *arguments: Part) -> Any:
-        command = self._command(function, arguments)
-        try:
-            return await self._store.command(*command)
-        except WaybillError as error:
-            if not is_missing_function(error):
-                raise
-        await self._load_functions()
-        return await self._store.command(*command)
+class Ledger(Steering):
+    """One partition of the ledger: what accepts tasks, plans them, runs them and keeps time."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Accepted | WaybillError]:
         """Accept tasks, in one round trip; each on its own. The result of each is the stored task, which is an
@@ -144,20 +93,17 @@ class Ledger(Reads):
         """Give a task its plan. False if it was planned already, stopped or is gone. May be repeated."""
         return bool(
             await self._call(
-                "attach_plan", task_id, expected_revision, packing.sinks(graph), *packing.graph_arguments(graph)
+                "attach_plan",
+                task_id,
+                expected_revision,
+                *packing.plan_arguments(graph),
+                *packing.graph_arguments(graph),
             )
         )
 
     async def fail_planning(self, task_id: str, failure: Failure) -> bool:
         """End a task that no plan can be made for. False if it no longer waits for one. May be repeated."""
         return bool(await self._call("fail_planning", task_id, msgspec.json.encode(failure)))
-
-    async def cancel(self, task_id: str) -> TaskState:
-        """Stop a task; the state after the call. May be repeated. Raises NotFound."""
-        state = await self._call("cancel", task_id)
-        if not state:
-            raise NotFound(f"there is no task {task_id}")
-        return TaskState(state.decode())
 
     async def register(self, offer: WorkerOffer) -> int:
         """Announce a worker, and reclaim what an older one of its name held. May be repeated."""
@@ -264,6 +210,51 @@ class Ledger(Reads):
             *packing.event_arguments(events),
         )
         return int(reply) != 0
+
+    async def begin_effect(self, worker_id: str, ref: StepRef, key: str, nonce: str) -> Effect | None:
+        """Announce an effect that must not happen twice; None if the attempt is over or its task is stopping.
+
+        INTENDED: do it, then `end_effect` with the same nonce. DONE: it has happened, with this result. UNKNOWN: an
+        earlier attempt ended in the middle. After Unavailable repeat it with the same nonce. Raises ResourceExhausted
+        if the task has too many effects.
+        """
+        reply = await self._call(
+            "begin_effect", worker_id, packing.member(ref), key, nonce, limits.MAX_EFFECTS_PER_TASK
+        )
+        match reply:
+            case [b"stale"]:
+                return None
+            case [b"full"]:
+                raise ResourceExhausted(
+                    f"the task has {limits.MAX_EFFECTS_PER_TASK} effects, which is the most; use fewer keys",
+                    reason="TOO_MANY_EFFECTS",
+                )
+            case [b"done", attempt, result]:
+                return Effect(EffectState.DONE, attempt, result)
+            case [b"unknown", attempt]:
+                return Effect(EffectState.UNKNOWN, attempt)
+        return Effect(EffectState.INTENDED, ref.attempt)
+
+    async def end_effect(
+        self, worker_id: str, ref: StepRef, key: str, nonce: str, state: EffectState, result: bytes = b""
+    ) -> bool:
+        """Record what became of an effect: DONE with its result (JSON text), FAILED or UNKNOWN. May be repeated.
+
+        False if the attempt is stale or the effect was decided otherwise.
+        """
+        return bool(await self._call("end_effect", worker_id, packing.member(ref), key, nonce, state.value, result))
+
+    async def lease_archive(self, lease_ms: int, limit: int) -> list[ArchiveLease]:
+        """Take ended tasks that are not archived; each is offered again after `lease_ms` if it is not marked."""
+        rows = await self._call("lease_archive", lease_ms, limit)
+        return [ArchiveLease(task.decode(), ended_ms) for task, ended_ms in rows]
+
+    async def mark_archived(self, leases: Sequence[ArchiveLease]) -> int:
+        """Let archived tasks expire; how many were marked. One that was retried meanwhile is not. May be repeated."""
+        parts: list[Part] = []
+        for lease in leases:
+            parts += (lease.task, lease.ended_ms)
+        return int(await self._call("mark_archived", *parts))
 
     async def tick(self) -> TickReport:
         """Do what time has made due. Any number of dispatchers may call it; only one call in an interval acts."""

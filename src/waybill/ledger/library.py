@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from waybill.ledger.keys import lua_table
 
-_PARTS = ("call", "task", "step", "queue", "worker")
+_PARTS = ("call", "request", "pause", "letter", "effect", "task", "step", "transition", "queue", "worker", "steer")
 FUNCTIONS = (
     "submit",
     "lease_planning",
@@ -20,6 +20,17 @@ FUNCTIONS = (
     "attach_plan",
     "fail_planning",
     "cancel",
+    "pause_task",
+    "resume_task",
+    "retry_task",
+    "answer_step",
+    "set_paused",
+    "begin_effect",
+    "end_effect",
+    "decide_effect",
+    "drop_letter",
+    "lease_archive",
+    "mark_archived",
     "register_worker",
     "unregister_worker",
     "exchange",

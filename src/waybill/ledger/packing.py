@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from waybill.core.plan import Graph, LinkedStep
-from waybill.core.task import Document, Event, Failure, Priority, StepState, TaskState, Usage
+from waybill.core.plan import FailurePolicy, Graph, LinkedStep, Question, RetryPolicy
+from waybill.core.task import Document, EffectState, Event, Failure, Priority, StepState, TaskState, Usage
 from waybill.ledger.connection import Part
-from waybill.ledger.records import Grant, NewTask, QueueEntry, Settlement, StepRecord, StepRef, TaskRecord
+from waybill.ledger.records import Effect, Grant, NewTask, QueueEntry, Settlement, StepRecord, StepRef, TaskRecord
 
 STEP_STATES = tuple(StepState)
 """Step states by their number in the store, counted from 1."""
@@ -36,7 +37,12 @@ TASK_FIELDS = (
     "planned",
     "ended",
     "note",
+    "deadline",
+    "template",
+    "agents",
+    "on_failure",
 )
+_PLAIN_RETRY = RetryPolicy()
 
 _msgpack = msgspec.msgpack.Encoder()
 _json = msgspec.json.Encoder()
@@ -55,8 +61,18 @@ def ref_of(written: bytes) -> StepRef:
     return StepRef(task, int(number), int(attempt))
 
 
-def _packed_spec(linked: LinkedStep) -> bytes:
-    step, retry = linked.step, linked.step.retry
+def packed_spec(linked: LinkedStep) -> bytes:
+    """A step's spec as the functions read it, msgpack: trailing defaults left out, texts never as bytes."""
+    step, retry, question = linked.step, linked.step.retry, linked.step.question
+    extra: tuple[Any, ...] = ()
+    if step.queue_timeout_ms or question or (retry.jitter, retry.final_reasons) != (_PLAIN_RETRY.jitter, ()):
+        asked = question and (
+            question.prompt,
+            question.answer_schema,
+            question.timeout_ms,
+            question.default_answer.decode(),
+        )
+        extra = (step.queue_timeout_ms, retry.jitter, retry.final_reasons, asked)
     return _msgpack.encode(
         (
             step.name,
@@ -69,6 +85,7 @@ def _packed_spec(linked: LinkedStep) -> bytes:
             linked.dependents,
             linked.dependencies,
             linked.references,
+            *extra,
         )
     )
 
@@ -78,30 +95,39 @@ def sinks(graph: Graph) -> bytes:
     return _json.encode([number for number, linked in enumerate(graph.steps, 1) if not linked.dependents])
 
 
+def plan_arguments(graph: Graph) -> list[Part]:
+    """What the task keeps of its plan as a whole: sinks, agents and failure policy, each empty for the default."""
+    agents = sorted({linked.step.agent for linked in graph.steps} - {""})
+    on_failure = "" if graph.failure_policy is FailurePolicy.STOP else graph.failure_policy.value
+    return [sinks(graph), _json.encode(agents), on_failure]
+
+
 def graph_arguments(graph: Graph | None) -> list[Part]:
     """Number of steps, then spec, input and number of dependencies of each."""
     if graph is None:
         return [0]
     arguments: list[Part] = [len(graph.steps)]
     for linked in graph.steps:
-        arguments += (_packed_spec(linked), linked.step.input, len(linked.dependencies))
+        arguments += (packed_spec(linked), linked.step.input, len(linked.dependencies))
     return arguments
 
 
 def submit_arguments(task: NewTask) -> list[Part]:
-    """Parts of `submit`, without the time."""
+    """Parts of `submit`, without the time; what is empty is not stored."""
     return [
         task.id,
         task.tenant,
         task.request_id,
         task.fingerprint,
         task.goal.encode(),
-        task.input,
-        _json.encode(task.labels),
-        _json.encode(task.paths),
+        task.input if task.input != b"null" else b"",
+        _json.encode(task.labels) if task.labels else b"",
+        _json.encode(task.paths) if task.paths else b"",
         task.priority.value,
         task.traceparent,
-        sinks(task.graph) if task.graph else b"[]",
+        task.template,
+        task.deadline_ms or b"",
+        *(plan_arguments(task.graph) if task.graph else (b"", b"", b"")),
         len(task.documents),
         *(_msgpack.encode((document.name, document.media_type, document.data)) for document in task.documents),
         *graph_arguments(task.graph),
@@ -115,7 +141,7 @@ def document_of(packed: bytes) -> Document:
 
 
 def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
-    """Number of settlements, then ten arguments each."""
+    """Number of settlements, then eleven arguments each."""
     arguments: list[Part] = [len(settlements)]
     for item in settlements:
         arguments += (
@@ -129,6 +155,7 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
             item.usage.output_tokens,
             item.usage.cost_microusd,
             item.run_ms,
+            item.retry_after_ms,
         )
     return arguments
 
@@ -143,13 +170,14 @@ def entry_arguments(entries: Sequence[QueueEntry]) -> list[Part]:
 
 def event_arguments(events: Iterable[Event]) -> list[Part]:
     """Each event as JSON, without the time and place that the ledger gives it."""
-    return [_json.encode(msgspec.structs.replace(event, time_ms=0, sequence=0)) for event in events]
+    return [_json.encode(msgspec.structs.replace(event, time_ms=0, sequence=0, digest=0)) for event in events]
 
 
 def event_of(data: bytes, sequence: int) -> Event:
-    """A stored event with its number."""
+    """A stored event with its number and digest (CRC-32, with 0 told as 1)."""
     event = _events.decode(data)
     event.sequence = sequence
+    event.digest = zlib.crc32(data) or 1
     return event
 
 
@@ -164,7 +192,7 @@ def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Ma
 
 def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> Grant:
     """A grant from a row of the reply of `exchange`."""
-    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_ = row
+    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_, suspect = row
     return Grant(
         ref=StepRef(task.decode(), number, attempt),
         step=step.decode(),
@@ -175,7 +203,14 @@ def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> 
         tenant=tenant.decode(),
         traceparent=(trace or b"").decode(),
         wait_ms=wait_ms,
+        suspect=bool(suspect),
     )
+
+
+def effect_of(packed: bytes) -> Effect:
+    """An effect as `effect.lua` stores it."""
+    state, attempt, _, result = packed.split(b" ", 3)
+    return Effect(EffectState(state.decode()), int(attempt), result)
 
 
 def _failure(data: bytes | None) -> Failure | None:
@@ -216,15 +251,19 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         planned_ms=number("planned"),
         ended_ms=number("ended"),
         planning_note=text("note"),
+        deadline_at_ms=number("deadline"),
+        template=text("template"),
+        agents=msgspec.json.decode(row["agents"] or b"[]", type=tuple[str, ...]),
+        failure_policy=FailurePolicy(text("on_failure") or FailurePolicy.STOP),
     )
 
 
 def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
     """A step from its stored record, spec and failure, without input and output."""
-    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _) = (
+    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _, losses, _, _) = (
         msgspec.msgpack.decode(run)
     )
-    name, agent, *_, dependencies, _ = msgspec.msgpack.decode(spec)
+    name, agent, *_ = fields = msgspec.msgpack.decode(spec)
     step_state = STEP_STATES[state - 1]
     return StepRecord(
         number=number,
@@ -234,7 +273,8 @@ def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Step
         attempt=attempt,
         tries=tries,
         deaths=deaths,
-        dependencies=tuple(dependencies),
+        losses=losses,
+        dependencies=tuple(fields[8]),
         worker=worker,
         failure=None if step_state is StepState.SUCCEEDED else _failure(failure),
         usage=Usage(*spent),
@@ -243,4 +283,10 @@ def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Step
         ready_ms=ready,
         started_ms=started,
         ended_ms=ended,
+        question=_question(fields[13]) if len(fields) > 13 and fields[13] else None,
     )
+
+
+def _question(packed: Sequence[Any]) -> Question:
+    prompt, answer_schema, timeout_ms, default_answer = packed
+    return Question(prompt, answer_schema, timeout_ms, default_answer.encode())

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from waybill.core.task import Document, Event, Priority, TaskState
+from waybill.core.task import Document, EffectState, Event, Priority, StepState
 from waybill.errors import NotFound
 from waybill.ledger import keys, packing
 from waybill.ledger.connection import Part, Store
-from waybill.ledger.records import AgentOffer, AgentRecord, StepRecord, TaskRecord, WorkerRecord
+from waybill.ledger.records import (
+    AgentOffer,
+    AgentRecord,
+    DeadLetter,
+    Effect,
+    StepEffect,
+    StepRecord,
+    TaskFilter,
+    TaskRecord,
+    WorkerRecord,
+)
 
 SCAN_LIMIT = 5_000
 """Most tasks that one page of a filtered list looks at."""
+EVERY_TASK = TaskFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Reads:
         return [packing.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
 
     async def list_tasks(
-        self, tenant: str, limit: int, after: ListPosition | None = None, states: Collection[TaskState] = ()
+        self, tenant: str, limit: int, after: ListPosition | None = None, wanted: TaskFilter = EVERY_TASK
     ) -> tuple[list[TaskRecord], ListPosition | None]:
         """A tenant's tasks, newest first, and where the next page starts, or None at the end.
 
@@ -65,7 +77,7 @@ class Reads:
         page: list[TaskRecord] = []
         scanned, fetch = 0, limit + 1
         while scanned < SCAN_LIMIT:
-            rows, exhausted = await self._index_after(tenant, after, fetch)
+            rows, exhausted = await self._index_after(tenant, after, fetch, wanted)
             if not rows and not exhausted:
                 fetch *= 4
                 continue
@@ -74,18 +86,18 @@ class Reads:
                 if len(page) == limit:
                     return page, after
                 after = position
-                if record is not None and (not states or record.state in states):
+                if record is not None and wanted.admits(record):
                     page.append(record)
             if exhausted:
                 return page, None
         return page, after
 
     async def _index_after(
-        self, tenant: str, after: ListPosition | None, count: int
+        self, tenant: str, after: ListPosition | None, count: int, wanted: TaskFilter
     ) -> tuple[list[ListPosition], bool]:
-        newest = after.created_ms if after else "+inf"
+        newest = min(after.created_ms if after else math.inf, wanted.until_ms - 1 if wanted.until_ms else math.inf)
         options = ("BYSCORE", "REV", "LIMIT", 0, count, "WITHSCORES")
-        flat = await self._store.command("ZRANGE", self._key("index", tenant), newest, "-inf", *options)
+        flat = await self._store.command("ZRANGE", self._key("index", tenant), newest, wanted.from_ms, *options)
         rows = [flat[at : at + 2] for at in range(0, len(flat), 2)]
         found = [ListPosition(int(score), member.decode()) for member, score in rows]
         if after:
@@ -128,9 +140,69 @@ class Reads:
         """Announced agents by name, with live workers and backlog."""
         offers = await self._store.command("HVALS", self._key("agents"))
         known = sorted((msgspec.json.decode(data, type=AgentOffer) for data in offers), key=lambda offer: offer.name)
-        return [await self._agent(offer) for offer in known]
+        paused = await self._paused()
+        return [await self._agent(offer, f"agent:{offer.name}" in paused) for offer in known]
 
-    async def _agent(self, offer: AgentOffer) -> AgentRecord:
+    async def _paused(self) -> set[str]:
+        return {name.decode() for name in await self._store.command("SMEMBERS", self._key("paused"))}
+
+    async def is_paused(self, tenant: str) -> bool:
+        """Whether a tenant is paused."""
+        return bool(await self._store.command("SISMEMBER", self._key("paused"), f"tenant:{tenant}"))
+
+    async def effects(self, task_id: str) -> list[StepEffect]:
+        """The effects of a task's steps, by step and key. One that an ended attempt intended is UNKNOWN."""
+        flat = await self._store.command("HGETALL", self._key("effects", task_id))
+        found = []
+        for name, packed in sorted(zip(flat[0::2], flat[1::2], strict=True)):
+            number, _, key = name.decode().partition(":")
+            found.append(StepEffect(int(number), key, packing.effect_of(packed)))
+        numbers = sorted({item.number for item in found if item.effect.state is EffectState.INTENDED})
+        runs = (
+            await self._fields(task_id, [part for n in numbers for part in (f"run:{n}", f"spec:{n}")])
+            if numbers
+            else []
+        )
+        at_it = set()
+        for number, run, spec in zip(numbers, runs[0::2], runs[1::2], strict=True):
+            if run is not None and spec is not None:
+                step = packing.step_of(number, run, spec, None)
+                if step.state is StepState.RUNNING:
+                    at_it.add((number, step.attempt))
+        return [
+            item
+            if item.effect.state is not EffectState.INTENDED or (item.number, item.effect.attempt) in at_it
+            else StepEffect(item.number, item.key, Effect(EffectState.UNKNOWN, item.effect.attempt))
+            for item in found
+        ]
+
+    async def dead_letters(
+        self, tenant: str, limit: int, after: ListPosition | None = None
+    ) -> tuple[list[DeadLetter], ListPosition | None]:
+        """A tenant's dead letters, newest first, and where the next page starts, or None at the end.
+
+        A position names a letter in place of a task.
+        """
+        newest = after.created_ms if after else "+inf"
+        command = ("ZRANGE", self._key("dead", tenant), newest, "-inf", "BYSCORE", "REV", "WITHSCORES")
+        flat = await self._store.command(*command)
+        rows = [ListPosition(int(score), name.decode()) for name, score in zip(flat[0::2], flat[1::2], strict=True)]
+        rows = [row for row in rows if after is None or (row.created_ms, row.task) < (after.created_ms, after.task)]
+        page = rows[:limit]
+        if not page:
+            return [], None
+        stored = await self._store.command("HMGET", self._key("letters", tenant), *(row.task for row in page))
+        letters = [msgspec.json.decode(data, type=DeadLetter) for data in stored if data is not None]
+        return letters, page[-1] if len(rows) > limit else None
+
+    async def dead_letter(self, tenant: str, letter_id: str) -> DeadLetter:
+        """One dead letter. Raises NotFound."""
+        data = await self._store.command("HGET", self._key("letters", tenant), letter_id)
+        if data is None:
+            raise NotFound(f"there is no dead letter {letter_id}")
+        return msgspec.json.decode(data, type=DeadLetter)
+
+    async def _agent(self, offer: AgentOffer, paused: bool) -> AgentRecord:
         commands: list[tuple[Part, ...]] = [("SCARD", self._key("serving", offer.name))]
         for priority in Priority:
             commands.append(("XLEN", self._key("queue", offer.name, priority)))
@@ -151,6 +223,7 @@ class Reads:
             live_workers=live,
             waiting_steps=sum(lengths),
             queued_batches=sum(rooms[0::2]),
+            paused=paused,
         )
 
     async def workers(self) -> list[WorkerRecord]:

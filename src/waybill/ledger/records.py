@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from waybill.core.plan import Graph
-from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
+from waybill.core.plan import FailurePolicy, Graph, Question
+from waybill.core.task import Document, EffectState, Failure, Priority, StepState, TaskState, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class StepRef:
 class NewTask:
     """A task to be submitted. `graph` is None for a goal that is yet to be planned.
 
-    `input` is JSON text; `fingerprint` identifies the submitted spec under its request id.
+    `input` is JSON text; `fingerprint` identifies the submitted spec under its request id. `deadline_ms` counts from
+    acceptance, 0 for none.
     """
 
     id: str
@@ -38,6 +39,16 @@ class NewTask:
     priority: Priority = Priority.NORMAL
     labels: Mapping[str, str] = field(default_factory=dict)
     traceparent: str = ""
+    deadline_ms: int = 0
+    template: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a change, under which id: repeated within a day, the call changes nothing more."""
+
+    tenant: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +73,17 @@ class Outcome(StrEnum):
     """The attempt was stopped because its task is stopping."""
     HANDED_BACK = "handed_back"
     """The worker did not start it, or stopped it to drain; it costs no try."""
+    DIED = "died"
+    """The process that ran it, and nothing else, died; it costs no try, and after `max_deaths` the step is dead."""
+    UNDECODABLE = "undecodable"
+    """What the ledger handed out cannot be read; the step is dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker."""
+    """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker;
+    `retry_after_ms` is the least wait before the next attempt that the agent asked for.
+    """
 
     ref: StepRef
     outcome: Outcome
@@ -74,6 +91,7 @@ class Settlement:
     failure: Failure | None = None
     usage: Usage = Usage()
     run_ms: int = 0
+    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,8 @@ class QueueEntry:
 class Grant:
     """A step that a worker now holds. `inputs` maps the names that the step's input refers to to their outputs
     (JSON text; "task" holds goal and input); where the ledger left them out for size, `Ledger.exchange` has
-    fetched them.
+    fetched them. A `suspect` was running when its worker died: it has to run alone, in a process of its own, whatever
+    its agent says.
     """
 
     ref: StepRef
@@ -102,6 +121,7 @@ class Grant:
     tenant: str
     traceparent: str
     wait_ms: int
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +187,38 @@ class TaskRecord:
     planned_ms: int
     ended_ms: int
     planning_note: str
+    deadline_at_ms: int = 0
+    template: str = ""
+    agents: tuple[str, ...] = ()
+    failure_policy: FailurePolicy = FailurePolicy.STOP
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks are meant: all that is set must hold. Times are epoch milliseconds, `until_ms` exclusive, 0 open."""
+
+    states: frozenset[TaskState] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    agent: str = ""
+    template: str = ""
+    from_ms: int = 0
+    until_ms: int = 0
+
+    def admits(self, task: TaskRecord) -> bool:
+        """Whether a task is meant, its time apart."""
+        return (
+            (not self.states or task.state in self.states)
+            and self.labels.items() <= task.labels.items()
+            and (not self.agent or self.agent in task.agents)
+            and (not self.template or self.template == task.template)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A step as stored. Times are epoch milliseconds, 0 when not yet."""
+    """A step as stored. Times are epoch milliseconds, 0 when not yet. `deaths` are processes that it killed while it
+    ran alone, `losses` workers that went away while they held it.
+    """
 
     number: int
     name: str
@@ -180,6 +227,7 @@ class StepRecord:
     attempt: int
     tries: int
     deaths: int
+    losses: int
     dependencies: tuple[int, ...]
     worker: str
     failure: Failure | None
@@ -189,6 +237,7 @@ class StepRecord:
     ready_ms: int
     started_ms: int
     ended_ms: int
+    question: Question | None = None
     input: bytes = b""
     output: bytes = b""
 
@@ -205,6 +254,7 @@ class AgentRecord:
     live_workers: int
     waiting_steps: int
     queued_batches: int
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +288,44 @@ class TickReport:
     retried: int = 0
     reclaimed: int = 0
     expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What is known of an effect that an agent guards; `attempt` set the state, `result` is JSON text once DONE."""
+
+    state: EffectState
+    attempt: int
+    result: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StepEffect:
+    """An effect with the step (by number) and the key it belongs to."""
+
+    number: int
+    key: str
+    effect: Effect
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A step that was given up. `id` is `<task>.<step number>`; the time is in epoch milliseconds."""
+
+    id: str
+    task: str
+    number: int
+    step: str
+    agent: str
+    failure: Failure
+    deaths: int
+    attempt: int
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLease:
+    """An ended task that is to be archived; `ended_ms` tells this end from one after a retry."""
+
+    task: str
+    ended_ms: int

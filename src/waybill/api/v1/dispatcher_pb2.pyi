@@ -9,6 +9,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from waybill.api.v1 import gateway_pb2 as _gateway_pb2
 from waybill.api.v1 import task_pb2 as _task_pb2
 import builtins as _builtins
@@ -21,6 +22,62 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _TaskAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_ACTION_UNSPECIFIED: _TaskAction.ValueType  # 0
+    """Never sent."""
+    TASK_ACTION_CANCEL: _TaskAction.ValueType  # 1
+    """As CancelTask."""
+    TASK_ACTION_PAUSE: _TaskAction.ValueType  # 2
+    """As PauseTask."""
+    TASK_ACTION_RESUME: _TaskAction.ValueType  # 3
+    """As ResumeTask."""
+    TASK_ACTION_RETRY: _TaskAction.ValueType  # 4
+    """As RetryTask."""
+
+class TaskAction(_TaskAction, metaclass=_TaskActionEnumTypeWrapper):
+    """What to do with a task."""
+
+TASK_ACTION_UNSPECIFIED: TaskAction.ValueType  # 0
+"""Never sent."""
+TASK_ACTION_CANCEL: TaskAction.ValueType  # 1
+"""As CancelTask."""
+TASK_ACTION_PAUSE: TaskAction.ValueType  # 2
+"""As PauseTask."""
+TASK_ACTION_RESUME: TaskAction.ValueType  # 3
+"""As ResumeTask."""
+TASK_ACTION_RETRY: TaskAction.ValueType  # 4
+"""As RetryTask."""
+Global___TaskAction: _TypeAlias = TaskAction  # noqa: Y015
+
+class _DeadLetterAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadLetterActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadLetterAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEAD_LETTER_ACTION_UNSPECIFIED: _DeadLetterAction.ValueType  # 0
+    """Never sent."""
+    DEAD_LETTER_ACTION_RETRY: _DeadLetterAction.ValueType  # 1
+    """As RetryDeadLetter."""
+    DEAD_LETTER_ACTION_DROP: _DeadLetterAction.ValueType  # 2
+    """As DropDeadLetter."""
+
+class DeadLetterAction(_DeadLetterAction, metaclass=_DeadLetterActionEnumTypeWrapper):
+    """What to do with a dead letter."""
+
+DEAD_LETTER_ACTION_UNSPECIFIED: DeadLetterAction.ValueType  # 0
+"""Never sent."""
+DEAD_LETTER_ACTION_RETRY: DeadLetterAction.ValueType  # 1
+"""As RetryDeadLetter."""
+DEAD_LETTER_ACTION_DROP: DeadLetterAction.ValueType  # 2
+"""As DropDeadLetter."""
+Global___DeadLetterAction: _TypeAlias = DeadLetterAction  # noqa: Y015
 
 @_typing.final
 class Submission(_message.Message):
@@ -160,13 +217,13 @@ class ReadTasksRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    STATES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """As in ListTasksRequest."""
     page_token: _builtins.str
     """As in ListTasksRequest."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[_task_pb2.TaskState.ValueType]:
+    def filter(self) -> _task_pb2.TaskFilter:
         """As in ListTasksRequest."""
 
     def __init__(
@@ -174,11 +231,11 @@ class ReadTasksRequest(_message.Message):
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        states: _abc.Iterable[_task_pb2.TaskState.ValueType] | None = ...,
+        filter: _task_pb2.TaskFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,19 +435,23 @@ class StreamEventsRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    AFTER_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name of the task."""
     from_sequence: _builtins.int
     """First sequence number, from 1."""
+    after_digest: _builtins.int
+    """As in WatchTaskRequest."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         from_sequence: _builtins.int = ...,
+        after_digest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_digest", b"after_digest", "from_sequence", b"from_sequence", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,30 +482,38 @@ class StreamEventsResponse(_message.Message):
 Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
 
 @_typing.final
-class StopTaskRequest(_message.Message):
-    """Request of StopTask."""
+class SteerTaskRequest(_message.Message):
+    """Request of SteerTask."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name of the task."""
+    action: Global___TaskAction.ValueType
+    """What to do. Required."""
+    request_id: _builtins.str
+    """Never empty: the gateway sets one where the caller did not."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        action: Global___TaskAction.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StopTaskRequest: _TypeAlias = StopTaskRequest  # noqa: Y015
+Global___SteerTaskRequest: _TypeAlias = SteerTaskRequest  # noqa: Y015
 
 @_typing.final
-class StopTaskResponse(_message.Message):
-    """Response of StopTask."""
+class SteerTaskResponse(_message.Message):
+    """Response of SteerTask."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -464,7 +533,497 @@ class StopTaskResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StopTaskResponse: _TypeAlias = StopTaskResponse  # noqa: Y015
+Global___SteerTaskResponse: _TypeAlias = SteerTaskResponse  # noqa: Y015
+
+@_typing.final
+class RetryManyRequest(_message.Message):
+    """Request of RetryMany."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """As in RetryTasksRequest."""
+    page_token: _builtins.str
+    """As in RetryTasksRequest."""
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def filter(self) -> _task_pb2.TaskFilter:
+        """As in RetryTasksRequest."""
+
+    def __init__(
+        self,
+        *,
+        filter: _task_pb2.TaskFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryManyRequest: _TypeAlias = RetryManyRequest  # noqa: Y015
+
+@_typing.final
+class RetryManyResponse(_message.Message):
+    """Response of RetryMany."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next call; empty when every task was looked at."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the tasks that run again."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryManyResponse: _TypeAlias = RetryManyResponse  # noqa: Y015
+
+@_typing.final
+class SubmitAnswerRequest(_message.Message):
+    """Request of SubmitAnswer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the step."""
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def answer(self) -> _task_pb2.Payload:
+        """The answer."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        answer: _task_pb2.Payload | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitAnswerRequest: _TypeAlias = SubmitAnswerRequest  # noqa: Y015
+
+@_typing.final
+class SubmitAnswerResponse(_message.Message):
+    """Response of SubmitAnswer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def step(self) -> _task_pb2.Step:
+        """The step after the call."""
+
+    def __init__(
+        self,
+        *,
+        step: _task_pb2.Step | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitAnswerResponse: _TypeAlias = SubmitAnswerResponse  # noqa: Y015
+
+@_typing.final
+class ReadAttemptsRequest(_message.Message):
+    """Request of ReadAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Resource name of the step."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAttemptsRequest: _TypeAlias = ReadAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ReadAttemptsResponse(_message.Message):
+    """Response of ReadAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Attempt]:
+        """The attempts, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[_task_pb2.Attempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAttemptsResponse: _TypeAlias = ReadAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class ReadEffectsRequest(_message.Message):
+    """Request of ReadEffects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """Resource name of the task."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadEffectsRequest: _TypeAlias = ReadEffectsRequest  # noqa: Y015
+
+@_typing.final
+class ReadEffectsResponse(_message.Message):
+    """Response of ReadEffects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Effect]:
+        """The effects, by step and key."""
+
+    def __init__(
+        self,
+        *,
+        effects: _abc.Iterable[_task_pb2.Effect] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadEffectsResponse: _TypeAlias = ReadEffectsResponse  # noqa: Y015
+
+@_typing.final
+class DecideEffectRequest(_message.Message):
+    """Request of DecideEffect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Resource name of the step."""
+    key: _builtins.str
+    """The effect's key."""
+    state: _task_pb2.EffectState.ValueType
+    """DONE or FAILED."""
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def result(self) -> _task_pb2.Payload:
+        """What it returned, for DONE."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        key: _builtins.str = ...,
+        state: _task_pb2.EffectState.ValueType = ...,
+        result: _task_pb2.Payload | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id", "result", b"result", "state", b"state", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideEffectRequest: _TypeAlias = DecideEffectRequest  # noqa: Y015
+
+@_typing.final
+class DecideEffectResponse(_message.Message):
+    """Response of DecideEffect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EFFECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def effect(self) -> _task_pb2.Effect:
+        """The effect after the call."""
+
+    def __init__(
+        self,
+        *,
+        effect: _task_pb2.Effect | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideEffectResponse: _TypeAlias = DecideEffectResponse  # noqa: Y015
+
+@_typing.final
+class ReadDeadLettersRequest(_message.Message):
+    """Request of ReadDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """As in ListDeadLettersRequest."""
+    page_token: _builtins.str
+    """As in ListDeadLettersRequest."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDeadLettersRequest: _TypeAlias = ReadDeadLettersRequest  # noqa: Y015
+
+@_typing.final
+class ReadDeadLettersResponse(_message.Message):
+    """Response of ReadDeadLetters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page."""
+    @_builtins.property
+    def dead_letters(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.DeadLetter]:
+        """The letters."""
+
+    def __init__(
+        self,
+        *,
+        dead_letters: _abc.Iterable[_task_pb2.DeadLetter] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDeadLettersResponse: _TypeAlias = ReadDeadLettersResponse  # noqa: Y015
+
+@_typing.final
+class ReadDeadLetterRequest(_message.Message):
+    """Request of ReadDeadLetter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the letter."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDeadLetterRequest: _TypeAlias = ReadDeadLetterRequest  # noqa: Y015
+
+@_typing.final
+class ReadDeadLetterResponse(_message.Message):
+    """Response of ReadDeadLetter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_LETTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dead_letter(self) -> _task_pb2.DeadLetter:
+        """The letter with its history."""
+
+    def __init__(
+        self,
+        *,
+        dead_letter: _task_pb2.DeadLetter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadDeadLetterResponse: _TypeAlias = ReadDeadLetterResponse  # noqa: Y015
+
+@_typing.final
+class SettleDeadLetterRequest(_message.Message):
+    """Request of SettleDeadLetter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the letter."""
+    action: Global___DeadLetterAction.ValueType
+    """What to do. Required."""
+    request_id: _builtins.str
+    """Never empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        action: Global___DeadLetterAction.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleDeadLetterRequest: _TypeAlias = SettleDeadLetterRequest  # noqa: Y015
+
+@_typing.final
+class SettleDeadLetterResponse(_message.Message):
+    """Response of SettleDeadLetter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """The task after the call."""
+
+    def __init__(
+        self,
+        *,
+        task: _task_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleDeadLetterResponse: _TypeAlias = SettleDeadLetterResponse  # noqa: Y015
+
+@_typing.final
+class SetPauseRequest(_message.Message):
+    """Request of SetPause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of an agent, "agents/{agent}"; empty for the caller's tenant."""
+    paused: _builtins.bool
+    """Whether nothing is to start."""
+    request_id: _builtins.str
+    """Never empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "paused", b"paused", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPauseRequest: _TypeAlias = SetPauseRequest  # noqa: Y015
+
+@_typing.final
+class SetPauseResponse(_message.Message):
+    """Response of SetPause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agent(self) -> _task_pb2.Agent:
+        """The agent after the call, if one was named."""
+
+    @_builtins.property
+    def tenant(self) -> _task_pb2.Tenant:
+        """The tenant after the call, if none was."""
+
+    def __init__(
+        self,
+        *,
+        agent: _task_pb2.Agent | None = ...,
+        tenant: _task_pb2.Tenant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPauseResponse: _TypeAlias = SetPauseResponse  # noqa: Y015
 
 @_typing.final
 class ReadAgentsRequest(_message.Message):

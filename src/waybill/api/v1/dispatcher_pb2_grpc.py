@@ -70,10 +70,55 @@ class DispatcherServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
-        self.StopTask = channel.unary_unary(
-                '/waybill.api.v1.DispatcherService/StopTask',
-                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskRequest.SerializeToString,
-                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskResponse.FromString,
+        self.SteerTask = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/SteerTask',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskResponse.FromString,
+                _registered_method=True)
+        self.RetryMany = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/RetryMany',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyResponse.FromString,
+                _registered_method=True)
+        self.SubmitAnswer = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/SubmitAnswer',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerResponse.FromString,
+                _registered_method=True)
+        self.ReadAttempts = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadAttempts',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsResponse.FromString,
+                _registered_method=True)
+        self.ReadEffects = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadEffects',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsResponse.FromString,
+                _registered_method=True)
+        self.DecideEffect = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/DecideEffect',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectResponse.FromString,
+                _registered_method=True)
+        self.ReadDeadLetters = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadDeadLetters',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.ReadDeadLetter = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadDeadLetter',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.SettleDeadLetter = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/SettleDeadLetter',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.SetPause = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/SetPause',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseResponse.FromString,
                 _registered_method=True)
         self.ReadAgents = channel.unary_unary(
                 '/waybill.api.v1.DispatcherService/ReadAgents',
@@ -141,8 +186,72 @@ class DispatcherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def StopTask(self, request, context):
-        """Cancels a task. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise.
+    def SteerTask(self, request, context):
+        """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
+        its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryMany(self, request, context):
+        """Retries a page of the FAILED and CANCELLED tasks that a filter names. Errors: INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitAnswer(self, request, context):
+        """Answers a step that waits for a person. Errors: NOT_FOUND; INVALID_ARGUMENT; FAILED_PRECONDITION; ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadAttempts(self, request, context):
+        """Reads the attempts of a step. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadEffects(self, request, context):
+        """Reads the effects of a task. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideEffect(self, request, context):
+        """Decides an effect that nobody knows the end of. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDeadLetters(self, request, context):
+        """Reads a page of a tenant's dead letters. Errors: INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadDeadLetter(self, request, context):
+        """Reads a dead letter with its history. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleDeadLetter(self, request, context):
+        """Retries or drops a dead letter. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPause(self, request, context):
+        """Pauses or resumes an agent or the caller's tenant. Errors: NOT_FOUND for an unknown agent; ALREADY_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,10 +309,55 @@ def add_DispatcherServiceServicer_to_server(servicer, server):
                     request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsResponse.SerializeToString,
             ),
-            'StopTask': grpc.unary_unary_rpc_method_handler(
-                    servicer.StopTask,
-                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskRequest.FromString,
-                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskResponse.SerializeToString,
+            'SteerTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerTask,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskResponse.SerializeToString,
+            ),
+            'RetryMany': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryMany,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyResponse.SerializeToString,
+            ),
+            'SubmitAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitAnswer,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerResponse.SerializeToString,
+            ),
+            'ReadAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadAttempts,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsResponse.SerializeToString,
+            ),
+            'ReadEffects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadEffects,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsResponse.SerializeToString,
+            ),
+            'DecideEffect': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideEffect,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectResponse.SerializeToString,
+            ),
+            'ReadDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadDeadLetters,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersResponse.SerializeToString,
+            ),
+            'ReadDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadDeadLetter,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterResponse.SerializeToString,
+            ),
+            'SettleDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleDeadLetter,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterResponse.SerializeToString,
+            ),
+            'SetPause': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPause,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseResponse.SerializeToString,
             ),
             'ReadAgents': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadAgents,
@@ -417,7 +571,7 @@ class DispatcherService:
             _registered_method=True)
 
     @staticmethod
-    def StopTask(request,
+    def SteerTask(request,
             target,
             options=(),
             channel_credentials=None,
@@ -430,9 +584,252 @@ class DispatcherService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/waybill.api.v1.DispatcherService/StopTask',
-            waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskRequest.SerializeToString,
-            waybill_dot_api_dot_v1_dot_dispatcher__pb2.StopTaskResponse.FromString,
+            '/waybill.api.v1.DispatcherService/SteerTask',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/RetryMany',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.RetryManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/SubmitAnswer',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SubmitAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadAttempts',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadEffects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadEffects',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadEffectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideEffect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/DecideEffect',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.DecideEffectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadDeadLetters',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadDeadLetter',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/SettleDeadLetter',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SettleDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/SetPause',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SetPauseResponse.FromString,
             options,
             channel_credentials,
             insecure,

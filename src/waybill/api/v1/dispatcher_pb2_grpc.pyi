@@ -51,8 +51,28 @@ class DispatcherServiceStub:
     """Streams events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
     """
-    StopTask: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.StopTaskRequest, _dispatcher_pb2.StopTaskResponse]
-    """Cancels a task. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise."""
+    SteerTask: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerTaskRequest, _dispatcher_pb2.SteerTaskResponse]
+    """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
+    its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
+    """
+    RetryMany: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.RetryManyRequest, _dispatcher_pb2.RetryManyResponse]
+    """Retries a page of the FAILED and CANCELLED tasks that a filter names. Errors: INVALID_ARGUMENT."""
+    SubmitAnswer: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SubmitAnswerRequest, _dispatcher_pb2.SubmitAnswerResponse]
+    """Answers a step that waits for a person. Errors: NOT_FOUND; INVALID_ARGUMENT; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    ReadAttempts: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadAttemptsRequest, _dispatcher_pb2.ReadAttemptsResponse]
+    """Reads the attempts of a step. Errors: NOT_FOUND."""
+    ReadEffects: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadEffectsRequest, _dispatcher_pb2.ReadEffectsResponse]
+    """Reads the effects of a task. Errors: NOT_FOUND."""
+    DecideEffect: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.DecideEffectRequest, _dispatcher_pb2.DecideEffectResponse]
+    """Decides an effect that nobody knows the end of. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    ReadDeadLetters: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadDeadLettersRequest, _dispatcher_pb2.ReadDeadLettersResponse]
+    """Reads a page of a tenant's dead letters. Errors: INVALID_ARGUMENT for a bad page token."""
+    ReadDeadLetter: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadDeadLetterRequest, _dispatcher_pb2.ReadDeadLetterResponse]
+    """Reads a dead letter with its history. Errors: NOT_FOUND."""
+    SettleDeadLetter: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SettleDeadLetterRequest, _dispatcher_pb2.SettleDeadLetterResponse]
+    """Retries or drops a dead letter. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    SetPause: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SetPauseRequest, _dispatcher_pb2.SetPauseResponse]
+    """Pauses or resumes an agent or the caller's tenant. Errors: NOT_FOUND for an unknown agent; ALREADY_EXISTS."""
     ReadAgents: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadAgentsRequest, _dispatcher_pb2.ReadAgentsResponse]
     """Lists the agents that workers have announced."""
     ReadWorkers: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadWorkersRequest, _dispatcher_pb2.ReadWorkersResponse]
@@ -79,8 +99,28 @@ class DispatcherServiceAsyncStub(DispatcherServiceStub):
     """Streams events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
     """
-    StopTask: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.StopTaskRequest, _dispatcher_pb2.StopTaskResponse]  # type: ignore[assignment]
-    """Cancels a task. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise."""
+    SteerTask: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerTaskRequest, _dispatcher_pb2.SteerTaskResponse]  # type: ignore[assignment]
+    """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
+    its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
+    """
+    RetryMany: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.RetryManyRequest, _dispatcher_pb2.RetryManyResponse]  # type: ignore[assignment]
+    """Retries a page of the FAILED and CANCELLED tasks that a filter names. Errors: INVALID_ARGUMENT."""
+    SubmitAnswer: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SubmitAnswerRequest, _dispatcher_pb2.SubmitAnswerResponse]  # type: ignore[assignment]
+    """Answers a step that waits for a person. Errors: NOT_FOUND; INVALID_ARGUMENT; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    ReadAttempts: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadAttemptsRequest, _dispatcher_pb2.ReadAttemptsResponse]  # type: ignore[assignment]
+    """Reads the attempts of a step. Errors: NOT_FOUND."""
+    ReadEffects: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadEffectsRequest, _dispatcher_pb2.ReadEffectsResponse]  # type: ignore[assignment]
+    """Reads the effects of a task. Errors: NOT_FOUND."""
+    DecideEffect: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.DecideEffectRequest, _dispatcher_pb2.DecideEffectResponse]  # type: ignore[assignment]
+    """Decides an effect that nobody knows the end of. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    ReadDeadLetters: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadDeadLettersRequest, _dispatcher_pb2.ReadDeadLettersResponse]  # type: ignore[assignment]
+    """Reads a page of a tenant's dead letters. Errors: INVALID_ARGUMENT for a bad page token."""
+    ReadDeadLetter: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadDeadLetterRequest, _dispatcher_pb2.ReadDeadLetterResponse]  # type: ignore[assignment]
+    """Reads a dead letter with its history. Errors: NOT_FOUND."""
+    SettleDeadLetter: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SettleDeadLetterRequest, _dispatcher_pb2.SettleDeadLetterResponse]  # type: ignore[assignment]
+    """Retries or drops a dead letter. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+    SetPause: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SetPauseRequest, _dispatcher_pb2.SetPauseResponse]  # type: ignore[assignment]
+    """Pauses or resumes an agent or the caller's tenant. Errors: NOT_FOUND for an unknown agent; ALREADY_EXISTS."""
     ReadAgents: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadAgentsRequest, _dispatcher_pb2.ReadAgentsResponse]  # type: ignore[assignment]
     """Lists the agents that workers have announced."""
     ReadWorkers: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadWorkersRequest, _dispatcher_pb2.ReadWorkersResponse]  # type: ignore[assignment]
@@ -148,12 +188,86 @@ class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def StopTask(
+    def SteerTask(
         self,
-        request: _dispatcher_pb2.StopTaskRequest,
+        request: _dispatcher_pb2.SteerTaskRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_dispatcher_pb2.StopTaskResponse, _abc.Awaitable[_dispatcher_pb2.StopTaskResponse]]:
-        """Cancels a task. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise."""
+    ) -> _typing.Union[_dispatcher_pb2.SteerTaskResponse, _abc.Awaitable[_dispatcher_pb2.SteerTaskResponse]]:
+        """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
+        its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryMany(
+        self,
+        request: _dispatcher_pb2.RetryManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.RetryManyResponse, _abc.Awaitable[_dispatcher_pb2.RetryManyResponse]]:
+        """Retries a page of the FAILED and CANCELLED tasks that a filter names. Errors: INVALID_ARGUMENT."""
+
+    @_abc_1.abstractmethod
+    def SubmitAnswer(
+        self,
+        request: _dispatcher_pb2.SubmitAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.SubmitAnswerResponse, _abc.Awaitable[_dispatcher_pb2.SubmitAnswerResponse]]:
+        """Answers a step that waits for a person. Errors: NOT_FOUND; INVALID_ARGUMENT; FAILED_PRECONDITION; ALREADY_EXISTS."""
+
+    @_abc_1.abstractmethod
+    def ReadAttempts(
+        self,
+        request: _dispatcher_pb2.ReadAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadAttemptsResponse, _abc.Awaitable[_dispatcher_pb2.ReadAttemptsResponse]]:
+        """Reads the attempts of a step. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ReadEffects(
+        self,
+        request: _dispatcher_pb2.ReadEffectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadEffectsResponse, _abc.Awaitable[_dispatcher_pb2.ReadEffectsResponse]]:
+        """Reads the effects of a task. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def DecideEffect(
+        self,
+        request: _dispatcher_pb2.DecideEffectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.DecideEffectResponse, _abc.Awaitable[_dispatcher_pb2.DecideEffectResponse]]:
+        """Decides an effect that nobody knows the end of. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+
+    @_abc_1.abstractmethod
+    def ReadDeadLetters(
+        self,
+        request: _dispatcher_pb2.ReadDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadDeadLettersResponse, _abc.Awaitable[_dispatcher_pb2.ReadDeadLettersResponse]]:
+        """Reads a page of a tenant's dead letters. Errors: INVALID_ARGUMENT for a bad page token."""
+
+    @_abc_1.abstractmethod
+    def ReadDeadLetter(
+        self,
+        request: _dispatcher_pb2.ReadDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadDeadLetterResponse, _abc.Awaitable[_dispatcher_pb2.ReadDeadLetterResponse]]:
+        """Reads a dead letter with its history. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def SettleDeadLetter(
+        self,
+        request: _dispatcher_pb2.SettleDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.SettleDeadLetterResponse, _abc.Awaitable[_dispatcher_pb2.SettleDeadLetterResponse]]:
+        """Retries or drops a dead letter. Errors: NOT_FOUND; FAILED_PRECONDITION; ALREADY_EXISTS."""
+
+    @_abc_1.abstractmethod
+    def SetPause(
+        self,
+        request: _dispatcher_pb2.SetPauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.SetPauseResponse, _abc.Awaitable[_dispatcher_pb2.SetPauseResponse]]:
+        """Pauses or resumes an agent or the caller's tenant. Errors: NOT_FOUND for an unknown agent; ALREADY_EXISTS."""
 
     @_abc_1.abstractmethod
     def ReadAgents(

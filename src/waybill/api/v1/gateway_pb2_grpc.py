@@ -75,6 +75,86 @@ class GatewayServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.PauseTask = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/PauseTask',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskResponse.FromString,
+                _registered_method=True)
+        self.ResumeTask = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ResumeTask',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskResponse.FromString,
+                _registered_method=True)
+        self.RetryTask = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/RetryTask',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskResponse.FromString,
+                _registered_method=True)
+        self.RetryTasks = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/RetryTasks',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksResponse.FromString,
+                _registered_method=True)
+        self.AnswerStep = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/AnswerStep',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepResponse.FromString,
+                _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListAttempts',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
+        self.ListEffects = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListEffects',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsResponse.FromString,
+                _registered_method=True)
+        self.ResolveEffect = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ResolveEffect',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListDeadLetters',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.GetDeadLetter = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/GetDeadLetter',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.RetryDeadLetter = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/RetryDeadLetter',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.DropDeadLetter = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/DropDeadLetter',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterResponse.FromString,
+                _registered_method=True)
+        self.PauseAgent = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/PauseAgent',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentResponse.FromString,
+                _registered_method=True)
+        self.ResumeAgent = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ResumeAgent',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentResponse.FromString,
+                _registered_method=True)
+        self.PauseTenant = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/PauseTenant',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantResponse.FromString,
+                _registered_method=True)
+        self.ResumeTenant = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ResumeTenant',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantResponse.FromString,
+                _registered_method=True)
         self.ListAgents = channel.unary_unary(
                 '/waybill.api.v1.GatewayService/ListAgents',
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsRequest.SerializeToString,
@@ -142,7 +222,129 @@ class GatewayServiceServicer:
 
     def CancelTask(self, request, context):
         """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
-        Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise.
+        Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise;
+        ALREADY_EXISTS if request_id was used for another call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTask(self, request, context):
+        """Pauses a running task: what runs goes on to its end, nothing else starts. Pausing again changes nothing.
+        Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTask(self, request, context):
+        """Resumes a paused task. Resuming a running one changes nothing.
+        Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTask(self, request, context):
+        """Runs a FAILED or CANCELLED task again from what did not succeed; outputs of succeeded steps stay. Retrying a task
+        that runs again already changes nothing. Its deadline, if it has one, starts anew.
+        Errors: as CancelTask; FAILED_PRECONDITION if it SUCCEEDED, is stopping, or lives in the archive alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTasks(self, request, context):
+        """Retries, newest first, the FAILED and CANCELLED tasks of the tenant that a filter names, a page at a time.
+        Idempotent under request_id and page_token. Errors: INVALID_ARGUMENT for a bad filter or page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerStep(self, request, context):
+        """Answers a WAITING step: the answer is its output. Errors: NOT_FOUND; INVALID_ARGUMENT if the answer does not fit the
+        question's schema; FAILED_PRECONDITION if the step does not wait; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttempts(self, request, context):
+        """Lists the attempts of a step, oldest first. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEffects(self, request, context):
+        """Lists the effects that a task's agents guard with Context.once. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveEffect(self, request, context):
+        """Decides an UNKNOWN effect, after a person looked: it happened, or it did not. RetryTask then goes on from there.
+        Errors: NOT_FOUND; FAILED_PRECONDITION unless it is UNKNOWN, or decided so already; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """Lists the tenant's dead letters, newest first. Errors: INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDeadLetter(self, request, context):
+        """Returns a dead letter with its history. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryDeadLetter(self, request, context):
+        """Removes a dead letter and retries its task, as RetryTask does. Errors: NOT_FOUND; FAILED_PRECONDITION while the
+        task has not ended; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropDeadLetter(self, request, context):
+        """Removes a dead letter; its task stays as it ended. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseAgent(self, request, context):
+        """Pauses an agent for all tenants: what runs goes on, nothing else of it starts. Pausing again changes nothing.
+        Errors: NOT_FOUND for an agent that no worker ever announced; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeAgent(self, request, context):
+        """Resumes an agent. Errors: as PauseAgent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTenant(self, request, context):
+        """Pauses the caller's tenant: what runs goes on, nothing else of it starts. Errors: ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTenant(self, request, context):
+        """Resumes the caller's tenant. Errors: as PauseTenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,6 +399,86 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.CancelTask,
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'PauseTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTask,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskResponse.SerializeToString,
+            ),
+            'ResumeTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTask,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskResponse.SerializeToString,
+            ),
+            'RetryTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTask,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskResponse.SerializeToString,
+            ),
+            'RetryTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTasks,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksResponse.SerializeToString,
+            ),
+            'AnswerStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerStep,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepResponse.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'ListEffects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEffects,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsResponse.SerializeToString,
+            ),
+            'ResolveEffect': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveEffect,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'GetDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDeadLetter,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterResponse.SerializeToString,
+            ),
+            'RetryDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryDeadLetter,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterResponse.SerializeToString,
+            ),
+            'DropDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropDeadLetter,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterResponse.SerializeToString,
+            ),
+            'PauseAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseAgent,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentResponse.SerializeToString,
+            ),
+            'ResumeAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeAgent,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentResponse.SerializeToString,
+            ),
+            'PauseTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTenant,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantResponse.SerializeToString,
+            ),
+            'ResumeTenant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTenant,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantResponse.SerializeToString,
             ),
             'ListAgents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAgents,
@@ -421,6 +703,438 @@ class GatewayService:
             '/waybill.api.v1.GatewayService/CancelTask',
             waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_gateway__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/PauseTask',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ResumeTask',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/RetryTask',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/RetryTasks',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/AnswerStep',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.AnswerStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListAttempts',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEffects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListEffects',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListEffectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveEffect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ResolveEffect',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResolveEffectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListDeadLetters',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/GetDeadLetter',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/RetryDeadLetter',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RetryDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/DropDeadLetter',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.DropDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/PauseAgent',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ResumeAgent',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/PauseTenant',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseTenantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTenant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ResumeTenant',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeTenantResponse.FromString,
             options,
             channel_credentials,
             insecure,

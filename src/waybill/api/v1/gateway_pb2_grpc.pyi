@@ -60,8 +60,58 @@ class GatewayServiceStub:
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.CancelTaskRequest, _gateway_pb2.CancelTaskResponse]
     """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
-    Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise.
+    Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise;
+    ALREADY_EXISTS if request_id was used for another call.
     """
+    PauseTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.PauseTaskRequest, _gateway_pb2.PauseTaskResponse]
+    """Pauses a running task: what runs goes on to its end, nothing else starts. Pausing again changes nothing.
+    Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+    """
+    ResumeTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResumeTaskRequest, _gateway_pb2.ResumeTaskResponse]
+    """Resumes a paused task. Resuming a running one changes nothing.
+    Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+    """
+    RetryTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.RetryTaskRequest, _gateway_pb2.RetryTaskResponse]
+    """Runs a FAILED or CANCELLED task again from what did not succeed; outputs of succeeded steps stay. Retrying a task
+    that runs again already changes nothing. Its deadline, if it has one, starts anew.
+    Errors: as CancelTask; FAILED_PRECONDITION if it SUCCEEDED, is stopping, or lives in the archive alone.
+    """
+    RetryTasks: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.RetryTasksRequest, _gateway_pb2.RetryTasksResponse]
+    """Retries, newest first, the FAILED and CANCELLED tasks of the tenant that a filter names, a page at a time.
+    Idempotent under request_id and page_token. Errors: INVALID_ARGUMENT for a bad filter or page token.
+    """
+    AnswerStep: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.AnswerStepRequest, _gateway_pb2.AnswerStepResponse]
+    """Answers a WAITING step: the answer is its output. Errors: NOT_FOUND; INVALID_ARGUMENT if the answer does not fit the
+    question's schema; FAILED_PRECONDITION if the step does not wait; ALREADY_EXISTS as CancelTask.
+    """
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListAttemptsRequest, _gateway_pb2.ListAttemptsResponse]
+    """Lists the attempts of a step, oldest first. Errors: NOT_FOUND."""
+    ListEffects: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListEffectsRequest, _gateway_pb2.ListEffectsResponse]
+    """Lists the effects that a task's agents guard with Context.once. Errors: NOT_FOUND."""
+    ResolveEffect: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResolveEffectRequest, _gateway_pb2.ResolveEffectResponse]
+    """Decides an UNKNOWN effect, after a person looked: it happened, or it did not. RetryTask then goes on from there.
+    Errors: NOT_FOUND; FAILED_PRECONDITION unless it is UNKNOWN, or decided so already; ALREADY_EXISTS as CancelTask.
+    """
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListDeadLettersRequest, _gateway_pb2.ListDeadLettersResponse]
+    """Lists the tenant's dead letters, newest first. Errors: INVALID_ARGUMENT for a bad page token."""
+    GetDeadLetter: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetDeadLetterRequest, _gateway_pb2.GetDeadLetterResponse]
+    """Returns a dead letter with its history. Errors: NOT_FOUND."""
+    RetryDeadLetter: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.RetryDeadLetterRequest, _gateway_pb2.RetryDeadLetterResponse]
+    """Removes a dead letter and retries its task, as RetryTask does. Errors: NOT_FOUND; FAILED_PRECONDITION while the
+    task has not ended; ALREADY_EXISTS as CancelTask.
+    """
+    DropDeadLetter: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.DropDeadLetterRequest, _gateway_pb2.DropDeadLetterResponse]
+    """Removes a dead letter; its task stays as it ended. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+    PauseAgent: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.PauseAgentRequest, _gateway_pb2.PauseAgentResponse]
+    """Pauses an agent for all tenants: what runs goes on, nothing else of it starts. Pausing again changes nothing.
+    Errors: NOT_FOUND for an agent that no worker ever announced; ALREADY_EXISTS as CancelTask.
+    """
+    ResumeAgent: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResumeAgentRequest, _gateway_pb2.ResumeAgentResponse]
+    """Resumes an agent. Errors: as PauseAgent."""
+    PauseTenant: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.PauseTenantRequest, _gateway_pb2.PauseTenantResponse]
+    """Pauses the caller's tenant: what runs goes on, nothing else of it starts. Errors: ALREADY_EXISTS as CancelTask."""
+    ResumeTenant: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResumeTenantRequest, _gateway_pb2.ResumeTenantResponse]
+    """Resumes the caller's tenant. Errors: as PauseTenant."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListAgentsRequest, _gateway_pb2.ListAgentsResponse]
     """Lists the agents that workers have announced, with their live workers and backlog."""
 
@@ -94,8 +144,58 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CancelTaskRequest, _gateway_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
-    Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise.
+    Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise;
+    ALREADY_EXISTS if request_id was used for another call.
     """
+    PauseTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.PauseTaskRequest, _gateway_pb2.PauseTaskResponse]  # type: ignore[assignment]
+    """Pauses a running task: what runs goes on to its end, nothing else starts. Pausing again changes nothing.
+    Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+    """
+    ResumeTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResumeTaskRequest, _gateway_pb2.ResumeTaskResponse]  # type: ignore[assignment]
+    """Resumes a paused task. Resuming a running one changes nothing.
+    Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+    """
+    RetryTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RetryTaskRequest, _gateway_pb2.RetryTaskResponse]  # type: ignore[assignment]
+    """Runs a FAILED or CANCELLED task again from what did not succeed; outputs of succeeded steps stay. Retrying a task
+    that runs again already changes nothing. Its deadline, if it has one, starts anew.
+    Errors: as CancelTask; FAILED_PRECONDITION if it SUCCEEDED, is stopping, or lives in the archive alone.
+    """
+    RetryTasks: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RetryTasksRequest, _gateway_pb2.RetryTasksResponse]  # type: ignore[assignment]
+    """Retries, newest first, the FAILED and CANCELLED tasks of the tenant that a filter names, a page at a time.
+    Idempotent under request_id and page_token. Errors: INVALID_ARGUMENT for a bad filter or page token.
+    """
+    AnswerStep: _aio.UnaryUnaryMultiCallable[_gateway_pb2.AnswerStepRequest, _gateway_pb2.AnswerStepResponse]  # type: ignore[assignment]
+    """Answers a WAITING step: the answer is its output. Errors: NOT_FOUND; INVALID_ARGUMENT if the answer does not fit the
+    question's schema; FAILED_PRECONDITION if the step does not wait; ALREADY_EXISTS as CancelTask.
+    """
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListAttemptsRequest, _gateway_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    """Lists the attempts of a step, oldest first. Errors: NOT_FOUND."""
+    ListEffects: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListEffectsRequest, _gateway_pb2.ListEffectsResponse]  # type: ignore[assignment]
+    """Lists the effects that a task's agents guard with Context.once. Errors: NOT_FOUND."""
+    ResolveEffect: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResolveEffectRequest, _gateway_pb2.ResolveEffectResponse]  # type: ignore[assignment]
+    """Decides an UNKNOWN effect, after a person looked: it happened, or it did not. RetryTask then goes on from there.
+    Errors: NOT_FOUND; FAILED_PRECONDITION unless it is UNKNOWN, or decided so already; ALREADY_EXISTS as CancelTask.
+    """
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListDeadLettersRequest, _gateway_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists the tenant's dead letters, newest first. Errors: INVALID_ARGUMENT for a bad page token."""
+    GetDeadLetter: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetDeadLetterRequest, _gateway_pb2.GetDeadLetterResponse]  # type: ignore[assignment]
+    """Returns a dead letter with its history. Errors: NOT_FOUND."""
+    RetryDeadLetter: _aio.UnaryUnaryMultiCallable[_gateway_pb2.RetryDeadLetterRequest, _gateway_pb2.RetryDeadLetterResponse]  # type: ignore[assignment]
+    """Removes a dead letter and retries its task, as RetryTask does. Errors: NOT_FOUND; FAILED_PRECONDITION while the
+    task has not ended; ALREADY_EXISTS as CancelTask.
+    """
+    DropDeadLetter: _aio.UnaryUnaryMultiCallable[_gateway_pb2.DropDeadLetterRequest, _gateway_pb2.DropDeadLetterResponse]  # type: ignore[assignment]
+    """Removes a dead letter; its task stays as it ended. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+    PauseAgent: _aio.UnaryUnaryMultiCallable[_gateway_pb2.PauseAgentRequest, _gateway_pb2.PauseAgentResponse]  # type: ignore[assignment]
+    """Pauses an agent for all tenants: what runs goes on, nothing else of it starts. Pausing again changes nothing.
+    Errors: NOT_FOUND for an agent that no worker ever announced; ALREADY_EXISTS as CancelTask.
+    """
+    ResumeAgent: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResumeAgentRequest, _gateway_pb2.ResumeAgentResponse]  # type: ignore[assignment]
+    """Resumes an agent. Errors: as PauseAgent."""
+    PauseTenant: _aio.UnaryUnaryMultiCallable[_gateway_pb2.PauseTenantRequest, _gateway_pb2.PauseTenantResponse]  # type: ignore[assignment]
+    """Pauses the caller's tenant: what runs goes on, nothing else of it starts. Errors: ALREADY_EXISTS as CancelTask."""
+    ResumeTenant: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResumeTenantRequest, _gateway_pb2.ResumeTenantResponse]  # type: ignore[assignment]
+    """Resumes the caller's tenant. Errors: as PauseTenant."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListAgentsRequest, _gateway_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Lists the agents that workers have announced, with their live workers and backlog."""
 
@@ -173,8 +273,154 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.CancelTaskResponse, _abc.Awaitable[_gateway_pb2.CancelTaskResponse]]:
         """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
-        Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise.
+        Cancelling again changes nothing. Errors: NOT_FOUND; FAILED_PRECONDITION if it ended otherwise;
+        ALREADY_EXISTS if request_id was used for another call.
         """
+
+    @_abc_1.abstractmethod
+    def PauseTask(
+        self,
+        request: _gateway_pb2.PauseTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.PauseTaskResponse, _abc.Awaitable[_gateway_pb2.PauseTaskResponse]]:
+        """Pauses a running task: what runs goes on to its end, nothing else starts. Pausing again changes nothing.
+        Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTask(
+        self,
+        request: _gateway_pb2.ResumeTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResumeTaskResponse, _abc.Awaitable[_gateway_pb2.ResumeTaskResponse]]:
+        """Resumes a paused task. Resuming a running one changes nothing.
+        Errors: as CancelTask; FAILED_PRECONDITION unless it is RUNNING or PAUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTask(
+        self,
+        request: _gateway_pb2.RetryTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.RetryTaskResponse, _abc.Awaitable[_gateway_pb2.RetryTaskResponse]]:
+        """Runs a FAILED or CANCELLED task again from what did not succeed; outputs of succeeded steps stay. Retrying a task
+        that runs again already changes nothing. Its deadline, if it has one, starts anew.
+        Errors: as CancelTask; FAILED_PRECONDITION if it SUCCEEDED, is stopping, or lives in the archive alone.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryTasks(
+        self,
+        request: _gateway_pb2.RetryTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.RetryTasksResponse, _abc.Awaitable[_gateway_pb2.RetryTasksResponse]]:
+        """Retries, newest first, the FAILED and CANCELLED tasks of the tenant that a filter names, a page at a time.
+        Idempotent under request_id and page_token. Errors: INVALID_ARGUMENT for a bad filter or page token.
+        """
+
+    @_abc_1.abstractmethod
+    def AnswerStep(
+        self,
+        request: _gateway_pb2.AnswerStepRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.AnswerStepResponse, _abc.Awaitable[_gateway_pb2.AnswerStepResponse]]:
+        """Answers a WAITING step: the answer is its output. Errors: NOT_FOUND; INVALID_ARGUMENT if the answer does not fit the
+        question's schema; FAILED_PRECONDITION if the step does not wait; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAttempts(
+        self,
+        request: _gateway_pb2.ListAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListAttemptsResponse, _abc.Awaitable[_gateway_pb2.ListAttemptsResponse]]:
+        """Lists the attempts of a step, oldest first. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListEffects(
+        self,
+        request: _gateway_pb2.ListEffectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListEffectsResponse, _abc.Awaitable[_gateway_pb2.ListEffectsResponse]]:
+        """Lists the effects that a task's agents guard with Context.once. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ResolveEffect(
+        self,
+        request: _gateway_pb2.ResolveEffectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResolveEffectResponse, _abc.Awaitable[_gateway_pb2.ResolveEffectResponse]]:
+        """Decides an UNKNOWN effect, after a person looked: it happened, or it did not. RetryTask then goes on from there.
+        Errors: NOT_FOUND; FAILED_PRECONDITION unless it is UNKNOWN, or decided so already; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _gateway_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListDeadLettersResponse, _abc.Awaitable[_gateway_pb2.ListDeadLettersResponse]]:
+        """Lists the tenant's dead letters, newest first. Errors: INVALID_ARGUMENT for a bad page token."""
+
+    @_abc_1.abstractmethod
+    def GetDeadLetter(
+        self,
+        request: _gateway_pb2.GetDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetDeadLetterResponse, _abc.Awaitable[_gateway_pb2.GetDeadLetterResponse]]:
+        """Returns a dead letter with its history. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def RetryDeadLetter(
+        self,
+        request: _gateway_pb2.RetryDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.RetryDeadLetterResponse, _abc.Awaitable[_gateway_pb2.RetryDeadLetterResponse]]:
+        """Removes a dead letter and retries its task, as RetryTask does. Errors: NOT_FOUND; FAILED_PRECONDITION while the
+        task has not ended; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def DropDeadLetter(
+        self,
+        request: _gateway_pb2.DropDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.DropDeadLetterResponse, _abc.Awaitable[_gateway_pb2.DropDeadLetterResponse]]:
+        """Removes a dead letter; its task stays as it ended. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+
+    @_abc_1.abstractmethod
+    def PauseAgent(
+        self,
+        request: _gateway_pb2.PauseAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.PauseAgentResponse, _abc.Awaitable[_gateway_pb2.PauseAgentResponse]]:
+        """Pauses an agent for all tenants: what runs goes on, nothing else of it starts. Pausing again changes nothing.
+        Errors: NOT_FOUND for an agent that no worker ever announced; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeAgent(
+        self,
+        request: _gateway_pb2.ResumeAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResumeAgentResponse, _abc.Awaitable[_gateway_pb2.ResumeAgentResponse]]:
+        """Resumes an agent. Errors: as PauseAgent."""
+
+    @_abc_1.abstractmethod
+    def PauseTenant(
+        self,
+        request: _gateway_pb2.PauseTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.PauseTenantResponse, _abc.Awaitable[_gateway_pb2.PauseTenantResponse]]:
+        """Pauses the caller's tenant: what runs goes on, nothing else of it starts. Errors: ALREADY_EXISTS as CancelTask."""
+
+    @_abc_1.abstractmethod
+    def ResumeTenant(
+        self,
+        request: _gateway_pb2.ResumeTenantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResumeTenantResponse, _abc.Awaitable[_gateway_pb2.ResumeTenantResponse]]:
+        """Resumes the caller's tenant. Errors: as PauseTenant."""
 
     @_abc_1.abstractmethod
     def ListAgents(

@@ -35,13 +35,15 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     TASK_STATE_RUNNING: _TaskState.ValueType  # 2
     """Has a plan; its steps run as they become ready."""
     TASK_STATE_CANCELLING: _TaskState.ValueType  # 3
-    """Was cancelled, or a step failed for good; running steps are being stopped."""
+    """Was cancelled, ran past its deadline, or a step failed for good; running steps are being stopped."""
     TASK_STATE_SUCCEEDED: _TaskState.ValueType  # 4
     """Ended: every step succeeded."""
     TASK_STATE_FAILED: _TaskState.ValueType  # 5
-    """Ended: planning failed, or a step failed for good."""
+    """Ended: planning failed, a step failed for good, or the deadline passed. RetryTask runs it again."""
     TASK_STATE_CANCELLED: _TaskState.ValueType  # 6
     """Ended: was cancelled by a caller."""
+    TASK_STATE_PAUSED: _TaskState.ValueType  # 7
+    """Held by an operator: running steps go on to their end, nothing else starts until it is resumed."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """The state of a task."""
@@ -53,13 +55,15 @@ TASK_STATE_PLANNING: TaskState.ValueType  # 1
 TASK_STATE_RUNNING: TaskState.ValueType  # 2
 """Has a plan; its steps run as they become ready."""
 TASK_STATE_CANCELLING: TaskState.ValueType  # 3
-"""Was cancelled, or a step failed for good; running steps are being stopped."""
+"""Was cancelled, ran past its deadline, or a step failed for good; running steps are being stopped."""
 TASK_STATE_SUCCEEDED: TaskState.ValueType  # 4
 """Ended: every step succeeded."""
 TASK_STATE_FAILED: TaskState.ValueType  # 5
-"""Ended: planning failed, or a step failed for good."""
+"""Ended: planning failed, a step failed for good, or the deadline passed. RetryTask runs it again."""
 TASK_STATE_CANCELLED: TaskState.ValueType  # 6
 """Ended: was cancelled by a caller."""
+TASK_STATE_PAUSED: TaskState.ValueType  # 7
+"""Held by an operator: running steps go on to their end, nothing else starts until it is resumed."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
 class _StepState:
@@ -84,6 +88,10 @@ class _StepStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepState.V
     """Ended: the last attempt failed, or the error was final."""
     STEP_STATE_CANCELLED: _StepState.ValueType  # 7
     """Ended without a result because its task stopped."""
+    STEP_STATE_SKIPPED: _StepState.ValueType  # 8
+    """Ended without running because a step it depends on failed, in a plan that goes on (FAILURE_POLICY_CONTINUE)."""
+    STEP_STATE_WAITING: _StepState.ValueType  # 9
+    """Waits for a person's answer (AnswerStep)."""
 
 class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper):
     """The state of a step."""
@@ -104,6 +112,10 @@ STEP_STATE_FAILED: StepState.ValueType  # 6
 """Ended: the last attempt failed, or the error was final."""
 STEP_STATE_CANCELLED: StepState.ValueType  # 7
 """Ended without a result because its task stopped."""
+STEP_STATE_SKIPPED: StepState.ValueType  # 8
+"""Ended without running because a step it depends on failed, in a plan that goes on (FAILURE_POLICY_CONTINUE)."""
+STEP_STATE_WAITING: StepState.ValueType  # 9
+"""Waits for a person's answer (AnswerStep)."""
 Global___StepState: _TypeAlias = StepState  # noqa: Y015
 
 class _Priority:
@@ -134,6 +146,62 @@ PRIORITY_LOW: Priority.ValueType  # 3
 """When nothing else waits."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _FailurePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailurePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailurePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_POLICY_UNSPECIFIED: _FailurePolicy.ValueType  # 0
+    """Same as FAILURE_POLICY_STOP."""
+    FAILURE_POLICY_STOP: _FailurePolicy.ValueType  # 1
+    """The task stops at once: running steps are cancelled, so that they spend nothing more. The default."""
+    FAILURE_POLICY_CONTINUE: _FailurePolicy.ValueType  # 2
+    """What does not depend on the failed step goes on; what does is SKIPPED; then the task is FAILED."""
+
+class FailurePolicy(_FailurePolicy, metaclass=_FailurePolicyEnumTypeWrapper):
+    """What a plan does when one of its steps fails for good."""
+
+FAILURE_POLICY_UNSPECIFIED: FailurePolicy.ValueType  # 0
+"""Same as FAILURE_POLICY_STOP."""
+FAILURE_POLICY_STOP: FailurePolicy.ValueType  # 1
+"""The task stops at once: running steps are cancelled, so that they spend nothing more. The default."""
+FAILURE_POLICY_CONTINUE: FailurePolicy.ValueType  # 2
+"""What does not depend on the failed step goes on; what does is SKIPPED; then the task is FAILED."""
+Global___FailurePolicy: _TypeAlias = FailurePolicy  # noqa: Y015
+
+class _EffectState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EffectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EffectState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EFFECT_STATE_UNSPECIFIED: _EffectState.ValueType  # 0
+    """Never sent."""
+    EFFECT_STATE_INTENDED: _EffectState.ValueType  # 1
+    """An attempt is at it."""
+    EFFECT_STATE_DONE: _EffectState.ValueType  # 2
+    """It happened; its result is kept and handed to later attempts."""
+    EFFECT_STATE_FAILED: _EffectState.ValueType  # 3
+    """It did not happen: the function said so by raising. A later attempt may do it."""
+    EFFECT_STATE_UNKNOWN: _EffectState.ValueType  # 4
+    """Nobody knows: the attempt ended between the intention and the record."""
+
+class EffectState(_EffectState, metaclass=_EffectStateEnumTypeWrapper):
+    """What the ledger knows of an effect that an agent guards with `Context.once`."""
+
+EFFECT_STATE_UNSPECIFIED: EffectState.ValueType  # 0
+"""Never sent."""
+EFFECT_STATE_INTENDED: EffectState.ValueType  # 1
+"""An attempt is at it."""
+EFFECT_STATE_DONE: EffectState.ValueType  # 2
+"""It happened; its result is kept and handed to later attempts."""
+EFFECT_STATE_FAILED: EffectState.ValueType  # 3
+"""It did not happen: the function said so by raising. A later attempt may do it."""
+EFFECT_STATE_UNKNOWN: EffectState.ValueType  # 4
+"""Nobody knows: the attempt ended between the intention and the record."""
+Global___EffectState: _TypeAlias = EffectState  # noqa: Y015
+
 class _EventType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -163,9 +231,23 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_STEP_FINISHED: _EventType.ValueType  # 8
     """A step has ended. Sets: step, attempt, step_state, failure, and of its last attempt: usage, wait_ms, run_ms."""
     EVENT_TYPE_TASK_CANCELLING: _EventType.ValueType  # 9
-    """The task is stopping. Sets: failure if a step failed."""
+    """The task is stopping. Sets: failure if a step failed or the deadline passed."""
     EVENT_TYPE_TASK_FINISHED: _EventType.ValueType  # 10
-    """The task has ended; nothing follows. Sets: state, failure, usage, elapsed_ms."""
+    """The task has ended; nothing follows unless it is retried. Sets: state, failure, usage, elapsed_ms."""
+    EVENT_TYPE_TASK_PAUSED: _EventType.ValueType  # 11
+    """The task was paused."""
+    EVENT_TYPE_TASK_RESUMED: _EventType.ValueType  # 12
+    """The task was resumed."""
+    EVENT_TYPE_TASK_RETRIED: _EventType.ValueType  # 13
+    """An ended task runs again: steps that had succeeded stay, all others are PENDING, and their failures are void.
+    Sets: state (RUNNING, or PLANNING if it never had a plan).
+    """
+    EVENT_TYPE_STEP_WAITING: _EventType.ValueType  # 14
+    """A step waits for a person. Sets: step, attempt, message (the question)."""
+    EVENT_TYPE_STREAM_RESET: _EventType.ValueType  # 15
+    """The store lost events that this watcher had seen, in a failover: forget them all; the history follows from
+    number 1. Not part of the history itself: has no sequence. Sets: nothing.
+    """
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What an event tells."""
@@ -193,9 +275,23 @@ Sets: step, attempt (the one that ended), failure, delay_ms, usage and run_ms of
 EVENT_TYPE_STEP_FINISHED: EventType.ValueType  # 8
 """A step has ended. Sets: step, attempt, step_state, failure, and of its last attempt: usage, wait_ms, run_ms."""
 EVENT_TYPE_TASK_CANCELLING: EventType.ValueType  # 9
-"""The task is stopping. Sets: failure if a step failed."""
+"""The task is stopping. Sets: failure if a step failed or the deadline passed."""
 EVENT_TYPE_TASK_FINISHED: EventType.ValueType  # 10
-"""The task has ended; nothing follows. Sets: state, failure, usage, elapsed_ms."""
+"""The task has ended; nothing follows unless it is retried. Sets: state, failure, usage, elapsed_ms."""
+EVENT_TYPE_TASK_PAUSED: EventType.ValueType  # 11
+"""The task was paused."""
+EVENT_TYPE_TASK_RESUMED: EventType.ValueType  # 12
+"""The task was resumed."""
+EVENT_TYPE_TASK_RETRIED: EventType.ValueType  # 13
+"""An ended task runs again: steps that had succeeded stay, all others are PENDING, and their failures are void.
+Sets: state (RUNNING, or PLANNING if it never had a plan).
+"""
+EVENT_TYPE_STEP_WAITING: EventType.ValueType  # 14
+"""A step waits for a person. Sets: step, attempt, message (the question)."""
+EVENT_TYPE_STREAM_RESET: EventType.ValueType  # 15
+"""The store lost events that this watcher had seen, in a failover: forget them all; the history follows from
+number 1. Not part of the history itself: has no sequence. Sets: nothing.
+"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
@@ -264,6 +360,8 @@ class RetryPolicy(_message.Message):
     INITIAL_BACKOFF_MS_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_MS_FIELD_NUMBER: _builtins.int
     MULTIPLIER_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    FINAL_REASONS_FIELD_NUMBER: _builtins.int
     max_attempts: _builtins.int
     """Attempts that may fail before the step does, 1 to 100. Default (0): 3.
     Attempts lost with their worker are not counted here.
@@ -273,7 +371,15 @@ class RetryPolicy(_message.Message):
     max_backoff_ms: _builtins.int
     """Upper bound of the wait, in milliseconds, 0 to 86,400,000. Default: 30,000."""
     multiplier: _builtins.float
-    """Factor between waits, 1.0 to 10.0. Default: 2.0. A random part of up to half is taken off each wait."""
+    """Factor between waits, 1.0 to 10.0. Default: 2.0."""
+    jitter: _builtins.float
+    """Largest part of each wait that is taken off at random, so that steps that failed together do not come back
+    together; 0.0 to 1.0. Default: 0.5. A wait that the agent itself asked for is never shortened.
+    """
+    @_builtins.property
+    def final_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Failure reasons after which no other attempt is made, such as "OUTPUT_INVALID"; at most 32 of up to 64 characters."""
+
     def __init__(
         self,
         *,
@@ -281,13 +387,17 @@ class RetryPolicy(_message.Message):
         initial_backoff_ms: _builtins.int | None = ...,
         max_backoff_ms: _builtins.int | None = ...,
         multiplier: _builtins.float | None = ...,
+        jitter: _builtins.float | None = ...,
+        final_reasons: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_backoff_ms", b"_initial_backoff_ms", "_max_backoff_ms", b"_max_backoff_ms", "_multiplier", b"_multiplier", "initial_backoff_ms", b"initial_backoff_ms", "max_backoff_ms", b"max_backoff_ms", "multiplier", b"multiplier"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_initial_backoff_ms", b"_initial_backoff_ms", "_jitter", b"_jitter", "_max_backoff_ms", b"_max_backoff_ms", "_multiplier", b"_multiplier", "initial_backoff_ms", b"initial_backoff_ms", "jitter", b"jitter", "max_backoff_ms", b"max_backoff_ms", "multiplier", b"multiplier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_backoff_ms", b"_initial_backoff_ms", "_max_backoff_ms", b"_max_backoff_ms", "_multiplier", b"_multiplier", "initial_backoff_ms", b"initial_backoff_ms", "max_attempts", b"max_attempts", "max_backoff_ms", b"max_backoff_ms", "multiplier", b"multiplier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_initial_backoff_ms", b"_initial_backoff_ms", "_jitter", b"_jitter", "_max_backoff_ms", b"_max_backoff_ms", "_multiplier", b"_multiplier", "final_reasons", b"final_reasons", "initial_backoff_ms", b"initial_backoff_ms", "jitter", b"jitter", "max_attempts", b"max_attempts", "max_backoff_ms", b"max_backoff_ms", "multiplier", b"multiplier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__initial_backoff_ms: _TypeAlias = _typing.Literal["initial_backoff_ms"]  # noqa: Y015
     _WhichOneofArgType__initial_backoff_ms: _TypeAlias = _typing.Literal["_initial_backoff_ms", b"_initial_backoff_ms"]  # noqa: Y015
+    _WhichOneofReturnType__jitter: _TypeAlias = _typing.Literal["jitter"]  # noqa: Y015
+    _WhichOneofArgType__jitter: _TypeAlias = _typing.Literal["_jitter", b"_jitter"]  # noqa: Y015
     _WhichOneofReturnType__max_backoff_ms: _TypeAlias = _typing.Literal["max_backoff_ms"]  # noqa: Y015
     _WhichOneofArgType__max_backoff_ms: _TypeAlias = _typing.Literal["_max_backoff_ms", b"_max_backoff_ms"]  # noqa: Y015
     _WhichOneofReturnType__multiplier: _TypeAlias = _typing.Literal["multiplier"]  # noqa: Y015
@@ -295,11 +405,49 @@ class RetryPolicy(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__initial_backoff_ms) -> _WhichOneofReturnType__initial_backoff_ms | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jitter) -> _WhichOneofReturnType__jitter | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_backoff_ms) -> _WhichOneofReturnType__max_backoff_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__multiplier) -> _WhichOneofReturnType__multiplier | None: ...
 
 Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
+
+@_typing.final
+class Question(_message.Message):
+    """A question to a person. The step waits, holding no worker, until AnswerStep answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    ANSWER_SCHEMA_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    DEFAULT_ANSWER_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """What is asked, for people; 1 to 1,000 characters. What the answer needs to be seen with is the step's input."""
+    answer_schema: _builtins.str
+    """JSON Schema that the answer must fit, as JSON text; at most 64 KiB. Default: any JSON value."""
+    timeout_ms: _builtins.int
+    """Longest wait for the answer, in milliseconds, up to 31,536,000,000 (a year). Default (0): as long as it takes."""
+    @_builtins.property
+    def default_answer(self) -> Global___Payload:
+        """The answer if none came in time. Without one the step then fails with ANSWER_TIMEOUT."""
+
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        answer_schema: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
+        default_answer: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_answer", b"default_answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_schema", b"answer_schema", "default_answer", b"default_answer", "prompt", b"prompt", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Question: _TypeAlias = Question  # noqa: Y015
 
 @_typing.final
 class PlanStep(_message.Message):
@@ -313,15 +461,21 @@ class PlanStep(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     RUN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique in the plan: a lower-case letter, then up to 63 of a-z, 0-9, "_" and "-". "task" is reserved."""
     agent: _builtins.str
-    """Name of the agent that runs the step. Required."""
+    """Name of the agent that runs the step. Exactly one of agent and question is required."""
     run_timeout_ms: _builtins.int
     """Longest run of one attempt, in milliseconds, 1 to 86,400,000. Default (0): 300,000."""
+    queue_timeout_ms: _builtins.int
+    """Longest wait between ready and started, in milliseconds, up to 2,592,000,000 (30 days); the step then fails for
+    good with QUEUE_TIMEOUT. Default (0): none. It does not run while the step is held by a pause.
+    """
     @_builtins.property
     def input(self) -> Global___Payload:
-        """The agent's input: a JSON object, in which strings may hold references such as
+        """The agent's input, or what is shown with the question: a JSON object, in which strings may hold references such as
         "${research.documents[0].title}" (JMESPath on the output of an earlier step, or of "task":
         "${task.goal}", "${task.input}"). Default: {}.
         """
@@ -334,6 +488,10 @@ class PlanStep(_message.Message):
     def retry(self) -> Global___RetryPolicy:
         """Retry policy. Default: the fields' own defaults."""
 
+    @_builtins.property
+    def question(self) -> Global___Question:
+        """Asks a person instead of running an agent; the answer is the step's output."""
+
     def __init__(
         self,
         *,
@@ -343,10 +501,12 @@ class PlanStep(_message.Message):
         after: _abc.Iterable[_builtins.str] | None = ...,
         retry: Global___RetryPolicy | None = ...,
         run_timeout_ms: _builtins.int = ...,
+        queue_timeout_ms: _builtins.int = ...,
+        question: Global___Question | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "question", b"question", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "input", b"input", "name", b"name", "retry", b"retry", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "input", b"input", "name", b"name", "question", b"question", "queue_timeout_ms", b"queue_timeout_ms", "retry", b"retry", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,6 +519,9 @@ class Plan(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STEPS_FIELD_NUMBER: _builtins.int
+    FAILURE_POLICY_FIELD_NUMBER: _builtins.int
+    failure_policy: Global___FailurePolicy.ValueType
+    """What happens when a step fails for good. Default: FAILURE_POLICY_STOP."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]:
         """The steps, in any order. At least one."""
@@ -367,10 +530,11 @@ class Plan(_message.Message):
         self,
         *,
         steps: _abc.Iterable[Global___PlanStep] | None = ...,
+        failure_policy: Global___FailurePolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure_policy", b"failure_policy", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -409,10 +573,18 @@ class TaskSpec(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal, in words; at most 16 KiB. Exactly one of goal and plan is required."""
     priority: Global___Priority.ValueType
     """Priority. Default: PRIORITY_NORMAL."""
+    deadline_ms: _builtins.int
+    """Milliseconds after acceptance at which the task fails with DEADLINE_EXCEEDED, running steps being stopped;
+    up to 31,536,000,000 (a year). Default (0): never. RetryTask grants the same span again.
+    """
+    template: _builtins.str
+    """Name of the template that the plan was made from, for lists; up to 64 of a-z, 0-9, "_" and "-". Default: none."""
     @_builtins.property
     def plan(self) -> Global___Plan:
         """An explicit plan. Exactly one of goal and plan is required."""
@@ -443,10 +615,12 @@ class TaskSpec(_message.Message):
         paths: _abc.Iterable[_builtins.str] | None = ...,
         priority: Global___Priority.ValueType = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        deadline_ms: _builtins.int = ...,
+        template: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "paths", b"paths", "plan", b"plan", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "paths", b"paths", "plan", b"plan", "priority", b"priority", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -549,6 +723,9 @@ class Task(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "tasks/{task}". Set by the server."""
     state: Global___TaskState.ValueType
@@ -567,6 +744,10 @@ class Task(_message.Message):
     """Number of the newest event."""
     waiting_reason: _builtins.str
     """Why nothing moves, when something is missing, such as "no live worker serves agent writer". Absent in lists."""
+    template: _builtins.str
+    """Name of the template that the plan was made from."""
+    archived: _builtins.bool
+    """Whether it was read from the archive: the store has dropped it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the caller's own."""
@@ -593,6 +774,10 @@ class Task(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended. Unset before."""
 
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is stopped if it has not ended. Unset without a deadline."""
+
     def __init__(
         self,
         *,
@@ -611,14 +796,87 @@ class Task(_message.Message):
         usage: Global___Usage | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+        template: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "priority", b"priority", "state", b"state", "step_count", b"step_count", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "priority", b"priority", "state", b"state", "step_count", b"step_count", "template", b"template", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class TaskFilter(_message.Message):
+    """Which tasks are meant. All that is set must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_UNTIL_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    """With a step that this agent runs."""
+    template: _builtins.str
+    """Made from this template."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskState.ValueType]:
+        """In one of these states. Default: any."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """With all of these labels, each with this value. At most 32."""
+
+    @_builtins.property
+    def create_time_from(self) -> _timestamp_pb2.Timestamp:
+        """Accepted at or after this time."""
+
+    @_builtins.property
+    def create_time_until(self) -> _timestamp_pb2.Timestamp:
+        """Accepted before this time."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___TaskState.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        agent: _builtins.str = ...,
+        template: _builtins.str = ...,
+        create_time_from: _timestamp_pb2.Timestamp | None = ...,
+        create_time_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time_from", b"create_time_from", "create_time_until", b"create_time_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "create_time_from", b"create_time_from", "create_time_until", b"create_time_until", "labels", b"labels", "states", b"states", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskFilter: _TypeAlias = TaskFilter  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):
@@ -641,6 +899,8 @@ class Step(_message.Message):
     READY_TIME_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    QUESTION_INPUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "tasks/{task}/steps/{step}"."""
     agent: _builtins.str
@@ -687,6 +947,14 @@ class Step(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def question(self) -> Global___Question:
+        """What is asked, for a step that asks a person."""
+
+    @_builtins.property
+    def question_input(self) -> Global___Payload:
+        """While WAITING: the input with its references resolved, which is what the answer is about."""
+
     def __init__(
         self,
         *,
@@ -705,14 +973,182 @@ class Step(_message.Message):
         ready_time: _timestamp_pb2.Timestamp | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        question: Global___Question | None = ...,
+        question_input: Global___Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "input", b"input", "output", b"output", "ready_time", b"ready_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "input", b"input", "output", b"output", "question", b"question", "question_input", b"question_input", "ready_time", b"ready_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "depends_on", b"depends_on", "end_time", b"end_time", "failed_attempts", b"failed_attempts", "failure", b"failure", "input", b"input", "name", b"name", "output", b"output", "ready_time", b"ready_time", "start_time", b"start_time", "state", b"state", "usage", b"usage", "waiting_reason", b"waiting_reason", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "depends_on", b"depends_on", "end_time", b"end_time", "failed_attempts", b"failed_attempts", "failure", b"failure", "input", b"input", "name", b"name", "output", b"output", "question", b"question", "question_input", b"question_input", "ready_time", b"ready_time", "start_time", b"start_time", "state", b"state", "usage", b"usage", "waiting_reason", b"waiting_reason", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """One execution of a step, or one wait for an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    RUN_MS_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """Number of the attempt, from 1."""
+    state: Global___StepState.ValueType
+    """RUNNING or WAITING, or how it ended: SUCCEEDED, FAILED or CANCELLED. An attempt that ended and was followed by
+    another is FAILED, also when its worker was lost or handed it back.
+    """
+    worker: _builtins.str
+    """Worker that ran it; empty for an answer."""
+    wait_ms: _builtins.int
+    """Milliseconds between ready and started."""
+    run_ms: _builtins.int
+    """Milliseconds between started and ended."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it started."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Unset before."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it did not end well."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """Tokens and money; unknown (zero) for an attempt whose worker was lost."""
+
+    def __init__(
+        self,
+        *,
+        attempt: _builtins.int = ...,
+        state: Global___StepState.ValueType = ...,
+        worker: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        failure: Global___Failure | None = ...,
+        usage: Global___Usage | None = ...,
+        wait_ms: _builtins.int = ...,
+        run_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "end_time", b"end_time", "failure", b"failure", "run_ms", b"run_ms", "start_time", b"start_time", "state", b"state", "usage", b"usage", "wait_ms", b"wait_ms", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Effect(_message.Message):
+    """One effect of a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Resource name of the step, "tasks/{task}/steps/{step}"."""
+    key: _builtins.str
+    """The key that the agent gave it."""
+    state: Global___EffectState.ValueType
+    """State."""
+    attempt: _builtins.int
+    """Attempt that set the state."""
+    @_builtins.property
+    def result(self) -> Global___Payload:
+        """What it returned, once DONE."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        key: _builtins.str = ...,
+        state: Global___EffectState.ValueType = ...,
+        attempt: _builtins.int = ...,
+        result: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "key", b"key", "result", b"result", "state", b"state", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Effect: _TypeAlias = Effect  # noqa: Y015
+
+@_typing.final
+class DeadLetter(_message.Message):
+    """A step that was given up because it kills the process that runs it, or cannot be decoded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    DEATHS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, "deadLetters/{task}.{step number}"."""
+    step: _builtins.str
+    """Resource name of the step."""
+    agent: _builtins.str
+    """Agent of the step."""
+    deaths: _builtins.int
+    """Processes that it killed while it ran alone."""
+    attempt: _builtins.int
+    """Number of its last attempt."""
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it was given up."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was given up."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """Its attempts, oldest first. Absent in lists."""
+
+    @_builtins.property
+    def input(self) -> Global___Payload:
+        """Its input as planned, references unresolved. Absent in lists."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step: _builtins.str = ...,
+        agent: _builtins.str = ...,
+        failure: Global___Failure | None = ...,
+        deaths: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        input: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "failure", b"failure", "input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "attempts", b"attempts", "create_time", b"create_time", "deaths", b"deaths", "failure", b"failure", "input", b"input", "name", b"name", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetter: _TypeAlias = DeadLetter  # noqa: Y015
 
 @_typing.final
 class TaskEvent(_message.Message):
@@ -740,6 +1176,8 @@ class TaskEvent(_message.Message):
     WAIT_MS_FIELD_NUMBER: _builtins.int
     RUN_MS_FIELD_NUMBER: _builtins.int
     ELAPSED_MS_FIELD_NUMBER: _builtins.int
+    TEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the task's history."""
     type: Global___EventType.ValueType
@@ -774,6 +1212,10 @@ class TaskEvent(_message.Message):
     """Milliseconds between started and ended."""
     elapsed_ms: _builtins.int
     """Milliseconds between acceptance and the end of the task."""
+    text_offset: _builtins.int
+    """Characters that the attempt had streamed before this text: 0 begins its text anew."""
+    digest: _builtins.int
+    """Digest of the stored event, for WatchTaskRequest.after_digest. Never 0."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the store's clock."""
@@ -809,10 +1251,12 @@ class TaskEvent(_message.Message):
         wait_ms: _builtins.int = ...,
         run_ms: _builtins.int = ...,
         elapsed_ms: _builtins.int = ...,
+        text_offset: _builtins.int = ...,
+        digest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "failure", b"failure", "fraction", b"fraction", "time", b"time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "agent", b"agent", "attempt", b"attempt", "delay_ms", b"delay_ms", "elapsed_ms", b"elapsed_ms", "failure", b"failure", "fraction", b"fraction", "message", b"message", "revision", b"revision", "run_ms", b"run_ms", "sequence", b"sequence", "state", b"state", "step", b"step", "step_count", b"step_count", "step_state", b"step_state", "text", b"text", "time", b"time", "type", b"type", "usage", b"usage", "wait_ms", b"wait_ms", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "agent", b"agent", "attempt", b"attempt", "delay_ms", b"delay_ms", "digest", b"digest", "elapsed_ms", b"elapsed_ms", "failure", b"failure", "fraction", b"fraction", "message", b"message", "revision", b"revision", "run_ms", b"run_ms", "sequence", b"sequence", "state", b"state", "step", b"step", "step_count", b"step_count", "step_state", b"step_state", "text", b"text", "text_offset", b"text_offset", "time", b"time", "type", b"type", "usage", b"usage", "wait_ms", b"wait_ms", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
     _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
@@ -928,6 +1372,7 @@ class Agent(_message.Message):
     LIVE_WORKERS_FIELD_NUMBER: _builtins.int
     WAITING_STEPS_FIELD_NUMBER: _builtins.int
     QUEUED_BATCHES_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "agents/{agent}"."""
     description: _builtins.str
@@ -944,6 +1389,8 @@ class Agent(_message.Message):
     """Steps in the waiting room."""
     queued_batches: _builtins.int
     """Batches in the queues."""
+    paused: _builtins.bool
+    """Whether an operator has paused it: nothing of it starts."""
     def __init__(
         self,
         *,
@@ -955,14 +1402,41 @@ class Agent(_message.Message):
         live_workers: _builtins.int = ...,
         waiting_steps: _builtins.int = ...,
         queued_batches: _builtins.int = ...,
+        paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "input_schema", b"input_schema", "live_workers", b"live_workers", "max_batch", b"max_batch", "name", b"name", "output_schema", b"output_schema", "queued_batches", b"queued_batches", "waiting_steps", b"waiting_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "input_schema", b"input_schema", "live_workers", b"live_workers", "max_batch", b"max_batch", "name", b"name", "output_schema", b"output_schema", "paused", b"paused", "queued_batches", b"queued_batches", "waiting_steps", b"waiting_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Agent: _TypeAlias = Agent  # noqa: Y015
+
+@_typing.final
+class Tenant(_message.Message):
+    """A tenant, as far as its own callers may know."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, as in the metadata of calls."""
+    paused: _builtins.bool
+    """Whether it is paused: none of its steps start."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "paused", b"paused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
 @_typing.final
 class FieldViolation(_message.Message):

@@ -14,11 +14,16 @@ local DEFAULTS = {
   worker_ttl_ms = 2400,
   tick_interval_ms = 100,
   claim_grace_ms = 3000,
-  max_deaths = 10,
+  max_deaths = 3,
+  max_losses = 25,
+  retention_count = 0,
+  archive = 0,
+  archive_wait_ms = 86400000,
+  request_ms = 86400000,
 }
 
 local call = {}
-local Task, Step, Queue, Worker = {}, {}, {}, {}
+local Task, Step, Queue, Worker, Pause, Request, Effect, Letter = {}, {}, {}, {}, {}, {}, {}, {}
 local flush
 
 -- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.

@@ -1,21 +1,22 @@
--- cancel: PLANNING -> CANCELLED; RUNNING -> CANCELLING | CANCELLED
+-- cancel: PLANNING -> CANCELLED; RUNNING | PAUSED -> CANCELLING | CANCELLED
 -- Stops a task. Steps that run are told to stop; all others end at once. Cancelling again changes nothing.
--- Keys: task, events, planning, held, timers, sweep, expiry; channel control. Arguments: now, id.
--- Reply: the state after the call, or '' if there is no such task.
+-- Keys: task, events, planning, held, timers, sweep, expiry, call; channel control.
+-- Arguments: now, id, tenant and id of the request (may be empty).
+-- Reply: {'ok', state after the call} | {'missing'} | {'reused'} | {'wrong', state}.
 -- Events: task_cancelling, step_finished for each step that did not run, task_finished if none runs.
 
 local function cancel(keys, args)
   begin(keys, args)
-  local task = Task.load(args[2])
-  if not task then return '' end
+  local task, reply, what = asked(args, 'cancel')
+  if reply then return reply end
+  if task.state == 'succeeded' or task.state == 'failed' then return { 'wrong', task.state } end
   if task.state == 'planning' then
     redis.call('ZREM', K('planning'), task.id)
     Task.finish(task, 'cancelled')
-  elseif task.state == 'running' then
+  elseif task.state == 'running' or task.state == 'paused' then
     Step.stop(task, 'cancelled')
   end
-  flush()
-  return task.state
+  return answered(args, task, what)
 end
 
 register('cancel', cancel, 'allow-oom')

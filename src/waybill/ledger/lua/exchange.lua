@@ -1,15 +1,16 @@
--- exchange: RUNNING -> SUCCEEDED | FAILED | BACKOFF | CANCELLED | READY (settlements); READY -> RUNNING (claims)
+-- exchange: RUNNING -> SUCCEEDED | FAILED | BACKOFF | CANCELLED | READY (settlements); READY -> RUNNING (claims);
+--   READY -> FAILED (what cannot be decoded)
 -- A worker's one round trip: settles what it has finished, unblocks and queues what became ready, and claims its
 -- next steps: first of the entries it has read, then from its agents' queues by priority, within its free slots.
 -- A seq at or below the stored one changes nothing; grants made after `seen` are delivered again.
 -- Keys: worker, workers, held, task, events, waiting, ready, queue, timers, expiry, pace.
 -- Arguments: now, random, worker, seq, seen, free slots, agents a, a names, entries e, e times: agent, priority,
 --   entry id, body; settlements s, s times: task, number, attempt, outcome, output, failure, input tokens,
---   output tokens, cost, run ms.
+--   output tokens, cost, run ms, least ms before another attempt.
 -- Reply: {'unknown'} if the worker is not registered, else {'ok', stale settlements, grants}; a grant is
---   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, reference names, outputs},
---   with outputs false where they are too large for the reply: the caller reads them.
--- Events: step_started, step_retried, step_finished, step_ready, task_cancelling, task_finished.
+--   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, reference names, outputs,
+--   references, suspect}, with outputs 0 where they are too large for the reply: the caller reads them.
+-- Events: step_started, step_retried, step_finished, step_ready, step_waiting, task_cancelling, task_finished.
 
 local INLINE_BYTES = 262144
 local HANDED_BACK = '{"reason":"HANDED_BACK","message":"the worker handed the step back; it runs again"}'
@@ -29,15 +30,21 @@ local function count_pace(sums)
   end
 end
 
-local function settle(task, step, outcome, output, failure, spent, random)
-  if outcome == 'succeeded' then
+local function settle(task, step, outcome, output, failure, spent, random, retry_after_ms)
+  if step.broken then
+    Step.unreadable(task, step, failure ~= '' and failure or UNDECODABLE, spent)
+  elseif outcome == 'succeeded' then
     Step.succeed(task, step, output, spent)
   elseif outcome == 'cancelled' and task.state == 'cancelling' then
     Step.cancelled(task, step, spent)
   elseif outcome == 'handed_back' or outcome == 'cancelled' then
     Step.requeue(task, step, HANDED_BACK, false, spent)
+  elseif outcome == 'died' then
+    Step.died(task, step, failure, spent)
+  elseif outcome == 'undecodable' then
+    Step.unreadable(task, step, failure, spent)
   else
-    Step.fail(task, step, failure, outcome == 'failed_finally', spent, random)
+    Step.fail(task, step, failure, outcome == 'failed_finally', spent, random, retry_after_ms)
   end
 end
 
@@ -48,6 +55,7 @@ local function settle_all(worker, random, next, stale)
     local outcome, output, failure = next(), next(), next()
     local spent = { input_tokens = tonumber(next()), output_tokens = tonumber(next()), cost = tonumber(next()),
       run_ms = tonumber(next()) }
+    local retry_after_ms = tonumber(next())
     local task, step = Worker.holding(member)
     if not step or step.worker ~= worker then
       stale[#stale + 1] = member
@@ -57,7 +65,7 @@ local function settle_all(worker, random, next, stale)
         pace[agent] = pace[agent] or { us = 0, count = 0 }
         pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
       end
-      settle(task, step, outcome, output, failure, spent, random)
+      settle(task, step, outcome, output, failure, spent, random, retry_after_ms)
     end
   end
   count_pace(pace)
@@ -68,9 +76,12 @@ local function claim(members, worker, seq, free, claimed)
   local rest = {}
   for _, member in ipairs(members) do
     local task = Task.load(member.task)
-    local step = task and task.state == 'running' and Step.load(task, member.number)
+    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, member.number)
     if step and step.state == READY then
-      if free > 0 then
+      if step.broken then
+        Step.reject(task, step)
+      elseif free > 0 and task.state == 'running' and not Pause.tenant(task.tenant)
+        and not Pause.agent(Step.spec(step).agent) then
         Step.start(task, step, worker, seq)
         claimed[#claimed + 1] = { task = task, step = step }
         free = free - 1
@@ -128,7 +139,7 @@ local function grant(task, step, room)
     input = ''
   end
   return { task.id, step.number, step.attempt, spec.name, spec.agent, input, spec.run_timeout_ms, task.tenant,
-    task.trace, step.last_wait, names, outputs, spec.references }, bytes <= room and bytes or 0
+    task.trace, step.last_wait, names, outputs, spec.references, step.suspect }, bytes <= room and bytes or 0
 end
 
 local function exchange(keys, args)

@@ -47,8 +47,14 @@ local function refill(agent, priority)
   local room, queue = K('ready', agent, priority), Queue.open(agent, priority)
   local space = policy('queue_window') - redis.call('XLEN', queue)
   local limit, workers = batch_limit(agent)
+  local turn = 0
+  if Pause.agent(agent) then return end
   while space > 0 do
-    local tenant = redis.call('ZRANGE', room, 0, 0)[1]
+    local tenant = redis.call('ZRANGE', room, turn, turn)[1]
+    while tenant and Pause.tenant(tenant) do
+      turn = turn + 1
+      tenant = redis.call('ZRANGE', room, turn, turn)[1]
+    end
     if not tenant then return end
     local list = K('waiting', agent, priority, tenant)
     local waiting = redis.call('LLEN', list)
@@ -79,28 +85,57 @@ function Queue.settle_rooms()
   for _, room in pairs(rooms) do refill(room.agent, room.priority) end
 end
 
+-- The steps that the body of an entry names.
+function Queue.members(body)
+  local members = {}
+  for task, number in string.gmatch(body or '', '([^: ]+):(%d+)') do
+    members[#members + 1] = { task = task, number = tonumber(number) }
+  end
+  return members
+end
+
 -- Takes an entry out of its queue for good. Returns its steps, or nil if someone else has taken it.
 function Queue.take(agent, priority, id, body)
   local queue = K('queue', agent, priority)
   if redis.call('XACK', queue, GROUP, id) == 0 then return nil end
   redis.call('XDEL', queue, id)
   Queue.touch(agent, priority)
-  local members = {}
-  for task, number in string.gmatch(body, '([^: ]+):(%d+)') do
-    members[#members + 1] = { task = task, number = tonumber(number) }
-  end
-  return members
+  return Queue.members(body)
 end
 
--- Back to the head of the waiting room, if it still waits.
+-- Back to the head of the waiting room, if it still waits; parked if its task is paused.
 function Queue.put_back(members)
   for i = 1, #members do
     local task = Task.load(members[i].task)
     local step = task and Step.load(task, members[i].number)
-    if step and step.state == READY and task.state == 'running' then
+    if step and step.broken and step.state == READY then
+      Step.reject(task, step)
+    elseif step and step.state == READY and task.state == 'running' then
       Queue.wait(Step.spec(step).agent, task.priority, task.tenant, task.id .. ':' .. step.number, true)
+    elseif step and step.state == READY and task.state == 'paused' then
+      step.parked, step.changed, task.changed = 1, true, true
     end
   end
+end
+
+-- Back to the waiting room with all that no worker has read yet: of all tenants, or of one.
+function Queue.withdraw(agent, priority, tenant)
+  local queue = K('queue', agent, priority)
+  local group = redis.call('XINFO', 'GROUPS', queue)[1]
+  local read_up_to = '0-0'
+  for i = 1, #group, 2 do
+    if group[i] == 'last-delivered-id' then read_up_to = group[i + 1] end
+  end
+  local entries = redis.call('XRANGE', queue, '(' .. read_up_to, '+')
+  for i = 1, #entries do
+    local members = Queue.members(entries[i][2][2])
+    local task = members[1] and Task.load(members[1].task)
+    if not tenant or (task and task.tenant == tenant) then
+      redis.call('XDEL', queue, entries[i][1])
+      Queue.put_back(members)
+    end
+  end
+  Queue.touch(agent, priority)
 end
 
 -- Requeues what a consumer read but did not claim; with `idle_ms`, only what lies longer than that.

@@ -1,19 +1,10 @@
--- A step in memory during a call, and every transition a step can make.
---
--- PENDING -> READY            ready       when the last step it depends on succeeds
--- READY   -> RUNNING          start       by a claim; the attempt grows
--- RUNNING -> SUCCEEDED        succeed     unblocks its dependents
--- RUNNING -> BACKOFF | FAILED fail        by the retry policy; FAILED stops the task
--- RUNNING -> READY | FAILED   requeue     when its worker is lost or hands it back
--- BACKOFF -> READY            ready       by a timer
--- any     -> CANCELLED        cancel      when its task stops
--- Events: step_ready, step_started, step_retried, step_finished.
+-- A step in memory during a call: its record, its spec, and how both are read and written.
 
-local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
-local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled' }
+local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED, SKIPPED, WAITING = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled', 'skipped', 'waiting' }
 local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said',
+  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked',
 }
 
 function Step.pack(step)
@@ -25,12 +16,34 @@ end
 -- A step that has not started, as it is first written.
 function Step.fresh(blockers)
   return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0, 0 })
+    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
-local function unpack_step(number, packed, spec)
-  local step, record = { number = number, packed_spec = spec, changed = false }, cmsgpack.unpack(packed)
+-- What stands for a step that no code here can decode, so that it can be given up like any other.
+local function placeholder(step, run)
+  step.broken = true
+  local values = type(run) == 'table' and run or {}
+  for i, field in ipairs(STEP_FIELDS) do
+    step[field] = type(values[i]) == 'number' and values[i] or 0
+  end
+  step.state = step.state > 0 and step.state or READY
+  step.worker = type(values[9]) == 'string' and values[9] or ''
+  step.packed_spec = cmsgpack.pack({ 'undecodable-' .. step.number, '', 1, 1, 0, 0, 1, {}, {}, {} })
+  return step
+end
+
+local function unpack_step(number, packed, packed_spec)
+  local step = { number = number, packed_spec = packed_spec, changed = false }
+  local readable, record = pcall(cmsgpack.unpack, packed)
+  if not readable or type(record) ~= 'table' or type(record[#STEP_FIELDS]) ~= 'number' then
+    return placeholder(step, nil)
+  end
   for i, field in ipairs(STEP_FIELDS) do step[field] = record[i] end
+  local legible, spec = pcall(cmsgpack.unpack, packed_spec or '')
+  if not legible or type(spec) ~= 'table' or type(spec[10]) ~= 'table' then
+    return placeholder(step, record)
+  end
+  step.decoded_spec = spec
   return step
 end
 
@@ -60,18 +73,27 @@ function Step.load_all(task)
   end
 end
 
--- name, agent, times and edges; packed by `Ledger._packed_spec`.
+-- name, agent, times and edges; packed by `packing.packed_spec`, which leaves out trailing defaults.
 function Step.spec(step)
   if not step.spec then
-    local v = cmsgpack.unpack(step.packed_spec)
+    local v = step.decoded_spec or cmsgpack.unpack(step.packed_spec)
     step.spec = {
       name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
       max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
+      queue_timeout_ms = v[11] or 0, jitter = v[12] or 0.5, final_reasons = v[13] or {},
+      question = v[14] and { prompt = v[14][1], timeout_ms = v[14][3], default = v[14][4] },
     }
   end
   return step.spec
 end
 
+-- Whether the step has not ended.
+function Step.is_open(step)
+  return step.state < SUCCEEDED or step.state == WAITING
+end
+
+-- How the ledger writes an attempt of a step. As a timer it means what the step's state says: BACKOFF, the next
+-- attempt; READY, the end of its patience with the queue; WAITING, the end of its patience with a person.
 local function ref(task, step)
   return task.id .. ':' .. step.number .. ':' .. step.attempt
 end
@@ -82,148 +104,4 @@ end
 
 local function named(step)
   return string.format(',"step":"%s","attempt":%d', Step.spec(step).name, step.attempt)
-end
-
-function Step.ready(task, step, first)
-  changed(task, step, READY)
-  step.ready = call.now
-  Task.event(task, 'step_ready', ',"step":"' .. Step.spec(step).name .. '"')
-  Queue.wait(Step.spec(step).agent, task.priority, task.tenant, task.id .. ':' .. step.number, first)
-end
-
-function Step.start(task, step, worker, exchange)
-  local spec = Step.spec(step)
-  changed(task, step, RUNNING)
-  step.attempt, step.started, step.worker, step.granted = step.attempt + 1, call.now, worker, exchange
-  step.said = 0
-  step.last_wait = math.max(0, call.now - step.ready)
-  step.wait, task.wait = step.wait + step.last_wait, task.wait + step.last_wait
-  task.running = task.running + 1
-  redis.call('ZADD', K('held', worker), call.now + spec.run_timeout_ms, ref(task, step))
-  Task.event(task, 'step_started', string.format('%s,"agent":"%s","worker":"%s"', named(step), spec.agent, worker))
-end
-
--- RUNNING ends: the worker no longer holds it, and what the attempt used is counted.
-local function release(task, step, spent)
-  redis.call('ZREM', K('held', step.worker), ref(task, step))
-  task.running = task.running - 1
-  if spent then
-    step.run, task.run = step.run + spent.run_ms, task.run + spent.run_ms
-    for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
-      step[field], task[field] = step[field] + spent[field], task[field] + spent[field]
-    end
-  end
-end
-
-local function attempt_json(step, spent)
-  if not spent then return '' end
-  return string.format('%s,"wait_ms":%d,"run_ms":%d', usage_json(spent), step.last_wait, spent.run_ms)
-end
-
-local function finish(task, step, state, failure, spent)
-  changed(task, step, state)
-  -- Without a failure of its own it keeps the last one, which this very call may have told.
-  step.ended, step.failure = call.now, failure or step.failure
-  task.open = task.open - 1
-  Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s', named(step), STATE_NAMES[state],
-    failure_json(failure), attempt_json(step, spent)))
-end
-
--- Ends the task once no step is left that could change.
-local function settle_task(task)
-  if task.open == 0 then Task.finish(task, task.outcome or 'succeeded') end
-end
-
-function Step.succeed(task, step, output, spent)
-  release(task, step, spent)
-  finish(task, step, SUCCEEDED, nil, spent)
-  step.output = output
-  if task.state == 'running' then
-    for _, number in ipairs(Step.spec(step).dependents) do
-      local dependent = Step.load(task, number)
-      dependent.blockers, dependent.changed = dependent.blockers - 1, true
-      if dependent.blockers == 0 and dependent.state == PENDING then Step.ready(task, dependent) end
-    end
-  end
-  settle_task(task)
-end
-
--- Exponential backoff, of which a random part of up to half is taken off ("equal jitter"). A call brings one random
--- number; multiples of the golden ratio spread it over the steps that fail in the same call.
-local function backoff_ms(spec, tries, random)
-  local full = math.min(spec.max_backoff_ms, spec.initial_backoff_ms * spec.multiplier ^ (tries - 1))
-  call.backoffs = (call.backoffs or 0) + 1
-  return math.floor(full * (1 - (random + call.backoffs * 0.6180339887) % 1 / 2))
-end
-
-function Step.fail(task, step, failure, final, spent, random)
-  local spec = Step.spec(step)
-  release(task, step, spent)
-  if task.state == 'cancelling' then
-    finish(task, step, CANCELLED, failure, spent)
-    return settle_task(task)
-  end
-  step.tries = step.tries + 1
-  if final or step.tries >= spec.max_attempts then
-    finish(task, step, FAILED, failure, spent)
-    return Step.stop(task, 'failed', failure)
-  end
-  local delay = backoff_ms(spec, step.tries, random)
-  changed(task, step, BACKOFF)
-  step.failure = failure
-  redis.call('ZADD', K('timers'), call.now + delay, ref(task, step))
-  Task.event(task, 'step_retried', string.format('%s%s,"delay_ms":%d%s', named(step), failure_json(failure), delay,
-    attempt_json(step, spent)))
-end
-
--- Back to the head of the waiting room, at no try. `died` counts the loss of its worker.
-function Step.requeue(task, step, failure, died, spent)
-  release(task, step, spent)
-  if died then step.deaths = step.deaths + 1 end
-  if task.state == 'cancelling' then
-    finish(task, step, CANCELLED, failure, spent)
-    return settle_task(task)
-  end
-  if step.deaths >= policy('max_deaths') then
-    finish(task, step, FAILED, failure, spent)
-    return Step.stop(task, 'failed', failure)
-  end
-  step.failure = failure
-  Task.event(task, 'step_retried', string.format('%s%s,"delay_ms":0%s', named(step), failure_json(failure),
-    attempt_json(step, spent)))
-  Step.ready(task, step, true)
-end
-
-function Step.cancelled(task, step, spent)
-  release(task, step, spent)
-  finish(task, step, CANCELLED, nil, spent)
-  settle_task(task)
-end
-
-local function cancel_waiting(task, step)
-  if step.state == BACKOFF then redis.call('ZREM', K('timers'), ref(task, step)) end
-  if step.state == READY then
-    redis.call('SADD', K('sweep'), Step.spec(step).agent .. ':' .. task.priority)
-  end
-  finish(task, step, CANCELLED)
-end
-
--- RUNNING -> CANCELLING -> `outcome`: every step that does not run ends at once; workers are told to stop the
--- others, and the run deadline of those moves up, so that no agent can hold the task for long.
-function Step.stop(task, outcome, failure)
-  task.state, task.outcome, task.failure, task.changed = 'cancelling', outcome, failure, true
-  if task.open > 0 then
-    Task.event(task, 'task_cancelling', failure_json(failure))
-    Step.load_all(task)
-    for number = 1, task.steps do
-      local step = task.step[number]
-      if step.state == RUNNING then
-        redis.call('ZADD', K('held', step.worker), 'LT', call.now + policy('cancel_grace_ms'), ref(task, step))
-        redis.call('PUBLISH', K('control', step.worker), ref(task, step))
-      elseif step.state < SUCCEEDED then
-        cancel_waiting(task, step)
-      end
-    end
-  end
-  settle_task(task)
 end

@@ -1,10 +1,15 @@
 -- submit: (nothing) -> PLANNING | RUNNING
 -- Accepts a task once for its tenant and request id: the task and its first queue entries exist, or nothing does.
--- Keys: request, task, events, documents, index, planning; with a plan also waiting, ready, queue.
--- Arguments: now, id, tenant, request id, fingerprint, goal, input, labels, paths, priority, trace, sinks,
---   documents d, d packed documents, steps n, then n times: packed spec, input, number of blockers.
+-- Keys: request, task, events, documents, index, planning, timers; with a plan also waiting, ready, queue.
+-- Arguments: now, id, tenant, request id, fingerprint, goal, input, labels, paths, priority, trace, template,
+--   milliseconds to the deadline or 0, sinks, agents, failure policy, documents d, d packed documents, steps n, then
+--   n times: packed spec, input, number of blockers. Texts that are empty are not stored.
 -- Reply: {'created', id, created ms, events} | {'exists', id} | {'reused'} | {'full'}.
--- Events: task_accepted; with a plan task_planned and step_ready for each first step.
+-- Events: task_accepted; with a plan task_planned and step_ready or step_waiting for each first step.
+
+local OPTIONAL = { 'goal', 'input', 'labels', 'paths', 'priority', 'trace', 'template', 'span', 'sinks', 'agents',
+  'on_failure' }
+local FIRST_OPTIONAL, DOCUMENTS = 6, 17
 
 local function write_steps(task, args, first, count)
   local values, ready = { 'revision', '1', 'steps', integer(count), 'open', integer(count) }, {}
@@ -23,8 +28,13 @@ local function write_steps(task, args, first, count)
   Task.event(task, 'task_planned', ',"revision":1,"step_count":' .. count)
   for _, number in ipairs(ready) do
     local spec = cmsgpack.unpack(args[first + 3 * (number - 1)])
-    Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
-    Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)
+    if spec[11] then
+      -- It waits with a timer, or for a person.
+      Step.ready(task, Step.load(task, number))
+    else
+      Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
+      Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)
+    end
   end
 end
 
@@ -35,27 +45,35 @@ local function submit(keys, args)
   if known then
     local known_id, fingerprint = string.match(known, '^([^|]+)|(.*)$')
     if fingerprint ~= args[5] then return { 'reused' } end
+    -- A caller who waits for replicas needs a write of this very call to wait for.
+    redis.call('SET', request, known)
     return { 'exists', known_id }
   end
   if redis.call('HGET', K('pulse'), 'full') == '1' then return { 'full' } end
 
-  local document_count = tonumber(args[13])
-  local step_count = tonumber(args[14 + document_count])
+  local document_count = tonumber(args[DOCUMENTS])
+  local step_count = tonumber(args[DOCUMENTS + 1 + document_count])
   local state = step_count > 0 and 'running' or 'planning'
   redis.call('SET', request, id .. '|' .. args[5])
-  redis.call('HSET', K('task', id), 'state', state, 'tenant', tenant, 'request', args[4], 'goal', args[6],
-    'input', args[7], 'labels', args[8], 'paths', args[9], 'priority', args[10], 'trace', args[11],
-    'sinks', args[12], 'created', integer(call.now))
+  local values = { 'state', state, 'tenant', tenant, 'request', args[4], 'created', integer(call.now) }
+  for i, field in ipairs(OPTIONAL) do
+    if args[FIRST_OPTIONAL + i - 1] ~= '' then
+      values[#values + 1] = field
+      values[#values + 1] = args[FIRST_OPTIONAL + i - 1]
+    end
+  end
+  redis.call('HSET', K('task', id), unpack(values))
   redis.call('ZADD', K('index', tenant), call.now, id)
   local documents = {}
-  for i = 1, document_count do documents[i] = args[13 + i] end
+  for i = 1, document_count do documents[i] = args[DOCUMENTS + i] end
   in_chunks('RPUSH', K('documents', id), documents)
 
   local task = Task.load(id)
   Task.event(task, 'task_accepted', ',"state":"' .. state .. '"')
+  Task.set_deadline(task, tonumber(args[13]))
   if step_count > 0 then
     redis.call('HSET', K('task', id), 'planned', integer(call.now))
-    write_steps(task, args, 15 + document_count, step_count)
+    write_steps(task, args, DOCUMENTS + 2 + document_count, step_count)
   else
     redis.call('ZADD', K('planning'), call.now, id)
     redis.call('PUBLISH', K('bell', 'planning'), id)

@@ -2,7 +2,7 @@
 
 local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request',
+  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters',
 }
 
 -- The task, or nil if there is none (any more).
@@ -17,7 +17,7 @@ function Task.load(id)
   task = { id = id, step = {}, events = {}, changed = false }
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
-    'output_tokens', 'cost' }) do
+    'output_tokens', 'cost', 'deadline' }) do
     task[field] = tonumber(task[field]) or 0
   end
   call.tasks[id] = task
@@ -39,9 +39,22 @@ local function failure_json(failure)
   return failure and failure ~= '' and (',"failure":' .. failure) or ''
 end
 
--- PLANNING | RUNNING | CANCELLING -> `state`, which is final. Event: task_finished.
+-- The deadline of a task, in the set of timers: as a step of number 0.
+local function deadline_member(task)
+  return task.id .. ':0:0'
+end
+
+-- (Re)starts the deadline, if the task has one: `span` milliseconds from now.
+function Task.set_deadline(task, span)
+  if not span or span == 0 then return end
+  task.deadline, task.changed = call.now + span, true
+  redis.call('ZADD', K('timers'), task.deadline, deadline_member(task))
+end
+
+-- PLANNING | RUNNING | PAUSED | CANCELLING -> `state`. Event: task_finished.
 function Task.finish(task, state)
   task.state, task.ended, task.changed = state, call.now, true
+  if task.deadline > 0 then redis.call('ZREM', K('timers'), deadline_member(task)) end
   local failure = state == 'failed' and failure_json(task.failure) or ''
   Task.event(task, 'task_finished', string.format(',"state":"%s"%s%s,"elapsed_ms":%d',
     state, failure, usage_json(task), call.now - task.created))
@@ -57,6 +70,31 @@ local function ring(task)
   task.events = {}
 end
 
+-- When the ended task expires; with a count to keep, the oldest of its tenant go before their age.
+local function keep_for_a_while(task)
+  redis.call('ZADD', K('expiry'), task.ended + policy('retention_ms'), task.id)
+  if policy('archive') == 1 then redis.call('ZADD', K('unarchived'), task.ended, task.id) end
+  local most = policy('retention_count')
+  if most == 0 then return end
+  local ended = K('ended', task.tenant)
+  redis.call('ZADD', ended, task.ended, task.id)
+  local over = redis.call('ZCARD', ended) - most
+  if over > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', ended, 0, over - 1)) do
+      redis.call('ZADD', K('expiry'), 'XX', 'LT', call.now, id)
+      redis.call('ZREM', ended, id)
+    end
+  end
+end
+
+-- Takes back what `keep_for_a_while` did.
+function Task.keep_again(task)
+  redis.call('ZREM', K('expiry'), task.id)
+  redis.call('ZREM', K('unarchived'), task.id)
+  redis.call('ZREM', K('ended', task.tenant), task.id)
+  task.ended = 0
+end
+
 local function write(task)
   local v = {
     'state', task.state, 'open', integer(task.open), 'running', integer(task.running), 'wait', integer(task.wait),
@@ -68,7 +106,11 @@ local function write(task)
       v[#v + 1] = integer(task[field])
     end
   end
-  for _, field in ipairs({ 'outcome', 'failure' }) do
+  if task.deadline > 0 then
+    v[#v + 1] = 'deadline'
+    v[#v + 1] = integer(task.deadline)
+  end
+  for _, field in ipairs({ 'outcome', 'failure', 'letters' }) do
     if task[field] then
       v[#v + 1] = field
       v[#v + 1] = task[field]
@@ -77,7 +119,7 @@ local function write(task)
   if task.ended then
     v[#v + 1] = 'ended'
     v[#v + 1] = integer(task.ended)
-    redis.call('ZADD', K('expiry'), task.ended + policy('retention_ms'), task.id)
+    if task.ended > 0 then keep_for_a_while(task) end
   end
   for _, step in pairs(task.step) do
     if step.changed then
@@ -90,6 +132,10 @@ local function write(task)
       if step.failure then
         v[#v + 1] = 'err:' .. step.number
         v[#v + 1] = step.failure
+      end
+      if step.broken then
+        v[#v + 1] = 'spec:' .. step.number
+        v[#v + 1] = step.packed_spec
       end
       step.changed, step.output = false, nil
     end

@@ -1,11 +1,14 @@
--- tick: BACKOFF -> READY; RUNNING -> READY | BACKOFF | FAILED | CANCELLED (dead workers, run deadlines)
+-- tick: BACKOFF -> READY; READY -> FAILED (queue timeouts); WAITING -> SUCCEEDED | FAILED (nobody answered);
+--   RUNNING -> READY | BACKOFF | FAILED | CANCELLED (dead workers, run deadlines);
+--   PLANNING | RUNNING | PAUSED -> FAILED | CANCELLING (deadlines of tasks)
 -- What time brings about in a partition: due timers, dead workers, steps past their deadline, entries that were
 -- read and never claimed, rooms to refill and sweep, tasks that expire. Only this function judges who is dead; if
 -- it has not run for half a heartbeat, or the server was restarted, everyone gets one more heartbeat first.
 -- Keys: all. Arguments: now, random.
 -- Reply: {1, ms until due, retried, reclaimed, expired} | {0, ms until due} if another ran just before.
--- Events: step_ready, step_retried, step_finished, task_cancelling, task_finished.
+-- Events: step_ready, step_waiting, step_retried, step_finished, task_cancelling, task_finished.
 
+local TASK_LATE = '{"reason":"DEADLINE_EXCEEDED","message":"the task did not end within its deadline_ms"}'
 local LATE = '{"reason":"TIMEOUT","message":"the attempt ran past its run_timeout_ms"}'
 local TIMERS_A_TICK, SWEPT_A_TICK, IDLE_TICK_MS = 500, 20000, 250
 
@@ -24,16 +27,31 @@ local function grant_grace(last, run_id, known_run_id)
   end
 end
 
+local function pass_deadline(task)
+  if task.state == 'planning' then
+    redis.call('ZREM', K('planning'), task.id)
+    task.failure = TASK_LATE
+    Task.finish(task, 'failed')
+  elseif task.state == 'running' or task.state == 'paused' then
+    Step.stop(task, 'failed', TASK_LATE)
+  end
+end
+
+-- Returns how many steps begin their next attempt.
 local function fire_timers()
-  local due = redis.call('ZRANGE', K('timers'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, TIMERS_A_TICK)
+  local due, retried = redis.call('ZRANGE', K('timers'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, TIMERS_A_TICK), 0
   for _, member in ipairs(due) do
     redis.call('ZREM', K('timers'), member)
     local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
     local task = Task.load(id)
-    local step = task and Step.load(task, tonumber(number))
-    if step and step.state == BACKOFF and step.attempt == tonumber(attempt) then Step.ready(task, step) end
+    local step = task and number ~= '0' and Step.load(task, tonumber(number))
+    if task and number == '0' then
+      pass_deadline(task)
+    elseif step and step.attempt == tonumber(attempt) and Step.due(task, step) then
+      retried = retried + 1
+    end
   end
-  return #due
+  return retried
 end
 
 local function reclaim_dead()
@@ -66,7 +84,7 @@ local function still_waiting(members)
   for _, member in ipairs(members) do
     local id, number = string.match(member, '^(.+):(%d+)$')
     local task = Task.load(id)
-    local step = task and task.state == 'running' and Step.load(task, tonumber(number))
+    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, tonumber(number))
     if step and step.state == READY then alive[#alive + 1] = member end
   end
   return alive

@@ -1,0 +1,68 @@
+"""Calling the ledger's functions: the connections, the library, and one call. What to call is for heirs to say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from waybill.errors import WaybillError
+from waybill.ledger import keys
+from waybill.ledger.connection import (
+    REPLY_TIMEOUT_SECONDS,
+    Part,
+    Store,
+    check_version,
+    is_missing_function,
+)
+from waybill.ledger.library import library
+from waybill.ledger.reads import Reads
+
+LONGEST_BLOCK_SECONDS = 30.0
+
+
+class Calls(Reads):
+    """One partition of the ledger.
+
+    `clock_ms` replaces the server's clock in every call, for tests. Connects on first use; `connect` checks early.
+    """
+
+    def __init__(self, url: str, *, partition: str = "0", clock_ms: int = 0) -> None:
+        super().__init__(Store(url), partition)
+        self.clock_ms = clock_ms
+        self._blocking = Store(url, reply_timeout_seconds=LONGEST_BLOCK_SECONDS + REPLY_TIMEOUT_SECONDS)
+        self._functions = library()
+        self._prefix = keys.prefix(partition)
+
+    async def connect(self) -> None:
+        """Check the server's version and load the functions. Raises Unavailable or FailedPrecondition."""
+        check_version(await self._store.command("INFO", "server"))
+        await self._load_functions()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._store.close()
+        await self._blocking.close()
+
+    async def ping(self) -> None:
+        """Raises Unavailable if the store does not answer."""
+        await self._store.command("PING")
+
+    async def _load_functions(self) -> None:
+        try:
+            await self._store.command("FUNCTION", "LOAD", self._functions.source)
+        except WaybillError as error:
+            if "already exists" not in str(error.__cause__):
+                raise
+
+    def _command(self, function: str, arguments: Sequence[Part]) -> list[Part]:
+        return ["FCALL", self._functions.function(function), 1, self._prefix, self.clock_ms, *arguments]
+
+    async def _call(self, function: str, *arguments: Part) -> Any:
+        command = self._command(function, arguments)
+        try:
+            return await self._store.command(*command)
+        except WaybillError as error:
+            if not is_missing_function(error):
+                raise
+        await self._load_functions()
+        return await self._store.command(*command)

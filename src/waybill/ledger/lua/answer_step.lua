@@ -1,0 +1,20 @@
+-- answer_step: WAITING -> SUCCEEDED
+-- A person's answer to the question of a step: its output.
+-- Keys: task, events, waiting, ready, queue, timers, expiry, call.
+-- Arguments: now, id, tenant and id of the request (may be empty), step number, answer (JSON).
+-- Reply: {'ok', state after the call} | {'missing'} | {'reused'} | {'wrong', state}.
+--   'wrong' with the state of the step, 'missing' also without such a step.
+-- Events: step_finished, step_ready, task_finished.
+
+local function answer_step(keys, args)
+  begin(keys, args)
+  local task, reply, what = asked(args, 'answer', ':' .. args[5] .. ' ' .. redis.sha1hex(args[6]))
+  if reply then return reply end
+  local step = Step.load(task, tonumber(args[5]))
+  if not step then return { 'missing' } end
+  if step.state ~= WAITING then return { 'wrong', STATE_NAMES[step.state] } end
+  Step.answer(task, step, args[6])
+  return answered(args, task, what)
+end
+
+register('answer_step', answer_step, 'allow-oom')

@@ -1,0 +1,30 @@
+-- resume_task: PAUSED -> RUNNING
+-- Lets a task go on: seats what became ready meanwhile, and unblocks what follows on steps that succeeded meanwhile.
+-- Keys: task, events, waiting, ready, queue, timers, call.
+-- Arguments: now, id, tenant and id of the request (may be empty).
+-- Reply: {'ok', state after the call} | {'missing'} | {'reused'} | {'wrong', state}.
+-- Events: task_resumed, step_ready, step_waiting.
+
+local function resume_task(keys, args)
+  begin(keys, args)
+  local task, reply, what = asked(args, 'resume')
+  if reply then return reply end
+  if task.state == 'paused' then
+    task.state, task.changed = 'running', true
+    Task.event(task, 'task_resumed', '')
+    Step.load_all(task)
+    for number = 1, task.steps do
+      local step = task.step[number]
+      if step.parked == 1 then
+        step.parked, step.changed = 0, true
+        if step.state == READY then Step.seat(task, step) end
+        if step.state == SUCCEEDED then Step.unblock(task, step) end
+      end
+    end
+  elseif task.state ~= 'running' then
+    return { 'wrong', task.state }
+  end
+  return answered(args, task, what)
+end
+
+register('resume_task', resume_task, 'allow-oom')

@@ -1,0 +1,320 @@
+-- Every transition a step can make.
+--
+-- PENDING -> READY                 ready       when the last step it depends on succeeds
+-- PENDING -> WAITING               ready       the same, for a step that asks a person
+-- WAITING -> SUCCEEDED | FAILED    answer      by a person, or by a timer: the default, or none
+-- READY   -> RUNNING               start       by a claim; the attempt grows
+-- READY   -> FAILED                give_up     by a timer: it waited too long
+-- RUNNING -> SUCCEEDED             succeed     unblocks its dependents
+-- RUNNING -> BACKOFF | FAILED      fail        by the retry policy
+-- RUNNING -> READY | FAILED        requeue     when its worker is lost or hands it back
+-- RUNNING -> READY | FAILED        died        when its own process died under it
+-- BACKOFF -> READY                 ready       by a timer
+-- PENDING -> SKIPPED               give_up     when what it depends on failed, in a plan that goes on
+-- any     -> CANCELLED             stop        when its task stops
+-- all but SUCCEEDED -> PENDING     reset       when its task is retried
+-- In a paused task nothing becomes RUNNING: what would start or unblock others is parked until the task is resumed.
+-- Events: step_ready, step_waiting, step_started, step_retried, step_finished.
+
+local TOO_LONG_QUEUED = '{"reason":"QUEUE_TIMEOUT","message":"no worker took the step within its queue_timeout_ms"}'
+local NO_ANSWER = '{"reason":"ANSWER_TIMEOUT","message":"nobody answered within the timeout of the question"}'
+local UNDECODABLE = '{"reason":"UNDECODABLE","message":"the stored step cannot be decoded"}'
+
+local function arm(task, step, delay_ms)
+  redis.call('ZADD', K('timers'), call.now + delay_ms, ref(task, step))
+end
+
+local function disarm(task, step)
+  redis.call('ZREM', K('timers'), ref(task, step))
+end
+
+local function ask(task, step)
+  changed(task, step, WAITING)
+  step.attempt, step.started, step.ready, step.worker = step.attempt + 1, call.now, call.now, ''
+  local question = Step.spec(step).question
+  if question.timeout_ms > 0 then arm(task, step, question.timeout_ms) end
+  Task.event(task, 'step_waiting', named(step) .. ',"message":' .. cjson.encode(question.prompt))
+end
+
+-- Seats a READY step in its waiting room; in a paused task it is parked instead.
+function Step.seat(task, step, first)
+  local spec = Step.spec(step)
+  if step.broken then return Step.reject(task, step) end
+  if task.state ~= 'running' then
+    step.parked, step.changed, task.changed = 1, true, true
+    return
+  end
+  if spec.queue_timeout_ms > 0 then arm(task, step, spec.queue_timeout_ms) end
+  Queue.wait(spec.agent, task.priority, task.tenant, task.id .. ':' .. step.number, first)
+end
+
+function Step.ready(task, step, first)
+  local spec = Step.spec(step)
+  if spec.question then return ask(task, step) end
+  changed(task, step, READY)
+  step.ready = call.now
+  Task.event(task, 'step_ready', ',"step":"' .. spec.name .. '"')
+  Step.seat(task, step, first)
+end
+
+function Step.start(task, step, worker, exchange)
+  local spec = Step.spec(step)
+  if spec.queue_timeout_ms > 0 then disarm(task, step) end
+  changed(task, step, RUNNING)
+  step.attempt, step.started, step.worker, step.granted = step.attempt + 1, call.now, worker, exchange
+  step.said = 0
+  step.last_wait = math.max(0, call.now - step.ready)
+  step.wait, task.wait = step.wait + step.last_wait, task.wait + step.last_wait
+  task.running = task.running + 1
+  redis.call('ZADD', K('held', worker), call.now + spec.run_timeout_ms, ref(task, step))
+  Task.event(task, 'step_started', string.format('%s,"agent":"%s","worker":"%s"', named(step), spec.agent, worker))
+end
+
+-- RUNNING ends: the worker no longer holds it, and what the attempt used is counted.
+local function release(task, step, spent)
+  redis.call('ZREM', K('held', step.worker), ref(task, step))
+  task.running = task.running - 1
+  if spent then
+    step.run, task.run = step.run + spent.run_ms, task.run + spent.run_ms
+    for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
+      step[field], task[field] = step[field] + spent[field], task[field] + spent[field]
+    end
+  end
+end
+
+local function attempt_json(step, spent)
+  if not spent then return '' end
+  return string.format('%s,"wait_ms":%d,"run_ms":%d', usage_json(spent), step.last_wait, spent.run_ms)
+end
+
+local function finish(task, step, state, failure, spent)
+  changed(task, step, state)
+  -- Without a failure of its own it keeps the last one, which this very call may have told.
+  step.ended, step.failure = call.now, failure or step.failure
+  task.open = task.open - 1
+  Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s', named(step), STATE_NAMES[state],
+    failure_json(failure), attempt_json(step, spent)))
+end
+
+-- Ends the task once no step is left that could change.
+local function settle_task(task)
+  if task.open > 0 then return end
+  Task.finish(task, task.outcome and task.outcome ~= '' and task.outcome or 'succeeded')
+end
+
+-- What a succeeded step lets go on.
+function Step.unblock(task, step)
+  for _, number in ipairs(Step.spec(step).dependents) do
+    local dependent = Step.load(task, number)
+    dependent.blockers, dependent.changed = dependent.blockers - 1, true
+    if dependent.blockers == 0 and dependent.state == PENDING then Step.ready(task, dependent) end
+  end
+end
+
+local function commit(task, step, output, spent)
+  finish(task, step, SUCCEEDED, nil, spent)
+  step.output, step.suspect = output, 0
+  if task.state == 'running' then
+    Step.unblock(task, step)
+  elseif task.state == 'paused' then
+    step.parked = 1
+  end
+  settle_task(task)
+end
+
+function Step.succeed(task, step, output, spent)
+  release(task, step, spent)
+  commit(task, step, output, spent)
+end
+
+local function skip_dependents(task, failed)
+  local reached = { failed }
+  while #reached > 0 do
+    for _, number in ipairs(Step.spec(table.remove(reached)).dependents) do
+      local dependent = Step.load(task, number)
+      if dependent.state == PENDING then
+        finish(task, dependent, SKIPPED)
+        reached[#reached + 1] = dependent
+      end
+    end
+  end
+end
+
+-- The step fails for good: its task stops, or goes on without what depends on it.
+local function give_up(task, step, failure, spent)
+  finish(task, step, FAILED, failure, spent)
+  if task.on_failure ~= 'continue' then return Step.stop(task, 'failed', failure) end
+  if failure_json(task.failure) == '' then task.failure = failure end
+  task.outcome = 'failed'
+  skip_dependents(task, step)
+  settle_task(task)
+end
+
+local function bury(task, step, failure, spent)
+  Letter.write(task, step, failure)
+  give_up(task, step, failure, spent)
+end
+
+-- A READY step that cannot be decoded.
+function Step.reject(task, step)
+  bury(task, step, UNDECODABLE)
+end
+
+-- In a task that stops a running step ends as cancelled, whatever it came to. Returns whether it was so.
+local function stopped(task, step, failure, spent)
+  if task.state ~= 'cancelling' then return false end
+  finish(task, step, CANCELLED, failure, spent)
+  settle_task(task)
+  return true
+end
+
+-- Exponential backoff, of which a random part is taken off. A call brings one random number; multiples of the golden
+-- ratio spread it over the steps that fail in the same call. What the agent asked for is never shortened.
+local function backoff_ms(spec, tries, random, retry_after_ms)
+  local full = math.min(spec.max_backoff_ms, spec.initial_backoff_ms * spec.multiplier ^ (tries - 1))
+  call.backoffs = (call.backoffs or 0) + 1
+  local part = (random + call.backoffs * 0.6180339887) % 1
+  return math.max(retry_after_ms, math.floor(full * (1 - part * spec.jitter)))
+end
+
+local function is_final(spec, failure)
+  local reason = string.match(failure, '"reason":"([^"]*)"')
+  for _, final in ipairs(spec.final_reasons) do
+    if final == reason then return true end
+  end
+  return false
+end
+
+function Step.fail(task, step, failure, final, spent, random, retry_after_ms)
+  local spec = Step.spec(step)
+  release(task, step, spent)
+  if stopped(task, step, failure, spent) then return end
+  step.tries, step.suspect = step.tries + 1, 0
+  if final or step.tries >= spec.max_attempts or is_final(spec, failure) then
+    return give_up(task, step, failure, spent)
+  end
+  local delay = backoff_ms(spec, step.tries, random, retry_after_ms or 0)
+  changed(task, step, BACKOFF)
+  step.failure = failure
+  arm(task, step, delay)
+  Task.event(task, 'step_retried', string.format('%s%s,"delay_ms":%d%s', named(step), failure_json(failure), delay,
+    attempt_json(step, spent)))
+end
+
+-- Back to the head of the waiting room, at no try.
+local function run_again(task, step, failure, spent)
+  step.failure = failure
+  Task.event(task, 'step_retried', string.format('%s%s,"delay_ms":0%s', named(step), failure_json(failure),
+    attempt_json(step, spent)))
+  Step.ready(task, step, true)
+end
+
+-- `lost`: its worker is gone, and it may be what took the worker down, so from now on it runs alone.
+function Step.requeue(task, step, failure, lost, spent)
+  release(task, step, spent)
+  if lost then step.losses, step.suspect = step.losses + 1, 1 end
+  if stopped(task, step, failure, spent) then return end
+  if step.losses >= policy('max_losses') then return bury(task, step, failure, spent) end
+  run_again(task, step, failure, spent)
+end
+
+-- The process that ran it alone died: that is evidence.
+function Step.died(task, step, failure, spent)
+  release(task, step, spent)
+  step.deaths, step.suspect = step.deaths + 1, 1
+  if stopped(task, step, failure, spent) then return end
+  if step.deaths >= policy('max_deaths') then return bury(task, step, failure, spent) end
+  run_again(task, step, failure, spent)
+end
+
+-- What the worker was handed cannot be read.
+function Step.unreadable(task, step, failure, spent)
+  release(task, step, spent)
+  if stopped(task, step, failure, spent) then return end
+  bury(task, step, failure, spent)
+end
+
+function Step.cancelled(task, step, spent)
+  release(task, step, spent)
+  stopped(task, step, nil, spent)
+end
+
+-- WAITING -> SUCCEEDED with the answer, JSON text.
+function Step.answer(task, step, answer)
+  disarm(task, step)
+  commit(task, step, answer)
+end
+
+-- A timer of this attempt is due. Returns whether it started a retry.
+function Step.due(task, step)
+  if step.state == BACKOFF then
+    Step.ready(task, step)
+    return true
+  end
+  local spec = Step.spec(step)
+  if step.state == WAITING then
+    if spec.question.default ~= '' then
+      Step.answer(task, step, spec.question.default)
+    else
+      give_up(task, step, NO_ANSWER)
+    end
+  elseif step.state == READY and step.parked == 0 then
+    if Pause.agent(spec.agent) or Pause.tenant(task.tenant) then
+      arm(task, step, spec.queue_timeout_ms)
+    else
+      redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
+      give_up(task, step, TOO_LONG_QUEUED)
+    end
+  end
+  return false
+end
+
+local function cancel_waiting(task, step)
+  local spec = Step.spec(step)
+  if step.state == BACKOFF or step.state == WAITING or spec.queue_timeout_ms > 0 then disarm(task, step) end
+  if step.state == READY then redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority) end
+  finish(task, step, CANCELLED)
+end
+
+-- RUNNING | PAUSED -> CANCELLING -> `outcome`: every step that does not run ends at once; workers are told to stop the
+-- others, and the run deadline of those moves up, so that no agent can hold the task for long.
+function Step.stop(task, outcome, failure)
+  task.state, task.outcome, task.failure, task.changed = 'cancelling', outcome, failure or '', true
+  if task.open > 0 then
+    Task.event(task, 'task_cancelling', failure_json(failure))
+    Step.load_all(task)
+    for number = 1, task.steps do
+      local step = task.step[number]
+      if step.state == RUNNING then
+        redis.call('ZADD', K('held', step.worker), 'LT', call.now + policy('cancel_grace_ms'), ref(task, step))
+        redis.call('PUBLISH', K('control', step.worker), ref(task, step))
+      elseif Step.is_open(step) then
+        cancel_waiting(task, step)
+      end
+    end
+  end
+  settle_task(task)
+end
+
+-- SUCCEEDED stays; all others begin anew, with their attempts counted on. Starts what waits for nothing.
+function Step.reset_all(task)
+  Step.load_all(task)
+  task.open = 0
+  for number = 1, task.steps do
+    local step = task.step[number]
+    step.parked, step.changed = 0, true
+    if step.state ~= SUCCEEDED then
+      changed(task, step, PENDING)
+      step.tries, step.deaths, step.losses, step.suspect, step.ended, step.failure = 0, 0, 0, 0, 0, ''
+      task.open, step.blockers = task.open + 1, 0
+      for _, needed in ipairs(Step.spec(step).dependencies) do
+        if task.step[needed].state ~= SUCCEEDED then step.blockers = step.blockers + 1 end
+      end
+    end
+  end
+  for number = 1, task.steps do
+    local step = task.step[number]
+    if step.state == PENDING and step.blockers == 0 then Step.ready(task, step) end
+  end
+  settle_task(task)
+end
