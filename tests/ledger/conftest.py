@@ -12,6 +12,7 @@ import redis.asyncio
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ledger_hand import Hand
+from store_servers import plain_url
 
 from waybill.ledger.ledger import Ledger
 
@@ -27,8 +28,8 @@ def ledger(ledger: Ledger) -> Ledger:
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    """A plain client of the ledger's store."""
-    client = redis.asyncio.Redis.from_url(store_url)
+    """A plain client of the server that owns the ledger's partition."""
+    client = redis.asyncio.Redis.from_url(plain_url(store_url))
     yield client
     await client.aclose()
 

@@ -68,7 +68,7 @@ async def test_given_a_broken_connection_then_everyone_is_woken_and_hears_again(
         await hears(store, task_id)
         await store.publish(keys.key("0", "bell", task_id), "1")
         await woken(rung)
-        assert await store.execute_command("CLIENT", "KILL", "TYPE", "pubsub") == 1
+        assert await store.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1
         await woken(rung)
         await hears(store, task_id)
         await ledger.cancel(task_id)

@@ -11,10 +11,10 @@ from ledger_plans import accept, chain, graph, new_task
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition
 from waybill.ledger import calls
-from waybill.ledger.connection import check_version
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.library import FUNCTIONS, Library, library
 from waybill.ledger.records import Accepted
+from waybill.ledger.replies import check_version
 
 
 async def test_given_no_functions_when_called_then_they_are_loaded_and_the_call_is_made(

@@ -6,13 +6,14 @@ A ring carries no data and may be lost or doubled: after waking, and now and the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Literal
 
 from waybill.errors import Unavailable
 from waybill.ledger import keys
-from waybill.ledger.connection import REPLY_TIMEOUT_SECONDS, Store, store_errors
+from waybill.ledger.connection import Store
+from waybill.ledger.listener import Listener
 
 PLANNING = "planning"
 """The bell that rings when a task waits for a plan."""
@@ -22,14 +23,15 @@ _RECONNECT_SECONDS = 0.25
 class Bells:
     """One publish/subscribe connection for all who wait in this process. `run` must be running.
 
-    After the connection broke, everyone is woken once: something may have happened unheard.
+    After the connection broke, or the partition has another owner, everyone is woken once: something may have
+    happened unheard.
     """
 
     def __init__(self, url: str, *, partition: str = "0") -> None:
-        self._store = Store(url, reply_timeout_seconds=REPLY_TIMEOUT_SECONDS)
+        self._store = Store(url, partition=partition)
         self._partition = partition
         self._waiting: dict[str, set[asyncio.Event]] = {}
-        self._listener: Any = None
+        self._listener: Listener | None = None
 
     def _channel(self, name: str) -> str:
         return keys.key(self._partition, "bell", name)
@@ -51,11 +53,10 @@ class Bells:
                 del self._waiting[channel]
                 await self._tell("unsubscribe", channel)
 
-    async def _tell(self, verb: str, channel: str) -> None:
-        listener = self._listener
-        if listener is not None:
-            with suppress(Unavailable), store_errors():
-                await getattr(listener, verb)(channel)
+    async def _tell(self, verb: Literal["subscribe", "unsubscribe"], channel: str) -> None:
+        if self._listener is not None:
+            with suppress(Unavailable):
+                await getattr(self._listener, verb)(channel)
 
     async def run(self) -> None:
         """Listen until cancelled, reconnecting whenever the store comes back."""
@@ -66,25 +67,23 @@ class Bells:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        with store_errors():
-            async with self._store.listener() as listener:
-                await listener.subscribe(self._channel(PLANNING))
-                self._listener = listener  # from here on whoever starts to listen subscribes
-                try:
-                    await self._hear(listener)
-                finally:
-                    self._listener = None
+        async with self._store.listener() as listener:
+            await listener.subscribe(self._channel(PLANNING))
+            self._listener = listener  # from here on whoever starts to listen subscribes
+            try:
+                await self._hear(listener)
+            finally:
+                self._listener = None
 
-    async def _hear(self, listener: Any) -> None:
+    async def _hear(self, listener: Listener) -> None:
         if self._waiting:
             await listener.subscribe(*self._waiting)
         self._wake(self._waiting)
         while True:
-            message = await listener.get_message(timeout=REPLY_TIMEOUT_SECONDS)
-            if message is not None:
-                self._wake([message["channel"].decode()])
+            message = await listener.message()
+            self._wake([message.channel])
 
-    def _wake(self, channels: Any) -> None:
+    def _wake(self, channels: Iterable[str]) -> None:
         for channel in list(channels):
             for rung in self._waiting.get(channel, ()):
                 rung.set()

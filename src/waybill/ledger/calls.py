@@ -7,29 +7,23 @@ from typing import Any
 
 from waybill.errors import WaybillError
 from waybill.ledger import keys
-from waybill.ledger.connection import (
-    REPLY_TIMEOUT_SECONDS,
-    Part,
-    Store,
-    check_version,
-    is_missing_function,
-)
+from waybill.ledger.connection import NO_REPLICAS, Part, Replicas, Store
 from waybill.ledger.library import library
 from waybill.ledger.reads import Reads
-
-LONGEST_BLOCK_SECONDS = 30.0
+from waybill.ledger.replies import check_version, is_missing_function
 
 
 class Calls(Reads):
     """One partition of the ledger.
 
-    `clock_ms` replaces the server's clock in every call, for tests. Connects on first use; `connect` checks early.
+    `clock_ms` replaces the server's clock in every call, for tests. `replicas` must have a task before it counts as
+    accepted. Connects on first use; `connect` checks early.
     """
 
-    def __init__(self, url: str, *, partition: str = "0", clock_ms: int = 0) -> None:
-        super().__init__(Store(url), partition)
+    def __init__(self, url: str, *, partition: str = "0", clock_ms: int = 0, replicas: Replicas = NO_REPLICAS) -> None:
+        super().__init__(Store(url, partition=partition), partition)
         self.clock_ms = clock_ms
-        self._blocking = Store(url, reply_timeout_seconds=LONGEST_BLOCK_SECONDS + REPLY_TIMEOUT_SECONDS)
+        self._replicas = replicas
         self._functions = library()
         self._prefix = keys.prefix(partition)
 
@@ -41,7 +35,6 @@ class Calls(Reads):
     async def close(self) -> None:
         """Close every connection."""
         await self._store.close()
-        await self._blocking.close()
 
     async def ping(self) -> None:
         """Raises Unavailable if the store does not answer."""

@@ -1,106 +1,145 @@
-"""Connections to the store: plain clients that never retry by themselves, and the store's errors in our words.
+"""Calls to the store: to the server that owns the partition, each sent once unless it certainly was not executed.
 
 A reply can be lost after its call was applied, so repeating a call is the caller's decision, never the client's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TryAgainError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.crc import key_slot
+from redis.exceptions import MovedError, RedisError
 
-from waybill.errors import FailedPrecondition, ResourceExhausted, Unavailable, WaybillError
+from waybill.errors import Unavailable, WaybillError
+from waybill.ledger import keys
+from waybill.ledger.address import parse
+from waybill.ledger.discovery import discovery_of
+from waybill.ledger.listener import Listener
+from waybill.ledger.node import Node, Part
+from waybill.ledger.owner import Owner
+from waybill.ledger.replies import is_lost, translate
 
-Part = bytes | str | int | float
-CONNECT_TIMEOUT_SECONDS = 1.0
+__all__ = ["NO_REPLICAS", "REPLY_TIMEOUT_SECONDS", "Part", "Replicas", "Store"]
+
 REPLY_TIMEOUT_SECONDS = 5.0
-# The client gives some of the server's errors a class and cuts their code off; the others are known by their code.
-_AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, TryAgainError, OSError)
-_AWAY_CODES = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "BUSY ")
+_MORE_SECONDS_A_COMMAND = 0.05
+Reply = TypeVar("Reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many replicas must have a write before it counts, and how long to wait for them."""
+
+    count: int = 0
+    timeout_ms: int = 1_000
+
+
+NO_REPLICAS = Replicas()
 
 
 class Store:
-    """A client of one store: commands in, raw replies out. It connects on first use.
+    """A client of one partition of a store, whatever kind of store it is: commands in, raw replies out.
 
-    Every method raises `Unavailable`, `ResourceExhausted` or `WaybillError`, with the client's error as its cause.
+    It connects on first use and follows the partition's owner. Every method raises `Unavailable`, `ResourceExhausted`
+    or `WaybillError`, with the client's error as its cause. Raises InvalidArgument for a malformed URL.
     """
 
-    def __init__(self, url: str, *, reply_timeout_seconds: float = REPLY_TIMEOUT_SECONDS) -> None:
-        self._client = redis.asyncio.Redis.from_url(
-            url,
-            protocol=2,
-            decode_responses=False,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=reply_timeout_seconds,
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        )
+    def __init__(self, url: str, *, partition: str = "0", reply_timeout_seconds: float = REPLY_TIMEOUT_SECONDS) -> None:
+        slot = key_slot(keys.prefix(partition).encode())
+        self._owner = Owner(discovery_of(parse(url), slot))
+        self._reply_timeout_seconds = reply_timeout_seconds
 
-    async def command(self, *parts: Part) -> Any:
-        """The reply to one command."""
-        with store_errors():
-            return await self._client.execute_command(*parts)  # type: ignore[no-untyped-call]
+    async def command(self, *parts: Part, block_seconds: float = 0.0) -> Any:
+        """The reply to one command, which may block for so long before it answers."""
+        (reply,) = await self._replies([parts], NO_REPLICAS, block_seconds)
+        return _value(reply)
 
-    async def commands(self, commands: Sequence[Sequence[Part]], *, keep_errors: bool = False) -> list[Any]:
-        """The replies to several commands, sent together; they are not one transaction.
+    async def commands(
+        self, commands: Sequence[Sequence[Part]], *, keep_errors: bool = False, replicas: Replicas = NO_REPLICAS
+    ) -> list[Any]:
+        """The replies to several commands, sent together on one connection; they are not one transaction.
 
-        With `keep_errors` a command's own error stands in its place instead of being raised.
+        With `keep_errors` a command's own error stands in its place instead of being raised. With `replicas`, what
+        too few of them have got in time is `Unavailable` of reason NOT_REPLICATED; it is executed all the same.
         """
-        pipeline = self._client.pipeline(transaction=False)
-        for parts in commands:
-            pipeline.execute_command(*parts)
-        with store_errors():
-            replies: list[Any] = await pipeline.execute(raise_on_error=not keep_errors)
+        replies = await self._replies(commands, replicas, _MORE_SECONDS_A_COMMAND * len(commands))
+        return replies if keep_errors else [_value(reply) for reply in replies]
+
+    async def _replies(self, commands: Sequence[Sequence[Part]], replicas: Replicas, more_seconds: float) -> list[Any]:
+        node = await self._owner.node()
+        replies = await self._send(node, commands, replicas, more_seconds)
+        moved = {at: reply for at, reply in enumerate(replies) if isinstance(reply, MovedError)}
+        if moved:  # what was refused so was not executed
+            owner = await self._owner.moved(node, next(iter(moved.values())))
+            again = await self._send(owner, [commands[at] for at in moved], replicas, more_seconds)
+            for at, reply in zip(moved, again, strict=True):
+                replies[at] = reply
+            if any(isinstance(reply, MovedError) for reply in again):
+                await self._owner.lost(owner)
         return replies
 
-    def listener(self) -> Any:
-        """A publish/subscribe connection of the client library; its errors are for `store_errors` to translate."""
-        return self._client.pubsub(ignore_subscribe_messages=True)
+    async def _send(
+        self, node: Node, commands: Sequence[Sequence[Part]], replicas: Replicas, more_seconds: float
+    ) -> list[Any]:
+        """Send commands to a node, once; the reply or the error of each."""
+        wait: tuple[Part, ...] = ("WAIT", replicas.count, replicas.timeout_ms)
+        timeout_seconds = self._reply_timeout_seconds + more_seconds
+        if not replicas.count:
+            replies = await self._call(node, timeout_seconds, lambda: node.replies(commands))
+        else:
+            # WAIT covers what its own connection has written, so it travels with the writes.
+            timeout_seconds += replicas.timeout_ms / 1000
+            *replies, have_it = await self._call(node, timeout_seconds, lambda: node.replies([*commands, wait]))
+            if isinstance(have_it, Exception) or have_it < replicas.count:
+                replies = [reply if isinstance(reply, Exception) else _not_replicated() for reply in replies]
+        if any(isinstance(reply, Exception) and is_lost(reply) for reply in replies):
+            await self._owner.lost(node)
+        return replies
+
+    async def _call(self, node: Node, timeout_seconds: float, send: Callable[[], Awaitable[Reply]]) -> Reply:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await send()
+        except (RedisError, OSError) as error:
+            await self._owner.lost(node)
+            raise translate(error) from error
+
+    @asynccontextmanager
+    async def listener(self) -> AsyncIterator[Listener]:
+        """A publish/subscribe connection to the owner, which ends by Unavailable when that is another one."""
+        node = await self._owner.node()
+
+        def still_owner() -> bool:
+            self._owner.look()
+            return self._owner.is_owner(node)
+
+        connection = await self._call(node, self._reply_timeout_seconds, node.connection)
+        listener = Listener(connection, still_owner)
+        try:
+            yield listener
+        finally:
+            with suppress(WaybillError):
+                await listener.close()
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._owner.close()
 
 
-def is_missing_function(error: object) -> bool:
-    """Whether a call failed only because the library is not loaded: nothing was done."""
-    cause = error.__cause__ if isinstance(error, WaybillError) else error
-    return isinstance(cause, ResponseError) and "Function not found" in str(cause)
+def _value(reply: Any) -> Any:
+    """A reply that is no error. Raises the error that it is, in our words."""
+    if isinstance(reply, WaybillError):
+        raise reply
+    if isinstance(reply, Exception):
+        raise translate(reply) from reply
+    return reply
 
 
-def translate(error: Exception) -> WaybillError:
-    """One of our errors for one of the client's. Details stay in the cause."""
-    if isinstance(error, _AWAY) or str(error).startswith(_AWAY_CODES):
-        return Unavailable("the store cannot be reached; try again")
-    if isinstance(error, OutOfMemoryError):
-        return ResourceExhausted("the store is full; try again when tasks have ended or expired")
-    return WaybillError("the store refused a call")
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Raises `Unavailable`, `ResourceExhausted` or `WaybillError` for whatever the client raises inside."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise translate(error) from error
-
-
-def check_version(info: dict[str, Any]) -> None:
-    """Raises FailedPrecondition unless the server is Redis >= 7.0 or Valkey >= 8."""
-    if info.get("server_name") == "valkey":
-        name, version, oldest = "Valkey", str(info.get("valkey_version", "0")), 8
-    else:
-        name, version, oldest = "Redis", str(info.get("redis_version", "0")), 7
-    found = re.match(r"\d+", version)
-    if not found or int(found.group()) < oldest:
-        raise FailedPrecondition(
-            f"Waybill needs Redis 7.0 or Valkey 8 or newer; this server is {name} {version}", reason="STORE_TOO_OLD"
-        )
+def _not_replicated() -> Unavailable:
+    return Unavailable(
+        "too few replicas of the store have it yet; try again with the same request_id", reason="NOT_REPLICATED"
+    )

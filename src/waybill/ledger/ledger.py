@@ -18,8 +18,7 @@ from waybill.core.plan import Graph
 from waybill.core.task import EffectState, Event, Failure, Priority
 from waybill.errors import AlreadyExists, NotFound, ResourceExhausted, WaybillError
 from waybill.ledger import keys, packing
-from waybill.ledger.calls import LONGEST_BLOCK_SECONDS
-from waybill.ledger.connection import Part, is_missing_function, store_errors, translate
+from waybill.ledger.connection import Part
 from waybill.ledger.records import (
     Accepted,
     ArchiveLease,
@@ -35,6 +34,7 @@ from waybill.ledger.records import (
     TickReport,
     WorkerOffer,
 )
+from waybill.ledger.replies import is_missing_function, translate
 from waybill.ledger.steering import Steering
 
 WORKER_TTL_MS = 2_400
@@ -53,13 +53,13 @@ class Ledger(Steering):
         """Accept tasks, in one round trip; each on its own. The result of each is the stored task, which is an
         earlier one if the request id is known, or AlreadyExists, ResourceExhausted or another error.
 
-        After Unavailable repeat it with the same request ids.
+        After Unavailable, of the call or of one task that too few replicas have, repeat it with the same request ids.
         """
         waiting = dict(enumerate(tasks))
         results: dict[int, Accepted | WaybillError] = {}
         for _ in range(2):
             commands = [self._command("submit", packing.submit_arguments(task)) for task in waiting.values()]
-            replies = await self._store.commands(commands, keep_errors=True)
+            replies = await self._store.commands(commands, keep_errors=True, replicas=self._replicas)
             missing = {}
             for (position, task), reply in zip(waiting.items(), replies, strict=True):
                 if is_missing_function(reply):
@@ -117,7 +117,7 @@ class Ledger(Steering):
         return int(await self._call("unregister_worker", worker_id))
 
     async def wait_for_work(self, worker_id: str, agents: Sequence[str], block_ms: int) -> list[QueueEntry]:
-        """Block until a queue of these agents has a batch, or for `block_ms` (at most 30,000); then [].
+        """Block until a queue of these agents has a batch, or for `block_ms`; then [].
 
         What it returns goes into the next `exchange`. Raises NotFound if a queue is unknown: register again.
         """
@@ -128,7 +128,7 @@ class Ledger(Steering):
         }
         command: list[Part] = ["XREADGROUP", "GROUP", keys.GROUP, worker_id, "COUNT", 1, "BLOCK", block_ms, "STREAMS"]
         try:
-            read = await self._blocking.command(*command, *queues, *(">" for _ in queues))
+            read = await self._store.command(*command, *queues, *(">" for _ in queues), block_seconds=block_ms / 1000)
         except WaybillError as error:
             if "NOGROUP" in str(error.__cause__):
                 raise NotFound("the worker's queues are not known") from error
@@ -272,13 +272,10 @@ class Ledger(Steering):
 
     async def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """Attempts that this worker must stop, as they are told. Raises Unavailable when the connection ends."""
-        with store_errors():
-            async with self._blocking.listener() as listener:
-                await listener.subscribe(keys.key(self._partition, "control", worker_id))
-                while True:
-                    message = await listener.get_message(timeout=LONGEST_BLOCK_SECONDS)
-                    if message is not None:
-                        yield packing.ref_of(message["data"])
+        async with self._store.listener() as listener:
+            await listener.subscribe(keys.key(self._partition, "control", worker_id))
+            while True:
+                yield packing.ref_of((await listener.message()).data)
 
 
 def _submitted(reply: Any) -> Accepted | WaybillError:

@@ -1,0 +1,115 @@
+"""The server that owns a partition now: found on first use, forgotten when it fails, and looked up again now and then.
+
+A demoted server may go on answering reads, and one that was cut off may even take writes. So nobody stays with an
+owner for longer than a look takes, whether or not it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from redis.exceptions import MovedError, RedisError
+
+from waybill.cancellation import cancel_all
+from waybill.errors import Unavailable
+from waybill.ledger.discovery import Discovery
+from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+
+LOOK_SECONDS = 2.0
+"""How long an owner is taken for granted before it is looked up again, in the background."""
+
+
+class Owner:
+    """The owner of one partition."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self._discovery = discovery
+        self._node: Node | None = None
+        self._finding: asyncio.Task[Node] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
+
+    async def node(self) -> Node:
+        """The owner. Raises Unavailable if there is none now."""
+        if self._node is not None:
+            self.look()
+            return self._node
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(self._find())
+            self._finding.add_done_callback(_retrieve)
+        # Whoever asks meanwhile shares this search and its failure, and does not search again one after the other.
+        return await asyncio.shield(self._finding)
+
+    def is_owner(self, node: Node) -> bool:
+        """Whether this is still the owner, as far as is known."""
+        return node is self._node
+
+    def look(self) -> None:
+        """See whether the owner is another one by now, in the background. May be called at any rate."""
+        if self._discovery.fixed or self._node is None or time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(self._node))
+
+    async def moved(self, node: Node, refusal: MovedError) -> Node:
+        """The owner by the word of a node that is not. Raises Unavailable if that cannot be."""
+        url = self._discovery.moved_to(refusal.host, refusal.port, node)
+        await self._replace(node, Node(url) if url != node.url else None)
+        return await self.node()
+
+    async def lost(self, node: Node) -> None:
+        """Forget an owner that failed, so that the next call finds out who it is."""
+        if not self._discovery.fixed:
+            await self._replace(node, None)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await cancel_all([task for task in (self._finding, self._looking) if task is not None])
+        if self._node is not None:
+            await self._replace(self._node, None)
+
+    async def _find(self) -> Node:
+        node = Node(await self._discovery.owner())
+        if not self._discovery.fixed:
+            try:
+                await _check_role(node)
+            except BaseException:
+                await node.close()
+                raise
+        self._looked_at = time.monotonic()
+        self._node = node
+        return node
+
+    async def _look(self, node: Node) -> None:
+        try:
+            url = await self._discovery.owner()
+        except Unavailable:
+            return  # the owner may be well though nobody can be asked
+        finally:
+            self._looked_at = time.monotonic()
+        if url != node.url:
+            await self._replace(node, None)
+
+    async def _replace(self, old: Node, new: Node | None) -> None:
+        """Have another owner, or none that is known, unless somebody else has seen to that already."""
+        if self._node is old:
+            self._node = new
+            await old.close()
+
+
+def _retrieve(finding: asyncio.Task[Node]) -> None:
+    """Whoever waited may be gone; a failure that nobody hears of is no news then."""
+    if not finding.cancelled():
+        finding.exception()
+
+
+async def _check_role(node: Node) -> None:
+    """A server that was named as the owner may not know of it yet, or not any more."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            role = await node.execute("ROLE")
+    except (RedisError, OSError) as error:
+        raise Unavailable("the store cannot be reached; try again") from error
+    if role[0] not in (b"master", "master"):
+        raise Unavailable("the store has no master now; try again")
