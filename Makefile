@@ -10,6 +10,8 @@ PACKAGES := src/waybill services/planner services/dispatcher services/worker ser
 GOAL ?=
 SOURCES ?=
 JSON ?=
+DURATION ?= 120
+SEED ?= 1
 
 .DEFAULT_GOAL := help
 
@@ -24,6 +26,9 @@ up: $(RUNTIME)  ## Start the suite and keep it running until Ctrl-C
 
 test: $(DEV)  ## Run all tests
 	@$(BIN)/pytest -n 2
+
+chaos: $(DEV)  ## Load and faults on the whole suite, then a check of all it promised: make chaos [DURATION=120] [SEED=1]
+	@PYTHONPATH=tests $(BIN)/python -m chaos.campaign --duration $(DURATION) --seed $(SEED)
 
 format: $(DEV)  ## Format the code and mend what lint can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -71,5 +76,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test format lint generate docs verify ci lock clean
+.PHONY: help run up test chaos format lint generate docs verify ci lock clean
 export GOAL SOURCES

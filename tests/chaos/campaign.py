@@ -18,24 +18,28 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import psutil
 import redis.asyncio
 import uvloop
+
 from chaos import rest
-from chaos.checks import Kind, Violation, check, effects_by_task
+from chaos.checks import Kind, Violation, check, check_list, effects_by_task
+from chaos.console import say
 from chaos.history import Effect, History, Promise, read_effects
 from chaos.injector import KINDS, Injector, schedule
 from chaos.load import TENANT, Load
 from chaos.report import Report, recoveries
 from chaos.suite import Suite
-
 from waybill.client import Client
 from waybill.errors import NotFound
+from waybill.resources import Task
 
 CLIENTS = 8
 PATIENCE_SECONDS = 120.0
 CALL_TIMEOUT_SECONDS = 5.0
 DRAIN_SECONDS = 120.0
 READERS = 16
+INTERRUPTED = 130
 _SHOWN = 40
 
 
@@ -51,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(run(options.seed, options.duration, calm=options.calm))
-        except KeyboardInterrupt:
-            say("interrupted")
-            return 130
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            say("interrupted; everything was stopped")
+            return INTERRUPTED
 
 
 async def run(seed: int, duration_seconds: float, *, calm: bool = False) -> int:
@@ -88,7 +92,7 @@ async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violati
         (folder / "schedule").write_text("".join(f"{fault}\n" for fault in faults))
         injector = Injector(suite)
         async with _clients(suite.target, CLIENTS) as clients:
-            load = Load(clients, report.seed, folder)
+            load = Load(clients, suite.http_gateways, report.seed, folder)
             say(f"load and {len(faults)} faults")
             async with asyncio.TaskGroup() as group:
                 group.create_task(injector.run(faults))
@@ -108,6 +112,7 @@ async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violati
         for self_exit in suite.self_exits:
             say(f"{self_exit.process} ended by itself with {self_exit.code} after {self_exit.at_seconds:.1f} s")
         violations = [violation for history in histories for violation in check(history)]
+        violations += check_list(await _listed(suite), load.promises)
         violations += [Violation(Kind.CLIENT_ERROR, "a client", error) for error in load.errors]
         return violations + await _left_behind(suite)
 
@@ -126,6 +131,11 @@ async def _clients(target: str, count: int) -> AsyncIterator[list[Client]]:
             )
             for _ in range(count)
         ]
+
+
+async def _listed(suite: Suite) -> list[Task]:
+    async with Client(suite.gateways[0], tenant=TENANT) as client:
+        return [task async for task in client.list()]
 
 
 async def _histories(suite: Suite, promises: Sequence[Promise]) -> list[History]:
@@ -156,24 +166,28 @@ async def _history(client: Client, promise: Promise, effects: Sequence[Effect]) 
     return History(promise, task, steps, events, effects)
 
 
+def _command(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return str(process.pid)
+
+
 async def _left_behind(suite: Suite) -> list[Violation]:
     """What is left in the store at rest and after expiry, and the processes that dead ones left."""
     store = redis.asyncio.Redis.from_url(suite.store_url)
     try:
         violations = await rest.at_rest(store)
-        violations += [Violation(Kind.LEAK, "process", f"{orphan} was left behind") for orphan in suite.orphans()]
+        orphans = await suite.orphans()
+        violations += [Violation(Kind.LEAK, "process", f"was left behind: {_command(orphan)}") for orphan in orphans]
         killed = await suite.stop_services()
         violations += [Violation(Kind.LEAK, name, "did not end within its grace") for name in killed]
-        orphans = suite.orphans()
-        violations += [Violation(Kind.LEAK, "process", f"{orphan} outlived its worker") for orphan in orphans]
+        orphans = await suite.orphans()
+        violations += [
+            Violation(Kind.LEAK, "process", f"outlived its worker: {_command(orphan)}") for orphan in orphans
+        ]
         return violations + await rest.expired(suite.store_url, store)
     finally:
         await store.aclose()
-
-
-def say(text: str) -> None:
-    """Tell people, on stderr."""
-    print(f"chaos: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 
 from chaos.fold import ENDED, FoldedStep, fold
-from chaos.history import Effect, History, Promise, Watched
+from chaos.history import Effect, History, Promise, Seen, Watched
 from chaos.scenarios import ANY
-
-from waybill.core.task import Event, TaskState
+from waybill.core.task import Event, EventType, TaskState
 from waybill.resources import Task
 
 EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
@@ -67,7 +66,7 @@ def check(history: History) -> list[Violation]:
     else:
         found += _outcome(history, task)
         found += _folded(history, task)
-    found += _sequence(promise.task, "the history", history.events, 1)
+    found += _sequence(promise.task, "the history", (event.sequence for event in history.events))
     found += _ordered(history)
     for watched in promise.watched:
         found += _watched(promise.task, watched, history.events)
@@ -126,24 +125,30 @@ def _compared(subject: str, fields: Mapping[str, tuple[object, object]]) -> Iter
             yield Violation(Kind.FOLD, subject, f"{name} is {stored!r}, and by its events {told!r}")
 
 
-def _sequence(task: str, who: str, events: Iterable[Event], first: int) -> Iterator[Violation]:
-    wanted = first
-    for event in events:
-        if event.sequence != wanted:
-            yield Violation(Kind.GAP, task, f"{who} has event {event.sequence} where {wanted} belongs")
+def _sequence(task: str, who: str, numbers: Iterable[int]) -> Iterator[Violation]:
+    for wanted, number in enumerate(numbers, start=1):
+        if number != wanted:
+            yield Violation(Kind.GAP, task, f"{who} has event {number} where {wanted} belongs")
             return
-        wanted += 1
 
 
 def _watched(task: str, watched: Watched, events: Sequence[Event]) -> Iterator[Violation]:
-    yield from _sequence(task, f"a watcher ({watched.by})", watched.events, watched.first)
+    who = f"a watcher ({watched.by})"
+    yield from _sequence(task, who, (seen.sequence for seen in watched.seen))
     if not watched.ended:
-        yield Violation(Kind.LOST, task, f"a watcher ({watched.by}) never saw the end, only {len(watched.events)} events")
-    by_number = {event.sequence: event for event in events}
-    for event in watched.events:
-        if by_number.get(event.sequence) != event:
-            yield Violation(Kind.GAP, task, f"a watcher ({watched.by}) saw another event {event.sequence} than is stored")
+        yield Violation(Kind.LOST, task, f"{who} never saw the end, only {len(watched.seen)} events")
+    elif len(watched.seen) < len(events) and not _retried_after(events, len(watched.seen)):
+        yield Violation(Kind.GAP, task, f"{who} was shown {len(watched.seen)} of {len(events)} events as all there are")
+    for seen, event in zip(watched.seen, events, strict=False):
+        stored = Seen.of(event)
+        if seen != stored:
+            yield Violation(Kind.GAP, task, f"{who} saw {seen.told} where {stored.told} is stored")
             return
+
+
+def _retried_after(events: Sequence[Event], count: int) -> bool:
+    """Whether the task had ended after so many events, so that whoever watched it had seen all, and went on later."""
+    return count > 0 and events[count - 1].type is EventType.TASK_FINISHED
 
 
 def _ordered(history: History) -> Iterator[Violation]:
@@ -194,6 +199,26 @@ def _executed(history: History) -> Iterator[Violation]:
     for step, count in Counter(row.step for row in history.effects if row.kind == "effect").items():
         if count > 1:
             yield Violation(Kind.DUPLICATE_EFFECT, task, f"the effect of {step} was had {count} times")
+
+
+def check_list(listed: Sequence[Task], promises: Sequence[Promise]) -> list[Violation]:
+    """Violations of the list of all tasks: who is missing, who is there twice, and who never ended.
+
+    It may name more tasks than were promised, as an answer can be lost for good; those must have ended too.
+    """
+    found = []
+    by_request: dict[str, list[Task]] = {}
+    for task in listed:
+        by_request.setdefault(task.labels.get("request", ""), []).append(task)
+        if not task.state.ended:
+            found.append(Violation(Kind.LOST, task.name, f"is listed as {task.state} at the end"))
+    for request, tasks in by_request.items():
+        if len(tasks) > 1:
+            twins = ", ".join(sorted(task.name for task in tasks))
+            found.append(Violation(Kind.DUPLICATE_TASK, request, f"made {len(tasks)} tasks: {twins}"))
+    names = {task.name for task in listed}
+    missing = [promise.task for promise in promises if promise.task not in names]
+    return found + [Violation(Kind.LOST, task, "was accepted, and is not in the list") for task in missing]
 
 
 def effects_by_task(effects: Iterable[Effect]) -> dict[str, list[Effect]]:

@@ -6,20 +6,38 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chaos.scenarios import Scenario
-
 from waybill.core.task import Event
 from waybill.resources import Step, Task
+from waybill.rpc.events import event_to_json, event_to_proto
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One event as a watcher was shown it: its number, and all that it told, as JSON text."""
+
+    sequence: int
+    told: str
+
+    @classmethod
+    def of(cls, event: Event) -> Seen:
+        """What any watcher must be shown of an event."""
+        return cls.of_json(event_to_json(event_to_proto(event)))
+
+    @classmethod
+    def of_json(cls, shown: dict[str, Any]) -> Seen:
+        """What a watcher over HTTP was shown."""
+        return cls(shown["sequence"], json.dumps(shown, sort_keys=True))
 
 
 @dataclass
 class Watched:
-    """What one live watcher of a task was shown, from event `first` on. `ended` once its stream ended in order."""
+    """What one live watcher of a task was shown, from the first event on. `ended` once its stream ended in order."""
 
     by: str
-    first: int = 1
-    events: list[Event] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     ended: bool = False
 
 

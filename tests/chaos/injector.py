@@ -41,7 +41,7 @@ _LONGEST_SECONDS = {
     (Deed.PAUSE, "store"): 3.0,
     (Deed.PAUSE, "worker"): 6.0,
 }
-_KIND_WEIGHTS = {"store": 2, "planner": 1, "dispatcher": 4, "worker": 5, "gateway": 4}
+_WEIGHT_OF_KIND = {"store": 3, "planner": 1, "dispatcher": 2, "worker": 3, "gateway": 2}
 _DEED_WEIGHTS = {Deed.KILL: 6, Deed.PAUSE: 3, Deed.RESTART: 2}
 _LINK_WEIGHTS = {Deed.CUT: 3, Deed.DELAY: 2, Deed.SILENCE: 2, Deed.LOSE_REPLIES: 5, Deed.REFUSE: 1}
 
@@ -80,16 +80,17 @@ def schedule(
 def _process_faults(seed: int, duration_seconds: float, processes: Mapping[str, str]) -> list[Fault]:
     rng = random.Random(f"processes:{seed}")
     first = [(Deed.KILL, kind) for kind in rng.sample(KINDS, len(KINDS))]
-    pace_seconds = min(3.0, duration_seconds * _FIRST_KILLS_PART / len(KINDS))
+    pace_seconds = min(2.0, duration_seconds * _FIRST_KILLS_PART / len(KINDS))
     faults: list[Fault] = []
     busy_until = dict.fromkeys(processes, 0.0)
     at_seconds = QUIET_START_SECONDS
     while at_seconds < duration_seconds - QUIET_END_SECONDS:
-        deed, kind = first.pop(0) if first else (_weighted(rng, _DEED_WEIGHTS), _weighted(rng, _KIND_WEIGHTS))
-        names = sorted(name for name, of_kind in processes.items() if of_kind == kind)
-        free = [name for name in names if busy_until[name] <= at_seconds]
-        if free:
-            target = rng.choice(free)
+        idle = sorted(name for name in processes if busy_until[name] <= at_seconds)
+        deed, kind = first.pop(0) if first else (_weighted(rng, _DEED_WEIGHTS), "")
+        weights = {name: _WEIGHT_OF_KIND[processes[name]] for name in idle if kind in ("", processes[name])}
+        if weights:
+            target = _weighted(rng, weights)
+            kind = processes[target]
             seconds = rng.uniform(0.1, _LONGEST_SECONDS.get((deed, kind), 4.0 if deed is Deed.PAUSE else 2.0))
             faults.append(Fault(at_seconds, deed, target, seconds))
             busy_until[target] = at_seconds + seconds + START_UP_SECONDS

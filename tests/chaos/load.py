@@ -10,27 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from chaos.history import Promise, Watched
+from chaos.browser import browse
+from chaos.console import say
+from chaos.history import Promise, Seen, Watched
 from chaos.scenarios import RETRIES, Scenario, scenario
-
 from waybill.client import Client
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition, WaybillError
 
-TASKS_AT_ONCE = 40
-TASKS_A_SECOND = 30.0
+TASKS_AT_ONCE = 64
+TASKS_A_SECOND = 45.0
 TENANT = "chaos"
+LONG_DRAIN_SECONDS = 10.0
+"""A drain that takes longer says what it waits for."""
 
 
 class Load:
     """Runs scenarios until stopped. `promises` are the tasks that were accepted; `errors` what clients were told
     besides, which should be nothing."""
 
-    def __init__(self, clients: Sequence[Client], seed: int, folder: Path) -> None:
+    def __init__(self, clients: Sequence[Client], http_gateways: Sequence[str], seed: int, folder: Path) -> None:
         self.promises: list[Promise] = []
         self.errors: list[str] = []
-        self.submitting = 0
         self._clients = clients
+        self._http_gateways = http_gateways
         self._seed = seed
         self._folder = folder
         self._driving: set[asyncio.Task[None]] = set()
@@ -55,7 +58,10 @@ class Load:
     async def drain(self, seconds: float) -> None:
         """Wait until every client is content, or for so long; then give up on the others."""
         if self._driving:
-            _, late = await asyncio.wait(self._driving, timeout=seconds)
+            _, late = await asyncio.wait(self._driving, timeout=min(seconds, LONG_DRAIN_SECONDS))
+            if late:
+                say(f"still waiting for {len(late)} clients: {'; '.join(self.unfinished[:5])}")
+                _, late = await asyncio.wait(late, timeout=seconds - LONG_DRAIN_SECONDS)
             for driving in late:
                 driving.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -67,16 +73,33 @@ class Load:
         client, other = rng.sample(self._clients, 2)
         try:
             await self._submit(client, promise)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._follow(client, promise, Watched("grpc")))
-                if rng.random() < 0.3:
-                    group.create_task(self._follow(other, promise, Watched("late grpc"), rng.uniform(0.0, 2.0)))
-                if rng.random() < 0.3:
-                    group.create_task(self._repeat(other, promise, rng.uniform(0.0, 1.0)))
-                for steering in self._steering(other, promise):
-                    group.create_task(steering)
-        except* WaybillError as errors:
-            self.errors += (f"{promise.request_id} ({made.name}): {told(error)}" for error in errors.exceptions)
+        except WaybillError as error:
+            self._note(promise, error)
+            return
+        doing = [self._follow(client, promise, Watched("grpc"))]
+        if rng.random() < 0.3:
+            doing.append(self._follow(other, promise, Watched("late grpc"), rng.uniform(0.0, 2.0)))
+        if rng.random() < 0.3:
+            doing.append(self._browse(promise))
+        if rng.random() < 0.3:
+            doing.append(self._repeat(other, promise, rng.uniform(0.0, 1.0)))
+        doing += self._steering(other, promise)
+        for outcome in await asyncio.gather(*doing, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self._note(promise, outcome)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Watchers that have not seen the end yet, each with its task and scenario."""
+        return [
+            f"{promise.task} ({promise.scenario.name}), {watched.by} at event {len(watched.seen)}"
+            for promise in self.promises
+            for watched in promise.watched
+            if not watched.ended
+        ]
+
+    def _note(self, promise: Promise, error: Exception) -> None:
+        self.errors.append(f"{promise.request_id} ({promise.scenario.name}): {told(error)}")
 
     async def _submit(self, client: Client, promise: Promise) -> None:
         made = promise.scenario
@@ -99,8 +122,15 @@ class Load:
     async def _follow(self, client: Client, promise: Promise, watched: Watched, after_seconds: float = 0.0) -> None:
         await asyncio.sleep(after_seconds)
         promise.watched.append(watched)
-        async for event in client.watch(promise.task, watched.first):
-            watched.events.append(event)
+        async for event in client.watch(promise.task):
+            watched.seen.append(Seen.of(event))
+        watched.ended = True
+
+    async def _browse(self, promise: Promise) -> None:
+        watched = Watched("http")
+        promise.watched.append(watched)
+        async for shown in browse(self._http_gateways, promise.task, TENANT):
+            watched.seen.append(Seen.of_json(shown))
         watched.ended = True
 
     def _steering(self, client: Client, promise: Promise) -> list[Any]:
@@ -139,8 +169,6 @@ class Load:
 
 def told(error: BaseException) -> str:
     """An error as a client sees it."""
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(told(inner) for inner in error.exceptions)
     if isinstance(error, WaybillError):
         return f"{type(error).__name__} {error.code.name} {error.reason}: {error.message}"
     return f"{type(error).__name__}: {error}"

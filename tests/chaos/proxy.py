@@ -18,7 +18,7 @@ class _Passing(StrEnum):
 
     ALL = auto()
     LAST_REQUEST = auto()
-    """The next request passes, its reply does not."""
+    """All, until a request passes: its reply does not."""
     REQUESTS = auto()
     NOTHING = auto()
     """Both sides believe that the other one is there."""
@@ -46,7 +46,9 @@ class _Connection:
             self.passing = _Passing.REQUESTS
             # Time for the request to take effect: it must be the reply that is lost, not the request.
             asyncio.get_running_loop().call_later(self.linger_seconds, self.abort)
-        return self.passing is _Passing.ALL or (to_server and self.passing is not _Passing.NOTHING)
+        if self.passing is _Passing.REQUESTS:
+            return to_server
+        return self.passing is not _Passing.NOTHING
 
 
 class Link:

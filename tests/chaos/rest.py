@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from typing import Any
 
 import redis.asyncio
-from chaos.checks import Kind, Violation
 
+from chaos.checks import Kind, Violation
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
@@ -17,9 +17,10 @@ REST_SECONDS = 20.0
 FAR_FUTURE_MS = 10_000 * 365 * 24 * 3600 * 1000
 FOR_GOOD = frozenset({"agents", "pace", "queues", "pulse", "policy", "queue"})
 """Kinds of keys that stay when every task is gone; `queue` is then an empty stream."""
-WITH_WORKERS = frozenset({"workers", "worker", "names", "serving"})
-"""Kinds of keys that are there while workers live."""
-OF_TASKS = frozenset({"task", "documents", "events"})
+OF_TASKS = frozenset({"task", "documents", "events", "request"})
+"""Kinds of keys that go with their task; all but `request` have its id for the rest of their name."""
+EMPTY = frozenset({"planning", "timers", "held", "ready", "waiting", "sweep"})
+"""Kinds of keys that are gone when nothing runs, besides those whose description says so."""
 
 
 async def at_rest(store: redis.asyncio.Redis) -> list[Violation]:
@@ -46,34 +47,38 @@ async def expired(url: str, store: redis.asyncio.Redis) -> list[Violation]:
         await ledger.close()
     found = []
     for name, kind, _ in await _all_keys(store):
-        if kind not in FOR_GOOD and not await _lasts(store, name, kind):
+        if kind not in FOR_GOOD and not await _may_stay(store, name, kind):
             found.append(Violation(Kind.LEAK, name, "is left when every task has expired"))
     return found
 
 
-async def _lasts(store: redis.asyncio.Redis, name: str, kind: str) -> bool:
+async def _may_stay(store: redis.asyncio.Redis, name: str, kind: str) -> bool:
     """Whether a key of a kind that the campaign does not know may stay: by its own lifetime, or by its description."""
     return await store.pttl(name) > 0 or "for good" in keys.KEYS[kind].lifetime
 
 
 async def _unrest(store: redis.asyncio.Redis) -> list[Violation]:
     found: list[Violation] = []
-    expiring = {member.decode() for member in await store.zrange(keys.key("0", "expiry"), 0, -1)}
+    expiring = {_text(member) for member in await store.zrange(keys.key("0", "expiry"), 0, -1)}
     for name, kind, rest in await _all_keys(store):
+        lasts = await store.pttl(name) < 0
         if kind == "queue":
             found += await _queue(store, name)
-        elif kind in OF_TASKS and rest not in expiring and await store.pttl(name) < 0:
+        elif kind == "request":
+            rest = _text(await store.get(name) or b"").partition("|")[0]
+        if lasts and kind in OF_TASKS and rest not in expiring:
             found.append(Violation(Kind.LEAK, name, "has no lifetime"))
-        elif kind == "request" and not await _request_expires(store, name, expiring):
-            found.append(Violation(Kind.LEAK, name, "has no lifetime"))
-        elif _empty_at_rest(kind) and await store.pttl(name) < 0:
+        if lasts and kind != "queue" and _empty_at_rest(kind):
             found.append(Violation(Kind.LEAK, name, "is not empty at rest"))
     return found
 
 
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _empty_at_rest(kind: str) -> bool:
-    lifetime = keys.KEYS[kind].lifetime
-    return kind == "held" or "empty at rest" in lifetime or (kind in ("ready", "waiting"))
+    return kind in EMPTY or "empty at rest" in keys.KEYS[kind].lifetime
 
 
 async def _queue(store: redis.asyncio.Redis, name: str) -> list[Violation]:
@@ -83,20 +88,13 @@ async def _queue(store: redis.asyncio.Redis, name: str) -> list[Violation]:
     return []
 
 
-async def _request_expires(store: redis.asyncio.Redis, name: str, expiring: set[str]) -> bool:
-    value = await store.get(name)
-    return value is None or value.decode().partition("|")[0] in expiring or await store.pttl(name) > 0
-
-
 async def _all_keys(store: redis.asyncio.Redis) -> list[tuple[str, str, str]]:
     """Every key as its name, its kind and the rest of it. Raises KeyError for one that the ledger does not know."""
     found = []
     async for raw in store.scan_iter(count=1_000):
-        name = raw.decode()
+        name = _text(raw)
         kind, _, rest = name.removeprefix(keys.prefix("0") + ":").partition(":")
         if kind not in keys.KEYS:
             raise KeyError(f"{name} is no key of the ledger")
         found.append((name, kind, rest))
     return found
-
-

@@ -21,7 +21,9 @@ ONCE = hasattr(Context, "once")
 PAUSES = hasattr(Client, "pause")
 RETRIES = hasattr(Client, "retry")
 
-NOTES = Document("notes.md", "text/markdown", b"# Waybill\n\nA ledger keeps the state of every task.\n\nA worker runs agents.\n")
+NOTES = Document(
+    "notes.md", "text/markdown", b"# Waybill\n\nA ledger keeps the state of every task.\n\nA worker runs agents.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Scenario:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+Maker = Callable[[random.Random], Scenario]
+
+
 def scenario(seed: int, number: int, folder: Path) -> Scenario:
     """Scenario number `number` of a seed. `folder` is where agents look for files that mend them."""
     rng = random.Random(f"scenario:{seed}:{number}")
@@ -51,8 +56,17 @@ def scenario(seed: int, number: int, folder: Path) -> Scenario:
     return rng.choice(makers)(rng)
 
 
-def _makers(folder: Path, number: int) -> list[tuple[Callable[[random.Random], Scenario], int]]:
-    makers = [(_chain, 5), (_fan, 4), (_diamond, 4), (_flaky, 3), (_failing, 2), (_late, 1), (_stream, 3), (_goal, 2)]
+def _makers(folder: Path, number: int) -> list[tuple[Maker, int]]:
+    makers: list[tuple[Maker, int]] = [
+        (_chain, 5),
+        (_fan, 4),
+        (_diamond, 4),
+        (_flaky, 3),
+        (_failing, 2),
+        (_late, 1),
+        (_stream, 3),
+        (_goal, 2),
+    ]
     makers += [(_cancelled, 2), (_blocking, 2), (_long, 2)]
     if ONCE:
         makers += [(_effects, 4), (_reconciled, 2)]
@@ -67,22 +81,28 @@ def _step(name: str, agent: str, after: tuple[str, ...] = (), **input: Any) -> d
     return {"name": name, "agent": agent, "input": input, "after": list(after)}
 
 
+def _taking(step: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The step, with the time that it takes if its agent takes time."""
+    if step["agent"] == "slow":
+        step["input"]["seconds"] = seconds
+    return step
+
+
 def _chain(rng: random.Random) -> Scenario:
     length = rng.randint(2, 6)
     steps = [_step("s0", "echo", value=[0])]
     for at in range(1, length):
-        agent, more = rng.choice([("echo", {}), ("slow", {"seconds": rng.uniform(0.0, 0.4)})])
-        steps.append(_step(f"s{at}", agent, value=f"${{s{at - 1}}}", **more))
+        step = _step(f"s{at}", rng.choice(["echo", "slow"]), value=f"${{s{at - 1}}}")
+        steps.append(_taking(step, rng.uniform(0.0, 0.4)))
     return Scenario("chain", {"steps": steps}, output=[0], priority=rng.choice(list(Priority)))
 
 
 def _fan(rng: random.Random) -> Scenario:
     width = rng.randint(3, 12)
     steps = [_step("root", "echo", value=1)]
-    steps += [_step(f"w{at}", rng.choice(["echo", "slow"]), value=at, after=("root",)) for at in range(width)]
-    for step in steps:
-        if step["agent"] == "slow":
-            step["input"]["seconds"] = rng.uniform(0.0, 0.3)
+    for at in range(width):
+        step = _step(f"w{at}", rng.choice(["echo", "slow"]), value=at, after=("root",))
+        steps.append(_taking(step, rng.uniform(0.0, 0.3)))
     steps.append(_step("join", "add", values=[f"${{w{at}}}" for at in range(width)]))
     return Scenario("fan", {"steps": steps}, output=sum(range(width)))
 
@@ -148,9 +168,8 @@ def _cancelled(rng: random.Random) -> Scenario:
 
 
 def _effects(rng: random.Random) -> Scenario:
-    steps = [_step("do0", "effect", seconds=rng.uniform(0.0, 0.6), value=1)]
-    for at in range(1, rng.randint(1, 3)):
-        steps.append(_step(f"do{at}", "effect", seconds=rng.uniform(0.0, 0.6), value=f"${{do{at - 1}}}"))
+    values = [1, "${do0}", "${do1}"][: rng.randint(1, 3)]
+    steps = [_step(f"do{at}", "effect", seconds=rng.uniform(0.0, 0.6), value=value) for at, value in enumerate(values)]
     return Scenario("effects", {"steps": steps}, ends=SUCCEEDS | FAILS, output=1, unknown_allowed=True)
 
 

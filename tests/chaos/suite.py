@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
+
 from chaos.process import Process, ProcessSpec
 from chaos.proxy import Link
-
 from waybill.cli import probes
 from waybill.cli.ports import LOOPBACK, free_ports
 
@@ -27,6 +27,8 @@ DRAIN_SECONDS = 5.0
 TWICE = ("1", "2")
 MARK_VARIABLE = "WAYBILL_CHAOS_RUN"
 """In the environment of every process of one campaign, and so of all that these start."""
+ORPHAN_SECONDS = 3.0
+"""How long what a dead process has started may take to end."""
 _WATCH_SECONDS = 0.1
 _PACKAGE_ROOT = Path(__file__).parents[1]
 
@@ -106,8 +108,14 @@ class Suite:
         done = await asyncio.gather(*(process.terminate() for process in services))
         return [process.spec.name for process, orderly in zip(services, done, strict=True) if not orderly]
 
-    def orphans(self) -> list[str]:
-        """Command lines of what dead processes of the suite have left running."""
+    async def orphans(self) -> list[psutil.Process]:
+        """What dead processes of the suite have left running, after a moment to notice that they are dead."""
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (found := self._orphans()) and time.monotonic() < deadline:
+            await asyncio.sleep(_WATCH_SECONDS)
+        return found
+
+    def _orphans(self) -> list[psutil.Process]:
         living: set[int] = set()
         for process in self.processes.values():
             with contextlib.suppress(psutil.Error):
@@ -118,7 +126,7 @@ class Suite:
             with contextlib.suppress(psutil.Error):
                 marked = other.environ().get(MARK_VARIABLE) == self._mark
                 if marked and other.pid not in living and other.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(other.cmdline()))
+                    found.append(other)
         return found
 
     async def _end(self) -> None:
@@ -126,6 +134,9 @@ class Suite:
             self._watching.cancel()
         await asyncio.gather(*(process.kill() for process in self.processes.values()))
         await asyncio.gather(*(link.close() for link in self.links.values()))
+        for orphan in await self.orphans():
+            with contextlib.suppress(psutil.Error):
+                orphan.kill()
 
     async def _keep_running(self) -> None:
         """Start again whatever ends by itself, and note it: a supervisor would do the same."""
@@ -154,8 +165,8 @@ class Suite:
             redis = await self._link(f"worker-{number}-store", store)
             self._add(_worker(number, next(ports), redis, self.effects))
         for number, (grpc, http) in gateways.items():
-            asked = [await self._link(f"gateway-{number}-dispatcher-{n}", port) for n, port in dispatchers.items()]
-            self._add(_gateway(number, grpc, http, asked))
+            behind = [await self._link(f"gateway-{number}-dispatcher-{n}", port) for n, port in dispatchers.items()]
+            self._add(_gateway(number, grpc, http, behind))
             await self._link(f"client-gateway-{number}", grpc)
             over_http = await self._link(f"client-http-{number}", http)
             self.http_gateways += (f"http://{LOOPBACK}:{over_http.port}",)
