@@ -48,9 +48,19 @@ class FoldedTask:
     steps: dict[str, FoldedStep] = field(default_factory=dict)
 
 
-def fold(events: Iterable[Event]) -> FoldedTask:
-    """The state that a task's events tell."""
-    return reduce(_with, events, FoldedTask())
+def fold(events: Iterable[Event], start: FoldedTask | None = None) -> FoldedTask:
+    """The state that a task's events tell, from the beginning or from what was stored at some moment."""
+    return reduce(_with, events, start or FoldedTask())
+
+
+def stored(task: TaskRecord, steps: Iterable[StepRecord]) -> FoldedTask:
+    """What is stored, as a fold to go on from."""
+    kept = {
+        step.name: FoldedStep(**{entry.name: getattr(step, entry.name) for entry in fields(FoldedStep)})
+        for step in steps
+    }
+    names = [entry.name for entry in fields(FoldedTask) if entry.name != "steps"]
+    return FoldedTask(steps=kept, **{name: getattr(task, name) for name in names})
 
 
 def _with(task: FoldedTask, event: Event) -> FoldedTask:
@@ -61,6 +71,16 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
         case EventType.TASK_PLANNED:
             task.state, task.planned_ms = TaskState.RUNNING, event.time_ms
             task.revision, task.step_count = event.revision, event.step_count
+        case EventType.TASK_PAUSED:
+            task.state = TaskState.PAUSED
+        case EventType.TASK_RESUMED:
+            task.state = TaskState.RUNNING
+        case EventType.TASK_RETRIED:
+            task.state, task.failure, task.ended_ms = event.state, None, 0
+            again = [step for step in task.steps.values() if step.state is not StepState.SUCCEEDED]
+            for step in again:
+                step.state, step.failure, step.ended_ms = StepState.PENDING, None, 0
+            task.ended_step_count = len(task.steps) - len(again)
         case EventType.TASK_CANCELLING:
             task.state, task.failure = TaskState.CANCELLING, event.failure
         case EventType.TASK_FINISHED:
@@ -76,6 +96,9 @@ def _with_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
     match event.type:
         case EventType.STEP_READY:
             step.state, step.ready_ms = StepState.READY, event.time_ms
+        case EventType.STEP_WAITING:
+            step.state, step.attempt, step.worker = StepState.WAITING, event.attempt, ""
+            step.ready_ms = step.started_ms = event.time_ms
         case EventType.STEP_STARTED:
             wait_ms = event.time_ms - step.ready_ms
             step.state, step.attempt, step.worker = StepState.RUNNING, event.attempt, event.worker
@@ -88,6 +111,8 @@ def _with_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
             step.state, step.ended_ms = event.step_state, event.time_ms
             step.failure = None if event.step_state is StepState.SUCCEEDED else event.failure or step.failure
             task.ended_step_count += 1
+            if event.step_state is StepState.FAILED and task.failure is None:
+                task.failure = event.failure
             _spend(task, step, event)
 
 
@@ -99,27 +124,38 @@ def _spend(task: FoldedTask, step: FoldedStep, event: Event) -> None:
 
 
 def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
-    """Every step ends at most once, attempts grow one by one, and nothing starts before what it waits for."""
+    """Every step ends at most once, attempts grow one by one, nothing starts before what it waits for or in a paused
+    task, and nothing follows the end but a retry, which voids all ends but the good ones.
+    """
     names = {step.number: step.name for step in steps}
     needs = {step.name: {names[number] for number in step.dependencies} for step in steps}
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     succeeded: set[str] = set()
-    finished: Counter[str] = Counter()
+    finished: set[str] = set()
     attempts: Counter[str] = Counter()
+    paused, ended = False, False
     for event in events:
-        assert not finished[event.step] or not event.step, f"{event} comes after its step has finished"
-        if event.type is EventType.STEP_STARTED:
+        assert event.step not in finished, f"{event} comes after its step has finished"
+        assert ended == (event.type is EventType.TASK_RETRIED), f"{event} comes after the end, or before it"
+        if event.type in (EventType.STEP_STARTED, EventType.STEP_WAITING):
             attempts[event.step] += 1
             assert event.attempt == attempts[event.step]
-        if event.type in (EventType.STEP_READY, EventType.STEP_STARTED):
+            assert not paused, f"{event.step} starts in a paused task"
+        if event.type in (EventType.STEP_READY, EventType.STEP_STARTED, EventType.STEP_WAITING):
             assert needs[event.step] <= succeeded, f"{event.step} starts before all it depends on has succeeded"
-        if event.type is EventType.STEP_FINISHED:
-            finished[event.step] += 1
-            if event.step_state is StepState.SUCCEEDED:
-                succeeded.add(event.step)
-    ends = [event for event in events if event.type is EventType.TASK_FINISHED]
-    assert len(ends) <= 1
-    assert not ends or ends[0] is events[-1], "something follows the end of the task"
+        match event.type:
+            case EventType.STEP_FINISHED:
+                finished.add(event.step)
+                if event.step_state is StepState.SUCCEEDED:
+                    succeeded.add(event.step)
+            case EventType.TASK_PAUSED:
+                paused = True
+            case EventType.TASK_FINISHED:
+                paused, ended = False, True
+            case EventType.TASK_RETRIED:
+                finished, ended = set(succeeded), False
+            case EventType.TASK_RESUMED | EventType.TASK_CANCELLING:
+                paused = False
 
 
 async def check_history(ledger: Ledger, task_id: str) -> tuple[TaskRecord, dict[str, StepRecord]]:
@@ -128,11 +164,15 @@ async def check_history(ledger: Ledger, task_id: str) -> tuple[TaskRecord, dict[
     events = await ledger.events(task_id, 1, 1_000_000)
     steps = await ledger.steps(task_id, 1, task.step_count)
     check_order(events, steps)
-    folded = fold(events)
+    check_fold(fold(events), task, steps)
+    return task, {step.name: step for step in steps}
+
+
+def check_fold(folded: FoldedTask, task: TaskRecord, steps: Iterable[StepRecord]) -> None:
+    """The fold of a history is what is stored."""
     for name in (entry.name for entry in fields(FoldedTask) if entry.name != "steps"):
         assert getattr(folded, name) == getattr(task, name), f"{name} of the task is not the fold of its history"
     for step in steps:
         told = folded.steps.get(step.name, FoldedStep(step.name))
         for name in (entry.name for entry in fields(FoldedStep)):
             assert getattr(told, name) == getattr(step, name), f"{name} of {step.name} is not the fold of its history"
-    return task, {step.name: step for step in steps}

@@ -135,9 +135,25 @@ def succeeded(held: Grant | StepRef, output: bytes = b"1", *, run_ms: int = 5, u
     return Settlement(_ref(held), Outcome.SUCCEEDED, output=output, usage=usage, run_ms=run_ms)
 
 
-def failed(held: Grant | StepRef, *, final: bool = False, run_ms: int = 5, usage: Usage = Usage()) -> Settlement:
+def failed(
+    held: Grant | StepRef,
+    *,
+    final: bool = False,
+    run_ms: int = 5,
+    usage: Usage = Usage(),
+    retry_after_ms: int = 0,
+    failure: Failure = FAILURE,
+) -> Settlement:
     outcome = Outcome.FAILED_FINALLY if final else Outcome.FAILED
-    return Settlement(_ref(held), outcome, failure=FAILURE, usage=usage, run_ms=run_ms)
+    return Settlement(_ref(held), outcome, failure=failure, usage=usage, run_ms=run_ms, retry_after_ms=retry_after_ms)
+
+
+def died(held: Grant | StepRef) -> Settlement:
+    return Settlement(_ref(held), Outcome.DIED, failure=Failure("PROCESS_DIED", "killed by SIGSEGV"), run_ms=5)
+
+
+def undecodable(held: Grant | StepRef) -> Settlement:
+    return Settlement(_ref(held), Outcome.UNDECODABLE, failure=Failure("INPUT_UNDECODABLE", "is not JSON"), run_ms=5)
 
 
 def cancelled(held: Grant | StepRef, *, run_ms: int = 5, usage: Usage = Usage()) -> Settlement:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from waybill.core.plan import AgentSchema, Graph, Plan, PlanStep, RetryPolicy
+from waybill.core.plan import AgentSchema, FailurePolicy, Graph, Plan, PlanStep, Question, RetryPolicy
 from waybill.core.validation import link
 from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import Accepted, NewTask
@@ -22,20 +22,30 @@ def graph(
     inputs: Mapping[str, bytes] | None = None,
     retry: RetryPolicy = RetryPolicy(),
     run_timeout_ms: int = 60_000,
+    queue_timeout_ms: int = 0,
+    questions: Mapping[str, Question] | None = None,
+    on_failure: FailurePolicy = FailurePolicy.STOP,
 ) -> Graph:
-    """The graph of steps by name and what each waits for; they run `echo` unless `agents` says otherwise."""
+    """The graph of steps by name and what each waits for; they run `echo` unless `agents` says otherwise, or ask a
+    question.
+    """
+    asked = questions or {}
     steps = tuple(
-        PlanStep(
+        PlanStep(name, question=asked[name], input=(inputs or {}).get(name, b"{}"), after=tuple(needed))
+        if name in asked
+        else PlanStep(
             name=name,
             agent=(agents or {}).get(name, "echo"),
             input=(inputs or {}).get(name, b"{}"),
             after=tuple(needed),
             retry=retry,
             run_timeout_ms=run_timeout_ms,
+            queue_timeout_ms=queue_timeout_ms,
         )
         for name, needed in after.items()
     )
-    return link(Plan(steps), {step.agent: AgentSchema(step.agent, "", '{"type": "object"}') for step in steps})
+    known = {step.agent: AgentSchema(step.agent, "", '{"type": "object"}') for step in steps if step.agent}
+    return link(Plan(steps, on_failure), known)
 
 
 def chain(length: int) -> dict[str, list[str]]:

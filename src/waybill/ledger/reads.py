@@ -152,9 +152,9 @@ class Reads:
 
     async def effects(self, task_id: str) -> list[StepEffect]:
         """The effects of a task's steps, by step and key. One that an ended attempt intended is UNKNOWN."""
-        flat = await self._store.command("HGETALL", self._key("effects", task_id))
+        stored = await self._store.command("HGETALL", self._key("effects", task_id))
         found = []
-        for name, packed in sorted(zip(flat[0::2], flat[1::2], strict=True)):
+        for name, packed in sorted(stored.items()):
             number, _, key = name.decode().partition(":")
             found.append(StepEffect(int(number), key, packing.effect_of(packed)))
         numbers = sorted({item.number for item in found if item.effect.state is EffectState.INTENDED})

@@ -12,6 +12,7 @@ local OPTIONAL = { 'goal', 'input', 'labels', 'paths', 'priority', 'trace', 'tem
 local FIRST_OPTIONAL, DOCUMENTS = 6, 17
 
 local function write_steps(task, args, first, count)
+  task.revision, task.steps, task.open = 1, count, count
   local values, ready = { 'revision', '1', 'steps', integer(count), 'open', integer(count) }, {}
   for number = 1, count do
     local at = first + 3 * (number - 1)

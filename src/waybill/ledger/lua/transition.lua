@@ -36,6 +36,12 @@ local function ask(task, step)
   Task.event(task, 'step_waiting', named(step) .. ',"message":' .. cjson.encode(question.prompt))
 end
 
+-- The patience of a READY step with the queue begins.
+function Step.arm_patience(task, step)
+  local queue_timeout_ms = Step.spec(step).queue_timeout_ms
+  if queue_timeout_ms > 0 then arm(task, step, queue_timeout_ms) end
+end
+
 -- Seats a READY step in its waiting room; in a paused task it is parked instead.
 function Step.seat(task, step, first)
   local spec = Step.spec(step)
@@ -44,7 +50,7 @@ function Step.seat(task, step, first)
     step.parked, step.changed, task.changed = 1, true, true
     return
   end
-  if spec.queue_timeout_ms > 0 then arm(task, step, spec.queue_timeout_ms) end
+  Step.arm_patience(task, step)
   Queue.wait(spec.agent, task.priority, task.tenant, task.id .. ':' .. step.number, first)
 end
 
@@ -258,7 +264,8 @@ function Step.due(task, step)
     else
       give_up(task, step, NO_ANSWER)
     end
-  elseif step.state == READY and step.parked == 0 then
+  elseif step.state == READY then
+    if task.state == 'paused' then return false end
     if Pause.agent(spec.agent) or Pause.tenant(task.tenant) then
       arm(task, step, spec.queue_timeout_ms)
     else

@@ -1,0 +1,423 @@
+"""The states of the design as plain Python: what every call has to come to, without a store.
+
+It knows nothing of queues and batches: which of the steps that may run a worker is given is the ledger's to choose. So
+it is told what was granted, says whether that was allowed, and predicts everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from waybill.core.plan import FailurePolicy, LinkedStep
+from waybill.core.retry import backoff_ms, may_retry
+from waybill.core.task import EffectState, StepState, TaskState
+from waybill.ledger.records import NewTask, Outcome, Settlement, StepRef
+
+MAX_DEATHS = 2
+MAX_LOSSES = 3
+WORKER_TTL_MS = 2_400
+RUN_GRACE_MS = 5_000
+CANCEL_GRACE_MS = 10_000
+TICK_INTERVAL_MS = 100
+OPEN = (StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.BACKOFF, StepState.WAITING)
+
+
+@dataclass
+class ModelStep:
+    """One step. `timer` is when its wait is over: for another attempt, for a worker or for a person."""
+
+    number: int
+    linked: LinkedStep
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    tries: int = 0
+    deaths: int = 0
+    losses: int = 0
+    suspect: bool = False
+    withheld: bool = False
+    blockers: int = 0
+    worker: str = ""
+    exchange: int = 0
+    run_deadline: int = 0
+    timer: int | None = None
+    failure: str = ""
+
+
+@dataclass
+class ModelTask:
+    """One task. `failure` is the reason alone; `deadline` the time, None without one."""
+
+    id: str
+    tenant: str
+    state: TaskState
+    steps: dict[int, ModelStep] = field(default_factory=dict)
+    on_failure: FailurePolicy = FailurePolicy.STOP
+    outcome: TaskState | None = None
+    failure: str = ""
+    span: int = 0
+    deadline: int | None = None
+    letters: set[int] = field(default_factory=set)
+
+    @property
+    def open(self) -> int:
+        return sum(step.state in OPEN for step in self.steps.values())
+
+
+class Model:
+    """All tasks, workers, pauses and effects; `now` is the injected clock."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.tasks: dict[str, ModelTask] = {}
+        self.workers: dict[str, int] = {}
+        self.names: dict[str, str] = {}
+        self.paused: set[str] = set()
+        self.effects: dict[tuple[str, int, str], tuple[EffectState, int, str]] = {}
+        self.last_tick: int | None = None
+
+    # What callers ask.
+
+    def submit(self, new: NewTask) -> None:
+        task = ModelTask(new.id, new.tenant, TaskState.PLANNING, span=new.deadline_ms)
+        self.tasks[new.id] = task
+        self._start_deadline(task)
+        if new.graph is not None:
+            self.plan(new.id, new)
+
+    def plan(self, task_id: str, new: NewTask) -> None:
+        task, graph = self.tasks[task_id], new.graph
+        assert task.state is TaskState.PLANNING
+        assert graph is not None
+        task.state, task.on_failure = TaskState.RUNNING, graph.failure_policy
+        for number, linked in enumerate(graph.steps, 1):
+            task.steps[number] = ModelStep(number, linked, blockers=len(linked.dependencies))
+        self._begin(task)
+
+    def cancel(self, task_id: str) -> bool:
+        """Whether it is allowed."""
+        task = self.tasks[task_id]
+        if task.state is TaskState.PLANNING:
+            self._finish(task, TaskState.CANCELLED)
+        elif task.state in (TaskState.RUNNING, TaskState.PAUSED):
+            self._stop(task, TaskState.CANCELLED, "")
+        return task.state not in (TaskState.SUCCEEDED, TaskState.FAILED)
+
+    def pause(self, task_id: str) -> bool:
+        task = self.tasks[task_id]
+        if task.state is TaskState.RUNNING:
+            task.state = TaskState.PAUSED
+        return task.state is TaskState.PAUSED
+
+    def resume(self, task_id: str) -> bool:
+        task = self.tasks[task_id]
+        if task.state is not TaskState.PAUSED:
+            return task.state is TaskState.RUNNING
+        task.state = TaskState.RUNNING
+        for step in task.steps.values():
+            if step.state is StepState.READY:
+                self._arm_patience(step)
+            elif step.withheld:
+                step.withheld = False
+                self._unblock(task, step)
+        return True
+
+    def retry(self, task_id: str) -> bool:
+        task = self.tasks[task_id]
+        if task.state in (TaskState.SUCCEEDED, TaskState.CANCELLING):
+            return False
+        if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
+            return True
+        task.state = TaskState.RUNNING if task.steps else TaskState.PLANNING
+        task.outcome, task.failure, task.letters = None, "", set()
+        self._start_deadline(task)
+        for step in task.steps.values():
+            step.withheld = False
+            if step.state is not StepState.SUCCEEDED:
+                step.state, step.failure, step.suspect = StepState.PENDING, "", False
+                step.tries = step.deaths = step.losses = 0
+        for step in task.steps.values():
+            needed = (task.steps[number] for number in step.linked.dependencies)
+            step.blockers = sum(other.state is not StepState.SUCCEEDED for other in needed)
+        if task.steps:
+            self._begin(task)
+            self._settle_task(task)
+        return True
+
+    def answer(self, task_id: str, number: int) -> bool:
+        task = self.tasks[task_id]
+        step = task.steps[number]
+        if step.state is not StepState.WAITING:
+            return False
+        self._commit(task, step)
+        return True
+
+    # What workers do.
+
+    def register(self, worker: str, name: str) -> None:
+        older = self.names.get(name)
+        if older is not None and older != worker:
+            self.lose(older)
+        self.names[name] = worker
+        self.workers[worker] = self.now + WORKER_TTL_MS
+
+    def beat(self, worker: str) -> bool:
+        """Whether the worker is known."""
+        if worker in self.workers:
+            self.workers[worker] = self.now + WORKER_TTL_MS
+        return worker in self.workers
+
+    def lose(self, worker: str, *, died: bool = True) -> None:
+        """The worker is gone; what it held runs again, as a suspect if it died."""
+        for task, step in self.held(worker):
+            if step.state is StepState.RUNNING:
+                self._requeue(task, step, "WORKER_LOST" if died else "HANDED_BACK", lost=died)
+        self.workers.pop(worker, None)
+        self.names = {name: known for name, known in self.names.items() if known != worker}
+
+    def held(self, worker: str) -> list[tuple[ModelTask, ModelStep]]:
+        """What a worker holds, in the ledger's order."""
+        found = [
+            (task, step)
+            for task in self.tasks.values()
+            for step in task.steps.values()
+            if step.state is StepState.RUNNING and step.worker == worker
+        ]
+        return sorted(found, key=lambda pair: (pair[1].run_deadline, _member(*pair)))
+
+    def may_start(self, task: ModelTask, step: ModelStep) -> bool:
+        names = {f"agent:{step.linked.step.agent}", f"tenant:{task.tenant}"}
+        return step.state is StepState.READY and task.state is TaskState.RUNNING and not names & self.paused
+
+    def grant(self, ref: StepRef, worker: str, exchange: int, *, suspect: bool) -> None:
+        task = self.tasks[ref.task]
+        step = task.steps[ref.number]
+        assert self.may_start(task, step), f"{step} of {task.state} must not start"
+        assert (ref.attempt, suspect) == (step.attempt + 1, step.suspect)
+        step.state, step.attempt, step.worker, step.exchange = StepState.RUNNING, ref.attempt, worker, exchange
+        step.run_deadline, step.timer = self.now + step.linked.step.run_timeout_ms, None
+
+    def holding(self, worker: str, ref: StepRef) -> tuple[ModelTask, ModelStep] | None:
+        task = self.tasks.get(ref.task)
+        step = task and task.steps.get(ref.number)
+        if task and step and step.state is StepState.RUNNING and (step.worker, step.attempt) == (worker, ref.attempt):
+            return task, step
+        return None
+
+    def settle(self, worker: str, settlement: Settlement) -> bool:
+        """Whether the settlement counts."""
+        found = self.holding(worker, settlement.ref)
+        if found is None:
+            return False
+        task, step = found
+        reason = settlement.failure.reason if settlement.failure else ""
+        match settlement.outcome:
+            case Outcome.SUCCEEDED:
+                self._commit(task, step)
+            case Outcome.CANCELLED if task.state is TaskState.CANCELLING:
+                self._stopped(task, step, "")
+            case Outcome.CANCELLED | Outcome.HANDED_BACK:
+                self._requeue(task, step, "HANDED_BACK", lost=False)
+            case Outcome.DIED:
+                self._died(task, step, reason)
+            case Outcome.UNDECODABLE:
+                if not self._stopped(task, step, reason):
+                    self._bury(task, step, reason)
+            case Outcome.FAILED | Outcome.FAILED_FINALLY:
+                final = settlement.outcome is Outcome.FAILED_FINALLY
+                self._fail(task, step, reason, final=final, retry_after_ms=settlement.retry_after_ms)
+        return True
+
+    def renew(self, worker: str, seen: int, named: Iterable[StepRef]) -> tuple[set[StepRef], set[StepRef]]:
+        """What the worker has to stop, and what it has lost; what it lacks runs again."""
+        known = set(named)
+        lost = {ref for ref in known if self.holding(worker, ref) is None}
+        cancel = {ref for ref in known - lost if self.tasks[ref.task].state is TaskState.CANCELLING}
+        for task, step in self.held(worker):
+            if StepRef(task.id, step.number, step.attempt) not in known and step.exchange <= seen:
+                self._requeue(task, step, "WORKER_LOST", lost=False)
+        return cancel, lost
+
+    # What time does.
+
+    def tick(self) -> bool:
+        """Whether it acts."""
+        if self.last_tick is not None and self.now - self.last_tick < TICK_INTERVAL_MS:
+            return False
+        if self.last_tick is None or self.now - self.last_tick > WORKER_TTL_MS / 2:
+            self.workers = {name: max(due, self.now + WORKER_TTL_MS) for name, due in self.workers.items()}
+        self.last_tick = self.now
+        for worker in self._by_life():
+            if self.workers[worker] < self.now:
+                self.lose(worker)
+        for member, task, step in sorted(self._due(), key=lambda item: item[0]):
+            self._fire(member[0], task, step)
+        for worker in self._by_life():
+            for task, step in self.held(worker):
+                if step.state is StepState.RUNNING and step.run_deadline <= self.now - RUN_GRACE_MS:
+                    self._fail(task, step, "TIMEOUT", final=False)
+        return True
+
+    def _by_life(self) -> list[str]:
+        return sorted(self.workers, key=lambda worker: (self.workers[worker], worker))
+
+    def _due(self) -> Iterator[tuple[tuple[int, str], ModelTask, ModelStep | None]]:
+        for task in self.tasks.values():
+            if task.deadline is not None and task.deadline <= self.now:
+                yield (task.deadline, f"{task.id}:0:0"), task, None
+            for step in task.steps.values():
+                if step.timer is not None and step.timer <= self.now:
+                    yield (step.timer, _member(task, step)), task, step
+
+    def _fire(self, due: int, task: ModelTask, step: ModelStep | None) -> None:
+        if step is None:
+            if task.deadline != due:
+                return
+            task.deadline = None
+            if task.state is TaskState.PLANNING:
+                task.failure = "DEADLINE_EXCEEDED"
+                self._finish(task, TaskState.FAILED)
+            elif task.state in (TaskState.RUNNING, TaskState.PAUSED):
+                self._stop(task, TaskState.FAILED, "DEADLINE_EXCEEDED")
+            return
+        if step.timer != due:
+            return
+        step.timer = None
+        spec = step.linked.step
+        if step.state is StepState.BACKOFF:
+            self._ready(task, step)
+        elif step.state is StepState.WAITING:
+            assert spec.question is not None
+            if spec.question.default_answer:
+                self._commit(task, step)
+            else:
+                self._give_up(task, step, "ANSWER_TIMEOUT")
+        elif step.state is StepState.READY and task.state is not TaskState.PAUSED:
+            if {f"agent:{spec.agent}", f"tenant:{task.tenant}"} & self.paused:
+                self._arm_patience(step)
+            else:
+                self._give_up(task, step, "QUEUE_TIMEOUT")
+
+    # How a step goes on.
+
+    def _start_deadline(self, task: ModelTask) -> None:
+        task.deadline = self.now + task.span if task.span else None
+
+    def _begin(self, task: ModelTask) -> None:
+        for step in task.steps.values():
+            if step.state is StepState.PENDING and step.blockers == 0:
+                self._ready(task, step)
+
+    def _ready(self, task: ModelTask, step: ModelStep) -> None:
+        question = step.linked.step.question
+        if question is not None:
+            step.state, step.attempt = StepState.WAITING, step.attempt + 1
+            step.timer = self.now + question.timeout_ms if question.timeout_ms else None
+        else:
+            step.state = StepState.READY
+            if task.state is TaskState.RUNNING:
+                self._arm_patience(step)
+
+    def _arm_patience(self, step: ModelStep) -> None:
+        patience_ms = step.linked.step.queue_timeout_ms
+        step.timer = self.now + patience_ms if patience_ms else None
+
+    def _end(self, step: ModelStep, state: StepState, failure: str = "") -> None:
+        step.state, step.timer = state, None
+        step.failure = "" if state is StepState.SUCCEEDED else failure or step.failure
+
+    def _commit(self, task: ModelTask, step: ModelStep) -> None:
+        self._end(step, StepState.SUCCEEDED)
+        step.suspect = False
+        if task.state is TaskState.RUNNING:
+            self._unblock(task, step)
+        elif task.state is TaskState.PAUSED:
+            step.withheld = True
+        self._settle_task(task)
+
+    def _unblock(self, task: ModelTask, step: ModelStep) -> None:
+        for number in step.linked.dependents:
+            other = task.steps[number]
+            other.blockers -= 1
+            if other.blockers == 0 and other.state is StepState.PENDING:
+                self._ready(task, other)
+
+    def _stopped(self, task: ModelTask, step: ModelStep, failure: str) -> bool:
+        if task.state is not TaskState.CANCELLING:
+            return False
+        self._end(step, StepState.CANCELLED, failure)
+        self._settle_task(task)
+        return True
+
+    def _fail(self, task: ModelTask, step: ModelStep, failure: str, *, final: bool, retry_after_ms: int = 0) -> None:
+        if self._stopped(task, step, failure):
+            return
+        retry = step.linked.step.retry
+        step.tries, step.suspect = step.tries + 1, False
+        if final or not may_retry(retry, step.tries, failure):
+            self._give_up(task, step, failure)
+            return
+        step.state, step.failure = StepState.BACKOFF, failure
+        step.timer = self.now + backoff_ms(retry, step.tries, 0.0, retry_after_ms)
+
+    def _requeue(self, task: ModelTask, step: ModelStep, failure: str, *, lost: bool) -> None:
+        if lost:
+            step.losses, step.suspect = step.losses + 1, True
+        if self._stopped(task, step, failure):
+            return
+        if step.losses >= MAX_LOSSES:
+            self._bury(task, step, failure)
+        else:
+            step.failure = failure
+            self._ready(task, step)
+
+    def _died(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        step.deaths, step.suspect = step.deaths + 1, True
+        if self._stopped(task, step, failure):
+            return
+        if step.deaths >= MAX_DEATHS:
+            self._bury(task, step, failure)
+        else:
+            step.failure = failure
+            self._ready(task, step)
+
+    def _bury(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        task.letters.add(step.number)
+        self._give_up(task, step, failure)
+
+    def _give_up(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        self._end(step, StepState.FAILED, failure)
+        if task.on_failure is FailurePolicy.STOP:
+            self._stop(task, TaskState.FAILED, failure)
+            return
+        task.failure, task.outcome = task.failure or failure, TaskState.FAILED
+        reached = [step]
+        while reached:
+            for number in reached.pop().linked.dependents:
+                other = task.steps[number]
+                if other.state is StepState.PENDING:
+                    self._end(other, StepState.SKIPPED)
+                    reached.append(other)
+        self._settle_task(task)
+
+    def _stop(self, task: ModelTask, outcome: TaskState, failure: str) -> None:
+        task.state, task.outcome, task.failure = TaskState.CANCELLING, outcome, failure
+        for step in task.steps.values():
+            if step.state is StepState.RUNNING:
+                step.run_deadline = min(step.run_deadline, self.now + CANCEL_GRACE_MS)
+            elif step.state in OPEN:
+                self._end(step, StepState.CANCELLED)
+        self._settle_task(task)
+
+    def _settle_task(self, task: ModelTask) -> None:
+        if task.open == 0 and task.steps and not task.state.ended:
+            self._finish(task, task.outcome or TaskState.SUCCEEDED)
+
+    def _finish(self, task: ModelTask, state: TaskState) -> None:
+        task.state, task.deadline = state, None
+        if state is not TaskState.FAILED:
+            task.failure = ""
+
+
+def _member(task: ModelTask, step: ModelStep) -> str:
+    return f"{task.id}:{step.number}:{step.attempt}"
