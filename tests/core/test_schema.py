@@ -1,13 +1,15 @@
 """Inputs against schemas while the values behind references are unknown."""
 
 import json
+from functools import reduce
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from waybill.core.schema import misfits, with_unknowns
+from waybill.core.keywords import Allowance
+from waybill.core.schema import check_schema, misfits, with_unknowns
 from waybill.errors import InvalidArgument
 
 SCHEMA = {
@@ -99,3 +101,87 @@ def test_a_schema_that_cannot_be_used_is_told_apart_and_never_fetched(schema: st
     with pytest.raises(InvalidArgument, match=told) as raised:
         list(misfits(schema, {}))
     assert raised.value.reason == "SCHEMA_INVALID"
+
+
+def refused(schema: object) -> InvalidArgument:
+    with pytest.raises(InvalidArgument) as raised:
+        check_schema(json.dumps(schema))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"pattern": "(?=a)"}, "pattern"),
+        ({"pattern": "("}, "pattern"),
+        ({"pattern": "a{999}{999}{999}"}, "pattern"),
+        ({"patternProperties": {"(": {}}}, "pattern"),
+        ({"pattern": "a" * 1_001}, "over the limit of 1000"),
+        ({"$ref": "#name"}, "refers to '#name'"),
+        ({"$id": "http://["}, "uses $id"),
+        ({"$dynamicRef": "#x"}, "uses $dynamicRef"),
+        ({"unevaluatedProperties": False}, "uses unevaluatedProperties"),
+        (reduce(lambda inner, _: {"not": inner}, range(100), {}), "nested more than 64 deep"),
+        ({"required": [{"a": n} for n in range(5_000)]}, "not a JSON Schema"),
+    ],
+)
+def test_a_callers_schema_that_has_no_bounded_check_is_refused(schema: object, told: str) -> None:
+    assert told in refused(schema).message
+
+
+def test_a_callers_schema_that_is_too_complex_is_refused() -> None:
+    assert refused({"allOf": [{} for _ in range(15_000)]}).reason == "SCHEMA_COSTLY"
+
+
+def doubling(levels: int, leaf: object) -> dict[str, object]:
+    """A schema that looks at a value 2 ** levels times."""
+    steps = {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n + 1}"}] * 2} for n in range(levels)}
+    return {"$defs": {**steps, f"s{levels}": leaf}, "$ref": "#/$defs/s0"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (doubling(18, {"type": "object"}), 1),
+        (doubling(18, True), 1),
+        ({"items": {"enum": list(range(10_000))}}, list(range(20_000))),
+        ({"anyOf": [{"items": {"const": "x" * 60_000}}, {"items": {"const": "y"}}]}, [0] * 100_000),
+        ({"allOf": [{"type": "string"}] * 4_000}, list(range(100_000))),
+        (
+            {"contains": {"contains": {"contains": {"const": 1}}}, "allOf": [{"contains": {"const": 1}}] * 3_000},
+            [0] * 99,
+        ),
+    ],
+)
+def test_a_check_that_costs_too_much_is_given_up(schema: object, value: object) -> None:
+    allowance = Allowance(50_000)
+    with pytest.raises(InvalidArgument) as raised:
+        misfits(json.dumps(schema), value, allowance)
+    assert raised.value.reason == "SCHEMA_COSTLY"
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "fits"),
+    [
+        ({"pattern": "^(a+)+$"}, "a" * 100_000 + "b", False),
+        ({"patternProperties": {"^(a+)+$": False}}, {"a" * 50_000 + "b": 1}, True),
+        ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"xa": 1}, True),
+        ({"patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False}, {"xa": 1, "y": 1}, False),
+        ({"patternProperties": {"^x": {"type": "integer"}}}, {"xa": "no"}, False),
+        ({"uniqueItems": True}, [{"n": n} for n in range(50_000)], True),
+        ({"uniqueItems": True}, [1, True, "1", [1], {"a": 1}, None], True),
+        ({"uniqueItems": True}, [{"a": [1]}, {"a": [1.0]}], False),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "pattern": "^(a+)+$"}, "a" * 10_000 + "b", False),
+    ],
+)
+def test_every_check_ends_whatever_the_value(schema: object, value: object, fits: bool) -> None:
+    assert (misfits(json.dumps(schema), value) == []) is fits
+
+
+def test_a_check_that_python_cannot_do_is_told() -> None:
+    with pytest.raises(InvalidArgument, match="cannot be applied"):
+        misfits('{"multipleOf":0.5}', 10**400)
+
+
+def test_a_pattern_of_an_agent_that_cannot_be_run_here_is_left_to_the_agent() -> None:
+    assert misfits('{"pattern":"(?=a)"}', "b") == []

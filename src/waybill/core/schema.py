@@ -1,28 +1,38 @@
-"""Whether a step's input fits its agent's JSON Schema, before the values behind its references are known.
+"""Whether values fit JSON Schemas: a step's input its agent's, and an answer its question's.
 
-A string that is nothing but a reference may turn out to be anything, so it fits every schema; a string that holds
-one among other text is a text of unknown content. All else is checked as it stands.
+An input is checked before the values behind its references are known: a string that is nothing but a reference may turn
+out to be anything, so it fits every schema; a string that holds one among other text is a text of unknown content. All
+else is checked as it stands.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+import msgspec
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from waybill.core.keywords import ALLOWANCE, KEYWORDS, Allowance, Keyword, TooCostly, pattern_defect, size_of
+from waybill.core.limits import MAX_SCHEMA_BYTES
 from waybill.core.references import Reference, parse
 from waybill.core.violations import shown
 from waybill.errors import InvalidArgument
 
-_Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
+COSTLY = "SCHEMA_COSTLY"
+"""Reason of an error that is about schema and value together: another value may be checked in time."""
+MAX_SCHEMA_DEPTH = 64
+_CHECKS_PER_SCHEMA_VALUE = 75
+_COSTLY_RULE = "cannot be used: checking it, or a value against it, takes too long; simplify it, or send less"
+_UNBOUNDED_KEYWORDS = frozenset({"unevaluatedProperties", "$id", "$anchor", "$dynamicRef", "$dynamicAnchor"})
+_UNBOUNDED_RULE = 'refer within the schema, as in "#/$defs/name", and use additionalProperties'
 
 _WHOLE_VALUE_KEYWORDS = frozenset(
     {"oneOf", "not", "if", "const", "enum", "uniqueItems", "contains", "dependentSchemas", "unevaluatedItems"}
@@ -56,19 +66,73 @@ def with_unknowns(value: Any) -> Any:
     return value
 
 
-def misfits(schema: str, value: Any) -> Iterator[tuple[list[str | int], str]]:
+def misfits(schema: str, value: Any, allowance: Allowance | None = None) -> list[tuple[list[str | int], str]]:
     """What in a value (from `with_unknowns`) does not fit a schema (JSON text): the path to it, and the problem.
 
-    Raises `InvalidArgument` if the schema itself cannot be used, or refers to something outside itself.
+    Raises `InvalidArgument` if the schema itself cannot be used, or refers to something outside itself
+    (SCHEMA_INVALID), or if the check costs more than `allowance` and the value's size allow (SCHEMA_COSTLY).
     """
+    paying = allowance or Allowance()
+    paying.grant(value)
+    with _paid_from(paying):
+        try:
+            errors = [exact for error in _validator(schema).iter_errors(value) for exact in _exact(error)]
+        except Unresolvable as error:
+            raise _broken(f"it refers to {shown(str(error.ref))}, which is not in it") from error
+        except RecursionError as error:
+            raise _broken("it has no end") from error
+        except (ArithmeticError, ValueError, LookupError, TypeError) as error:
+            # Keywords let Python's own errors through, such as those of numbers that no float can hold.
+            raise _broken("it cannot be applied to this value") from error
+    return [(list(error.absolute_path), _description(error)) for error in errors]
+
+
+def check_schema(schema: str, allowance: Allowance | None = None) -> None:
+    """Accept a schema that a caller wrote, JSON text. Raises `InvalidArgument` if it is too large or cannot be used."""
+    size_bytes = len(schema.encode("utf-8", errors="replace"))
+    if size_bytes > MAX_SCHEMA_BYTES:
+        raise _broken(f"it has {size_bytes} bytes, and at most {MAX_SCHEMA_BYTES} are allowed")
+    with _paid_from(allowance or Allowance()):
+        for part in _objects_of(_validator(schema).schema):
+            _check_bounded(part)
+
+
+@contextmanager
+def _paid_from(allowance: Allowance) -> Iterator[None]:
+    token = ALLOWANCE.set(allowance)
     try:
-        for error in _validator(schema).iter_errors(value):
-            for exact in _exact(error):
-                yield list(exact.absolute_path), _description(exact)
-    except Unresolvable as error:
-        raise _broken(f"it refers to {shown(str(error.ref))}, which is not in it") from error
-    except RecursionError as error:
-        raise _broken("it has no end") from error
+        yield
+    except TooCostly as error:
+        raise InvalidArgument(f"the schema {_COSTLY_RULE}", reason=COSTLY) from error
+    finally:
+        ALLOWANCE.reset(token)
+
+
+def _check_bounded(part: dict[str, Any]) -> None:
+    """Refuse what has no check in bounded time. A member that only looks like a keyword is refused too."""
+    for keyword in _UNBOUNDED_KEYWORDS & part.keys():
+        raise _broken(f"it uses {keyword}, which is not supported here; {_UNBOUNDED_RULE}")
+    reference = part.get("$ref")
+    if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
+        raise _broken(f"it refers to {shown(reference)}; {_UNBOUNDED_RULE}")
+    named, pattern = part.get("patternProperties"), part.get("pattern")
+    for written in [*(named if isinstance(named, dict) else ()), *([pattern] if isinstance(pattern, str) else ())]:
+        defect = pattern_defect(written)
+        if defect:
+            raise _broken(f"its pattern {shown(written)} {defect}")
+
+
+def _objects_of(schema: Any) -> list[dict[str, Any]]:
+    """All objects in a schema. Raises `InvalidArgument` if it is nested too deep."""
+    found: list[dict[str, Any]] = []
+    level, depth = [schema], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        if depth > MAX_SCHEMA_DEPTH:
+            raise _broken(f"it is nested more than {MAX_SCHEMA_DEPTH} deep")
+        found += [item for item in level if isinstance(item, dict)]
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return found
 
 
 def _unknown(text: str) -> str:
@@ -83,10 +147,17 @@ def _unknown(text: str) -> str:
 @lru_cache(maxsize=256)
 def _validator(schema: str) -> Validator:
     try:
-        parsed = json.loads(schema)
-        _LenientValidator.check_schema(parsed)
+        parsed = msgspec.json.decode(schema.encode())
     except (ValueError, RecursionError) as error:
-        raise _broken(f"it is not JSON: {error}") from error
+        raise _broken(f"it is not JSON: {str(error)[:300]}") from error
+    for part in _objects_of(parsed):
+        # Naming another dialect would bring in that one's keywords, whose checks are not bounded.
+        if isinstance(part.get("$schema"), str):
+            del part["$schema"]
+    ALLOWANCE.get().spend(_CHECKS_PER_SCHEMA_VALUE * size_of(parsed))
+    try:
+        # Without formats: that of patterns is Python's, and theirs are checked by the engine that runs them.
+        _LenientValidator.check_schema(parsed, format_checker=FormatChecker(()))
     except SchemaError as error:
         raise _broken(f"it is not a JSON Schema: {error.message[:300]}") from error
     # An empty registry, because the default one would fetch whatever address a schema names.
@@ -94,7 +165,7 @@ def _validator(schema: str) -> Validator:
     return validator
 
 
-def _lenient(keyword: str, check: _Keyword) -> _Keyword:
+def _lenient(keyword: str, check: Keyword) -> Keyword:
     def checked(validator: Any, expected: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
         kind = type(instance)
         if kind is AnyValue or (kind is AnyText and keyword in _TEXT_KEYWORDS):
@@ -107,10 +178,9 @@ def _lenient(keyword: str, check: _Keyword) -> _Keyword:
     return checked
 
 
-_STRICT_KEYWORDS: Mapping[str, _Keyword] = dict(Draft202012Validator.VALIDATORS)
 _LenientValidator: Any = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
-    validators={keyword: _lenient(keyword, check) for keyword, check in _STRICT_KEYWORDS.items()},
+    validators={keyword: _lenient(keyword, check) for keyword, check in KEYWORDS.items()},
 )
 
 
@@ -154,7 +224,7 @@ def _description(error: ValidationError) -> str:
 
 
 def _broken(problem: str) -> InvalidArgument:
-    return InvalidArgument(f"the agent's input schema cannot be used: {problem}", reason="SCHEMA_INVALID")
+    return InvalidArgument(f"the schema cannot be used: {problem}", reason="SCHEMA_INVALID")
 
 
 def _kind(value: Any) -> str:
