@@ -2,13 +2,14 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from waybill.core import limits
-from waybill.core.plan import AgentSchema, Graph, Plan, PlanStep, RetryPolicy
+from waybill.core.plan import AgentSchema, FailurePolicy, Graph, Plan, PlanStep, Question, RetryPolicy
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan
 
@@ -138,6 +139,54 @@ def test_the_ends_of_the_ranges_are_allowed() -> None:
     assert len(link(Plan((least, most)), AGENTS).steps) == 2
 
 
+def asking(name: str = "ask", **fields: object) -> PlanStep:
+    """A step that asks a person."""
+    return PlanStep(name, question=Question(**{"prompt": "May I?", **fields}))
+
+
+def test_a_question_is_linked_like_any_step_and_the_policy_is_kept() -> None:
+    schema = '{"type":"object","properties":{"ok":{"type":"boolean"}}}'
+    question = Question("Send it?", schema, 60_000, b'{"ok":false}')
+    approve = PlanStep("approve", input=b'{"draft":"${draft.text}"}', question=question)
+    send = step("send", go="${approve.ok}")
+    graph = link(Plan((step("draft"), approve, send), FailurePolicy.CONTINUE), AGENTS)
+    assert edges(graph) == [((), (2,), ()), ((1,), (3,), (1,)), ((2,), (), (2,))]
+    assert graph.failure_policy is FailurePolicy.CONTINUE
+    assert graph.steps[1].step is approve
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "told"),
+    [
+        (replace(asking(), agent="echo"), "question", "exactly one of agent and question"),
+        (replace(asking(), retry=RetryPolicy(max_attempts=1)), "retry", "no meaning"),
+        (replace(asking(), run_timeout_ms=5), "run_timeout_ms", "no meaning"),
+        (replace(asking(), queue_timeout_ms=5), "queue_timeout_ms", "no meaning"),
+        (asking(prompt=""), "question.prompt", "has 0 characters"),
+        (asking(prompt=" \n"), "question.prompt", "must say"),
+        (asking(prompt="x" * 1_001), "question.prompt", "has 1001 characters"),
+        (asking(timeout_ms=-1), "question.timeout_ms", "must lie between"),
+        (asking(answer_schema="{"), "question.answer_schema", "not JSON"),
+        (asking(answer_schema='{"type":"strin"}'), "question.answer_schema", "not a JSON Schema"),
+        (asking(answer_schema=" " * (limits.MAX_SCHEMA_BYTES + 1)), "question.answer_schema", "at most 65536"),
+        (asking(default_answer=b"{"), "question.default_answer", "not valid JSON"),
+        (
+            asking(default_answer=b'{"a":[1,"x"]}', answer_schema='{"properties":{"a":{"items":{"type":"integer"}}}}'),
+            "question.default_answer.a[1]",
+            "must be of type integer",
+        ),
+        (asking(default_answer=b"1", answer_schema='{"$ref":"#"}'), "question.answer_schema", "no end"),
+        (replace(step("a"), queue_timeout_ms=-1), "queue_timeout_ms", "must lie between"),
+        (replace(step("a"), retry=RetryPolicy(jitter=1.5)), "retry.jitter", "must lie between"),
+        (replace(step("a"), retry=RetryPolicy(final_reasons=("lower",))), "retry.final_reasons[0]", "capital letter"),
+    ],
+)
+def test_a_step_that_is_wrong_by_itself_is_told_where_and_why(wrong: PlanStep, field: str, told: str) -> None:
+    found = violations_of(wrong)
+    assert list(found) == [f"plan.steps[0].{field}"]
+    assert told in found[f"plan.steps[0].{field}"]
+
+
 def test_an_empty_plan_is_refused() -> None:
     assert "at least one step" in violations_of()["plan.steps"]
 
@@ -163,7 +212,7 @@ def test_a_long_list_of_violations_ends_with_how_many_more_there_are() -> None:
 
 
 def test_an_agent_whose_schema_is_broken_is_named() -> None:
-    with pytest.raises(InvalidPlan, match="agent bad: the agent's input schema cannot be used"):
+    with pytest.raises(InvalidPlan, match="agent bad: the schema cannot be used"):
         link(Plan((step("a", "bad"), step("b", "bad"))), {"bad": AgentSchema("bad", "", "{")})
 
 

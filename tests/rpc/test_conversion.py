@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from waybill.api.v1 import task_pb2
-from waybill.core.plan import Plan, PlanStep, RetryPolicy
+from waybill.core import limits
+from waybill.core.plan import FailurePolicy, Plan, PlanStep, Question, RetryPolicy
+from waybill.core.step_rules import REASON
 from waybill.core.task import Event, EventType, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument, InvalidPlan
 from waybill.rpc import conversion, enums
@@ -43,6 +47,8 @@ EVENTS = st.builds(
     wait_ms=LONG_COUNTS,
     run_ms=LONG_COUNTS,
     elapsed_ms=LONG_COUNTS,
+    text_offset=LONG_COUNTS,
+    digest=st.integers(0, 2**32 - 1),
 )
 RETRIES = st.builds(
     RetryPolicy,
@@ -50,21 +56,34 @@ RETRIES = st.builds(
     initial_backoff_ms=st.integers(0, 3_600_000),
     max_backoff_ms=st.integers(0, 86_400_000),
     multiplier=st.floats(1, 10),
+    jitter=st.floats(0, 1),
+    final_reasons=st.lists(st.from_regex(REASON, fullmatch=True), max_size=3).map(tuple),
 )
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=10,
 )
+INPUTS = st.dictionaries(TEXTS, JSON_VALUES, max_size=3).map(lambda value: json.dumps(value).encode())
+NAMES_BEFORE = st.lists(TEXTS, max_size=3).map(tuple)
+QUESTIONS = st.builds(
+    Question,
+    prompt=TEXTS,
+    answer_schema=st.sampled_from(["", "true", '{"type":["object","null"]}']),
+    timeout_ms=st.integers(0, limits.MAX_ANSWER_TIMEOUT_MS),
+    default_answer=st.just(b"") | JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+)
 STEPS = st.builds(
     PlanStep,
     name=TEXTS,
     agent=TEXTS,
-    input=st.dictionaries(TEXTS, JSON_VALUES, max_size=3).map(lambda value: json.dumps(value).encode()),
-    after=st.lists(TEXTS, max_size=3).map(tuple),
+    input=INPUTS,
+    after=NAMES_BEFORE,
     retry=RETRIES,
     run_timeout_ms=st.integers(1, 86_400_000),
-)
+    queue_timeout_ms=st.integers(0, limits.MAX_QUEUE_TIMEOUT_MS),
+) | st.builds(PlanStep, name=TEXTS, input=INPUTS, after=NAMES_BEFORE, question=QUESTIONS)
+PLANS = st.builds(Plan, st.lists(STEPS, min_size=1, max_size=4).map(tuple), st.sampled_from(FailurePolicy))
 
 
 @given(EVENTS)
@@ -77,7 +96,7 @@ def test_an_event_as_json_shows_what_is_set_and_nothing_else(event):
     shown = conversion.event_to_json(conversion.event_to_proto(event))
     assert json.loads(json.dumps(shown)) == shown
     assert (shown["sequence"], shown["type"]) == (event.sequence, event.type.value)
-    for name in ("step", "attempt", "message", "fraction", "state", "step_state", "run_ms"):
+    for name in ("step", "attempt", "message", "fraction", "state", "step_state", "run_ms", "text_offset", "digest"):
         value = getattr(event, name)
         is_set = value is not None if name == "fraction" else bool(value)
         assert shown.get(name) == (value if is_set else None)
@@ -85,31 +104,50 @@ def test_an_event_as_json_shows_what_is_set_and_nothing_else(event):
     assert ("failure" in shown, "usage" in shown) == (event.failure is not None, event.usage is not None)
 
 
-@given(st.lists(STEPS, min_size=1, max_size=4))
-def test_a_plan_survives_the_way_to_a_message_and_back(steps):
-    plan = Plan(tuple(steps))
+@given(PLANS)
+def test_a_plan_survives_the_way_to_a_message_and_back(plan):
     assert conversion.plan_from_proto(conversion.plan_to_proto(plan)) == plan
 
 
-@given(st.lists(STEPS, min_size=1, max_size=3))
-def test_a_plan_file_says_the_same_as_the_message(steps):
-    written = {
-        "steps": [
-            {
-                "name": step.name,
-                "agent": step.agent,
-                "input": json.loads(step.input),
-                "after": list(step.after),
-                "retry": {name: getattr(step.retry, name) for name in RetryPolicy.__slots__},
-                "run_timeout_ms": step.run_timeout_ms,
-            }
-            for step in steps
-        ]
+def question_as_written(question: Question) -> dict[str, Any]:
+    written = {"prompt": question.prompt, "timeout_ms": question.timeout_ms}
+    if question.answer_schema:
+        written["answer_schema"] = json.loads(question.answer_schema)
+    if question.default_answer:
+        written["default_answer"] = json.loads(question.default_answer)
+    return written
+
+
+def step_as_written(step: PlanStep) -> dict[str, Any]:
+    written = {"name": step.name, "input": json.loads(step.input), "after": list(step.after)}
+    if step.question is not None:
+        return {**written, "question": question_as_written(step.question)}
+    return {
+        **written,
+        "agent": step.agent,
+        "retry": {name: getattr(step.retry, name) for name in RetryPolicy.__slots__},
+        "run_timeout_ms": step.run_timeout_ms,
+        "queue_timeout_ms": step.queue_timeout_ms,
     }
+
+
+@given(PLANS)
+def test_a_plan_file_says_the_same_as_the_message(plan):
+    written = {"steps": [step_as_written(step) for step in plan.steps], "failure_policy": plan.failure_policy}
     read = conversion.plan_from_proto(conversion.plan_from_json(json.dumps(written)))
-    for met, step in zip(read.steps, steps, strict=True):
-        assert (met.name, met.agent, met.after, met.retry) == (step.name, step.agent, step.after, step.retry)
+    assert read.failure_policy is plan.failure_policy
+    for met, step in zip(read.steps, plan.steps, strict=True):
+        assert replace(met, input=b"", question=None) == replace(step, input=b"", question=None)
         assert json.loads(met.input) == json.loads(step.input)
+        assert (met.question is None) == (step.question is None)
+        if met.question is not None and step.question is not None:
+            assert question_as_written(met.question) == question_as_written(step.question)
+
+
+@given(st.integers(0, limits.MAX_DEADLINE_MS), TEXTS)
+def test_a_submission_as_json_keeps_its_deadline_and_template(deadline_ms, template):
+    spec = conversion.spec_from_json({"goal": "Why?", "deadline_ms": deadline_ms, "template": template})
+    assert (spec.deadline_ms, spec.template) == (deadline_ms, template)
 
 
 def test_a_step_left_short_gets_the_defaults():
@@ -132,6 +170,11 @@ def test_a_wait_of_zero_is_not_taken_for_a_default():
         ({"multiplier": 0.5}, "multiplier"),
         ({"multiplier": math.nan}, "multiplier"),
         ({"multiplier": math.inf}, "multiplier"),
+        ({"jitter": 1.1}, "jitter"),
+        ({"jitter": math.nan}, "jitter"),
+        ({"final_reasons": ["OK", "not ok"]}, "final_reasons[1]"),
+        ({"final_reasons": ["A" * 65]}, "final_reasons[0]"),
+        ({"final_reasons": ["A"] * 33}, "final_reasons"),
     ],
 )
 def test_a_retry_policy_out_of_range_is_refused_by_its_field(retry, field):
@@ -139,6 +182,41 @@ def test_a_retry_policy_out_of_range_is_refused_by_its_field(retry, field):
     with pytest.raises(InvalidPlan) as caught:
         conversion.plan_from_proto(task_pb2.Plan(steps=[task_pb2.PlanStep(), step]))
     assert [violation.field for violation in caught.value.violations] == [f"plan.steps[1].retry.{field}"]
+
+
+ASKED = task_pb2.Question(prompt="May I?")
+
+
+@pytest.mark.parametrize(
+    ("step", "field"),
+    [
+        (task_pb2.PlanStep(queue_timeout_ms=-1), "queue_timeout_ms"),
+        (task_pb2.PlanStep(queue_timeout_ms=limits.MAX_QUEUE_TIMEOUT_MS + 1), "queue_timeout_ms"),
+        (task_pb2.PlanStep(question=ASKED, retry=task_pb2.RetryPolicy()), "retry"),
+        (task_pb2.PlanStep(question=ASKED, run_timeout_ms=300_000), "run_timeout_ms"),
+        (task_pb2.PlanStep(question=task_pb2.Question(timeout_ms=-1)), "question.timeout_ms"),
+        (
+            task_pb2.PlanStep(question=task_pb2.Question(timeout_ms=limits.MAX_ANSWER_TIMEOUT_MS + 1)),
+            "question.timeout_ms",
+        ),
+        (
+            task_pb2.PlanStep(question=task_pb2.Question(default_answer=task_pb2.Payload())),
+            "question.default_answer",
+        ),
+        (
+            task_pb2.PlanStep(question=task_pb2.Question(default_answer=task_pb2.Payload(data=b"{"))),
+            "question.default_answer",
+        ),
+    ],
+)
+def test_a_step_that_is_wrong_by_itself_is_refused_by_its_field(step, field):
+    found = conversion.plan_violations(task_pb2.Plan(steps=[step]))
+    assert [violation.field for violation in found] == [f"plan.steps[0].{field}"]
+
+
+def test_an_unknown_failure_policy_is_refused():
+    plan = task_pb2.Plan(steps=[task_pb2.PlanStep(name="a", agent="b")], failure_policy=9)
+    assert [violation.field for violation in conversion.plan_violations(plan)] == ["plan.failure_policy"]
 
 
 def test_every_violation_of_a_plan_is_listed():
@@ -168,7 +246,10 @@ def test_nesting_is_bounded(depth):
     ("spec", "field"),
     [
         ({"gaol": "x"}, "gaol"),
-        ({"plan": {"steps": [{"name": "a", "agent": "b"}, {"name": "c"}]}}, "plan.steps[1].agent"),
+        ({"plan": {"steps": [{"name": "a", "agent": "b"}, {"agent": "c"}]}}, "plan.steps[1].name"),
+        ({"plan": {"steps": [{"name": "a", "question": {}}]}}, "plan.steps[0].question.prompt"),
+        ({"plan": {"steps": [], "failure_policy": "shrug"}}, "plan.failure_policy"),
+        ({"deadline_ms": -1}, "deadline_ms"),
         ({"documents": [{"name": "x"}]}, "documents[0]"),
         ({"paths": "docs"}, "paths"),
         ({"goal": object()}, "body"),
@@ -186,6 +267,7 @@ def test_every_enum_of_the_domain_has_its_message_and_back():
         (StepState, enums.STEP_STATE_TO_PROTO, enums.STEP_STATE_FROM_PROTO),
         (Priority, enums.PRIORITY_TO_PROTO, enums.PRIORITY_FROM_PROTO),
         (EventType, enums.EVENT_TYPE_TO_PROTO, enums.EVENT_TYPE_FROM_PROTO),
+        (FailurePolicy, enums.FAILURE_POLICY_TO_PROTO, enums.FAILURE_POLICY_FROM_PROTO),
     ):
         assert [from_proto[to_proto[member]] for member in kind] == list(kind)
     assert enums.PRIORITY_FROM_PROTO[task_pb2.PRIORITY_UNSPECIFIED] is Priority.NORMAL

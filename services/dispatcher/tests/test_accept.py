@@ -5,6 +5,7 @@ from __future__ import annotations
 import grpc
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
+from waybill.core.plan import FailurePolicy, Question
 
 ECHO = [task_pb2.PlanStep(name="only", agent="echo")]
 
@@ -72,3 +73,17 @@ async def test_given_a_group_with_one_bad_submission_then_the_others_are_accepte
     results = (await suite.stub.CreateTasks(request)).results
     assert [result.HasField("task") for result in results] == [True, False, True]
     assert results[1].refusal.reason == "INVALID_ARGUMENT"
+
+
+async def test_given_a_deadline_a_template_and_a_question_when_submitted_then_the_store_has_them(suite) -> None:
+    await suite.announce("echo")
+    asked = task_pb2.Question(prompt="Send it?", answer_schema='{"type":"boolean"}', timeout_ms=60_000)
+    asked.default_answer.data = b"false"
+    steps = [*ECHO, task_pb2.PlanStep(name="approve", question=asked, after=["only"])]
+    plan = task_pb2.Plan(steps=steps, failure_policy=task_pb2.FAILURE_POLICY_CONTINUE)
+    accepted = (await suite.submit(plan=plan, deadline_ms=3_600_000, template="weekly")).task
+    task = await suite.ledger.task(accepted.name.removeprefix("tasks/"))
+    assert (task.deadline_at_ms - task.created_ms, task.template) == (3_600_000, "weekly")
+    assert task.failure_policy is FailurePolicy.CONTINUE
+    (step,) = await suite.ledger.steps(task.id, 2, 2)
+    assert step.question == Question("Send it?", '{"type":"boolean"}', 60_000, b"false")

@@ -63,6 +63,8 @@ class Acceptance:
             priority=PRIORITY_FROM_PROTO[spec.priority],
             labels=dict(spec.labels),
             traceparent=submission.traceparent,
+            deadline_ms=spec.deadline_ms,
+            template=spec.template,
         )
 
     async def _result(self, task: NewTask, stored: Accepted | WaybillError) -> gateway_pb2.SubmitResult:

@@ -64,6 +64,11 @@ def test_anything_else_is_none(request_id):
         ({"goal": "a", "labels": {f"k{n}": "" for n in range(limits.MAX_LABELS + 1)}}, ["labels"]),
         ({"goal": "a", "labels": {"k": "x" * (limits.MAX_LABEL_VALUE_CHARS + 1)}}, ["labels.k"]),
         ({"goal": "a", "priority": 9}, ["priority"]),
+        ({"goal": "a", "deadline_ms": -1}, ["deadline_ms"]),
+        ({"goal": "a", "deadline_ms": limits.MAX_DEADLINE_MS + 1}, ["deadline_ms"]),
+        ({"goal": "a", "template": "-x"}, ["template"]),
+        ({"goal": "a", "template": "x" * 65}, ["template"]),
+        ({"plan": task_pb2.Plan(steps=[task_pb2.PlanStep()], failure_policy=3)}, ["plan.failure_policy"]),
         ({"goal": "a", "paths": ["x" * 4096] * 7000}, ["spec"]),
     ],
 )

@@ -58,6 +58,12 @@ def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     found += _label_violations(spec)
     if spec.priority not in PRIORITY_FROM_PROTO:
         found.append(Violation("priority", f"is {spec.priority}, which is no priority; use high, normal or low"))
+    if not 0 <= spec.deadline_ms <= limits.MAX_DEADLINE_MS:
+        allowed = f"must lie between 1 and {limits.MAX_DEADLINE_MS}, or be 0 for none"
+        found.append(Violation("deadline_ms", f"is {spec.deadline_ms}, and {allowed}"))
+    if spec.template and not limits.TEMPLATE_NAME.fullmatch(spec.template):
+        allowed = 'use up to 64 of a-z, 0-9, "_" and "-", starting with a letter or digit'
+        found.append(Violation("template", f"{spec.template[:80]!r} is no template's name; {allowed}"))
     return found
 
 

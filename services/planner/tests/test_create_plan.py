@@ -57,6 +57,35 @@ async def test_a_goal_becomes_a_plan(planner: Planner) -> None:
     assert response.plan.steps[0].input.media_type == "application/json"
 
 
+async def test_a_plan_with_a_question_is_checked_and_comes_back_as_it_was(planner: Planner) -> None:
+    asked = task_pb2.Question(prompt="Go on?", answer_schema='{"type":"object"}', timeout_ms=1_000)
+    asked.default_answer.data = b"{}"
+    plan = task_pb2.Plan(
+        steps=[task_pb2.PlanStep(name="ask", question=asked), step("act", text='{"question":"${ask.why}"}')],
+        failure_policy=task_pb2.FAILURE_POLICY_CONTINUE,
+    )
+    response = await planner.CreatePlan(planner_pb2.CreatePlanRequest(plan=plan, agents=AGENTS))
+    assert response.plan == plan
+
+
+async def test_what_is_wrong_with_questions_is_listed_with_all_else(planner: Planner) -> None:
+    found = await violations(
+        planner,
+        step("both", question=task_pb2.Question(prompt="?", answer_schema="{")),
+        task_pb2.PlanStep(name="late", question=task_pb2.Question(timeout_ms=-1), queue_timeout_ms=5, after=["gone"]),
+        task_pb2.PlanStep(name="neither"),
+    )
+    assert list(found) == [
+        "plan.steps[0].question",
+        "plan.steps[0].question.answer_schema",
+        "plan.steps[1].question.timeout_ms",
+        "plan.steps[1].queue_timeout_ms",
+        "plan.steps[1].question.prompt",
+        "plan.steps[1].after[0]",
+        "plan.steps[2].agent",
+    ]
+
+
 async def test_a_valid_plan_comes_back_as_it_was(planner: Planner) -> None:
     plan = task_pb2.Plan(
         steps=[

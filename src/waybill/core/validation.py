@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from waybill.core.edges import cycles_of, dependents_of
+from waybill.core.keywords import Allowance
 from waybill.core.limits import (
     AGENT_NAME,
     MAX_DEPENDENCIES_PER_STEP,
@@ -25,7 +26,8 @@ from waybill.core.limits import (
 )
 from waybill.core.plan import AgentSchema, Graph, LinkedStep, Plan, PlanStep
 from waybill.core.references import MAX_INPUT_DEPTH, Reference, below, may_hold_references, parse, strings_of
-from waybill.core.schema import misfits, with_unknowns
+from waybill.core.schema import COSTLY, misfits, with_unknowns
+from waybill.core.step_rules import question_defects, range_defects
 from waybill.core.violations import Violations, closest, listing, shown
 from waybill.errors import InvalidArgument, InvalidPlan, Permanent, Violation
 
@@ -36,8 +38,6 @@ MAX_CYCLE_STEPS_SHOWN = 10
 _NAME_RULE = 'use a lower-case letter, then up to 63 of a-z, 0-9, "_" and "-"'
 _TASK_FIELDS = frozenset({"goal", "input"})
 _FIRST_FIELD = re.compile(r"@\s*\.\s*(\w+)(?!\w*\s*\()")
-_MAX_HOUR_MS = 3_600_000
-_MAX_DAY_MS = 86_400_000
 
 
 def link(plan: Plan, agents: Mapping[str, AgentSchema]) -> Graph:
@@ -71,13 +71,15 @@ class _Linking:
         self._dependencies: list[list[int]] = []
         self._references: list[tuple[int, ...]] = []
         self._broken_schemas: dict[str, str] = {}
+        self._allowance = Allowance()
 
     def run(self) -> Graph:
         self._check_size()
         for position, step in enumerate(self._plan.steps):
             field = f"plan.steps[{position}]"
             self._check_name(step, position, field)
-            _check_ranges(step, field, self.violations)
+            for below_step, problem in (*range_defects(step), *question_defects(step, self._allowance)):
+                self.violations.add(f"{field}.{below_step}", problem)
             known = self._check_agent(step, field)
             needed: dict[int, None] = {}
             self._follow_after(step, position, field, needed)
@@ -94,11 +96,12 @@ class _Linking:
                 for step, needed, followers, references in zip(
                     self._plan.steps, self._dependencies, dependents, self._references, strict=True
                 )
-            )
+            ),
+            self._plan.failure_policy,
         )
 
     def _check_size(self) -> None:
-        total_bytes = sum(len(step.input) for step in self._plan.steps)
+        total_bytes = sum(map(_input_bytes, self._plan.steps))
         if total_bytes > MAX_PLAN_INPUT_BYTES:
             self.violations.add(
                 "plan.steps",
@@ -122,14 +125,14 @@ class _Linking:
 
     def _check_agent(self, step: PlanStep, field: str) -> AgentSchema | None:
         known = self._agents.get(step.agent)
-        if known is None:
+        if known is None and not (step.question and not step.agent):
             self.violations.add(f"{field}.agent", lambda: self._unknown_agent(step.agent))
         return known
 
     def _unknown_agent(self, name: str) -> str:
         known = f"known agents: {listing(self._agents)}"
         if not name:
-            return f"is empty; name the agent that runs the step; {known}"
+            return f"is empty; name the agent that runs the step, or give a question to ask a person; {known}"
         if not AGENT_NAME.fullmatch(name):
             return f"{shown(name)} is no agent name; {_NAME_RULE}; {known}"
         return f"no agent is named {shown(name)}{closest(name, self._agents)}; {known}"
@@ -209,10 +212,12 @@ class _Linking:
         broken = self._broken_schemas.get(agent.name)
         if broken is None:
             try:
-                for path, problem in misfits(agent.input_schema, value):
+                for path, problem in misfits(agent.input_schema, value, self._allowance):
                     self.violations.add(reduce(below, path, field), f"does not fit agent {agent.name}: {problem}")
             except InvalidArgument as error:
-                broken = self._broken_schemas[agent.name] = f"agent {agent.name}: {error.message}"
+                broken = f"agent {agent.name}: {error.message}"
+                if error.reason != COSTLY:
+                    self._broken_schemas[agent.name] = broken
         if broken is not None:
             self.violations.add(field, broken)
 
@@ -224,17 +229,9 @@ class _Linking:
         return f"is on a cycle, each step of which depends on the next: {path}; remove one of these dependencies"
 
 
-def _check_ranges(step: PlanStep, field: str, violations: Violations) -> None:
-    retry = step.retry
-    for name, value, lowest, highest in (
-        ("retry.max_attempts", retry.max_attempts, 1, 100),
-        ("retry.initial_backoff_ms", retry.initial_backoff_ms, 0, _MAX_HOUR_MS),
-        ("retry.max_backoff_ms", retry.max_backoff_ms, 0, _MAX_DAY_MS),
-        ("retry.multiplier", retry.multiplier, 1.0, 10.0),
-        ("run_timeout_ms", step.run_timeout_ms, 1, _MAX_DAY_MS),
-    ):
-        if not lowest <= value <= highest:
-            violations.add(f"{field}.{name}", f"is {value}, and must lie between {lowest} and {highest}")
+def _input_bytes(step: PlanStep) -> int:
+    question = step.question
+    return len(step.input) + (len(question.answer_schema) + len(question.default_answer) if question else 0)
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

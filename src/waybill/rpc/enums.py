@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from waybill.api.v1 import task_pb2
-from waybill.core.task import EventType, Priority, StepState, TaskState
+from waybill.core.plan import FailurePolicy
+from waybill.core.task import EffectState, EventType, Priority, StepState, TaskState
 
 TASK_STATE_TO_PROTO: dict[TaskState, task_pb2.TaskState.ValueType] = {
     state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState
@@ -23,7 +24,20 @@ PRIORITY_FROM_PROTO: dict[int, Priority] = {
     **{value: priority for priority, value in PRIORITY_TO_PROTO.items()},
 }
 
+FAILURE_POLICY_TO_PROTO: dict[FailurePolicy, task_pb2.FailurePolicy.ValueType] = {
+    policy: task_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy.name}") for policy in FailurePolicy
+}
+FAILURE_POLICY_FROM_PROTO: dict[int, FailurePolicy] = {
+    task_pb2.FAILURE_POLICY_UNSPECIFIED: FailurePolicy.STOP,
+    **{value: policy for policy, value in FAILURE_POLICY_TO_PROTO.items()},
+}
+
 EVENT_TYPE_TO_PROTO: dict[EventType, task_pb2.EventType.ValueType] = {
     kind: task_pb2.EventType.Value(f"EVENT_TYPE_{kind.name}") for kind in EventType
 }
 EVENT_TYPE_FROM_PROTO: dict[int, EventType] = {value: kind for kind, value in EVENT_TYPE_TO_PROTO.items()}
+
+EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
+    state: task_pb2.EffectState.Value(f"EFFECT_STATE_{state.name}") for state in EffectState
+}
+EFFECT_STATE_FROM_PROTO: dict[int, EffectState] = {value: state for state, value in EFFECT_STATE_TO_PROTO.items()}

@@ -30,6 +30,8 @@ _PLAIN = (
     "wait_ms",
     "run_ms",
     "elapsed_ms",
+    "text_offset",
+    "digest",
 )
 """Fields that are the same in the domain, in messages and in JSON, unset when empty or 0."""
 

@@ -12,7 +12,9 @@ from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
 from waybill.rpc.plans import plan_from_proto, plan_violations
 
-_DEFECTIVE_FIELD = re.compile(r"plan\.steps\[(\d+)\]\.(input|retry|run_timeout_ms)")
+_DEFECTIVE_FIELD = re.compile(
+    r"plan\.steps\[(\d+)\]\.(?:(input|retry|run_timeout_ms|queue_timeout_ms)|question\.(timeout_ms|default_answer))"
+)
 
 
 def link_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema]) -> Graph:
@@ -38,9 +40,14 @@ def _without_defects(plan: task_pb2.Plan, defects: list[Violation]) -> task_pb2.
     mended.CopyFrom(plan)
     for defect in defects:
         match = _DEFECTIVE_FIELD.match(defect.field)
-        if match is None:
+        if match is None and defect.field != "plan.failure_policy":
             return None
-        mended.steps[int(match[1])].ClearField(match[2])  # type: ignore[arg-type]
+        if match is None:
+            mended.ClearField("failure_policy")
+        elif match[2]:
+            mended.steps[int(match[1])].ClearField(match[2])  # type: ignore[arg-type]
+        else:
+            mended.steps[int(match[1])].question.ClearField(match[3])  # type: ignore[arg-type]
     return mended
 
 

@@ -5,21 +5,18 @@ Whether the steps fit together and fit the agents is `waybill.core.validation`'s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from waybill.api.v1 import task_pb2
 from waybill.core.limits import MAX_INPUT_BYTES, MAX_PLAN_INPUT_BYTES, MAX_PLAN_STEPS
-from waybill.core.plan import Plan, PlanStep, RetryPolicy
+from waybill.core.plan import Plan, PlanStep, Question, RetryPolicy
+from waybill.core.step_rules import NOT_FOR_QUESTIONS, Defect, range_defects
 from waybill.errors import InvalidPlan, Violation
+from waybill.rpc.enums import FAILURE_POLICY_FROM_PROTO, FAILURE_POLICY_TO_PROTO
 from waybill.rpc.payloads import json_payload, payload_defect
 
-MAX_ATTEMPTS = 100
-MAX_INITIAL_BACKOFF_MS = 3_600_000
-MAX_BACKOFF_MS = 86_400_000
-MAX_RUN_TIMEOUT_MS = 86_400_000
-MIN_MULTIPLIER = 1.0
-MAX_MULTIPLIER = 10.0
-
 _RETRY = RetryPolicy()
-_RUN_TIMEOUT_MS = PlanStep(name="", agent="").run_timeout_ms
+_RUN_TIMEOUT_MS = PlanStep(name="").run_timeout_ms
 
 
 def plan_from_proto(plan: task_pb2.Plan) -> Plan:
@@ -27,48 +24,60 @@ def plan_from_proto(plan: task_pb2.Plan) -> Plan:
     violations = plan_violations(plan)
     if violations:
         raise InvalidPlan.of(violations)
-    return Plan(tuple(_step_from_proto(step) for step in plan.steps))
+    return Plan(tuple(_step_from_proto(step) for step in plan.steps), FAILURE_POLICY_FROM_PROTO[plan.failure_policy])
 
 
 def plan_to_proto(plan: Plan) -> task_pb2.Plan:
-    """The plan as a message, every field set."""
-    return task_pb2.Plan(steps=[_step_to_proto(step) for step in plan.steps])
+    """The plan as a message, every field set that a step of its kind has."""
+    return task_pb2.Plan(
+        steps=[_step_to_proto(step) for step in plan.steps],
+        failure_policy=FAILURE_POLICY_TO_PROTO[plan.failure_policy],
+    )
 
 
 def plan_violations(plan: task_pb2.Plan) -> list[Violation]:
-    """What is wrong with sizes, inputs, retry policies and timeouts; fields are paths such as `plan.steps[2].input`."""
+    """What is wrong with sizes, payloads, retry policies and times; fields are paths such as `plan.steps[2].input`.
+
+    Cheap enough for the edge. What a question's schema allows is checked where plans are linked.
+    """
     if not plan.steps:
         return [Violation("plan.steps", "is empty; a plan needs at least one step")]
     if len(plan.steps) > MAX_PLAN_STEPS:
         return [Violation("plan.steps", f"has {len(plan.steps)} steps, over the limit of {MAX_PLAN_STEPS}; split it")]
     found: list[Violation] = []
-    total_bytes = sum(len(step.input.data) for step in plan.steps)
+    if plan.failure_policy not in FAILURE_POLICY_FROM_PROTO:
+        told = f"is {plan.failure_policy}, which is no failure policy; use stop or continue"
+        found.append(Violation("plan.failure_policy", told))
+    total_bytes = sum(map(_input_bytes, plan.steps))
     if total_bytes > MAX_PLAN_INPUT_BYTES:
         limit = f"over the limit of {MAX_PLAN_INPUT_BYTES}; send large data as documents"
         found.append(Violation("plan.steps", f"the inputs have {total_bytes} bytes in all, {limit}"))
     for position, step in enumerate(plan.steps):
-        field = f"plan.steps[{position}]"
-        defect = payload_defect(step.input, MAX_INPUT_BYTES, must_be_object=True)
-        if defect:
-            found.append(Violation(f"{field}.input", defect))
-        _check(found, f"{field}.run_timeout_ms", step.run_timeout_ms or 1, 1, MAX_RUN_TIMEOUT_MS)
-        if step.HasField("retry"):
-            _check_retry(found, f"{field}.retry", step.retry)
+        found += [Violation(f"plan.steps[{position}].{field}", problem) for field, problem in _step_defects(step)]
     return found
 
 
-def _check_retry(found: list[Violation], field: str, retry: task_pb2.RetryPolicy) -> None:
-    _check(found, f"{field}.max_attempts", retry.max_attempts or 1, 1, MAX_ATTEMPTS)
-    _check(found, f"{field}.initial_backoff_ms", retry.initial_backoff_ms, 0, MAX_INITIAL_BACKOFF_MS)
-    _check(found, f"{field}.max_backoff_ms", retry.max_backoff_ms, 0, MAX_BACKOFF_MS)
-    if retry.HasField("multiplier"):
-        _check(found, f"{field}.multiplier", retry.multiplier, MIN_MULTIPLIER, MAX_MULTIPLIER)
+def _input_bytes(step: task_pb2.PlanStep) -> int:
+    asked = step.question
+    return len(step.input.data) + len(asked.answer_schema) + len(asked.default_answer.data)
 
 
-def _check(found: list[Violation], field: str, value: float, low: float, high: float) -> None:
-    """Note a value outside its range; NaN is outside every range."""
-    if not low <= value <= high:
-        found.append(Violation(field, f"is {value}, and must lie between {low} and {high}"))
+def _step_defects(step: task_pb2.PlanStep) -> Iterator[Defect]:
+    defect = payload_defect(step.input, MAX_INPUT_BYTES, must_be_object=True)
+    if defect:
+        yield "input", defect
+    yield from range_defects(_step_from_proto(step))
+    if not step.HasField("question"):
+        return
+    if step.HasField("retry") and _retry_from_proto(step.retry) == _RETRY:
+        yield "retry", NOT_FOR_QUESTIONS
+    if step.run_timeout_ms == _RUN_TIMEOUT_MS:
+        yield "run_timeout_ms", NOT_FOR_QUESTIONS
+    if step.question.HasField("default_answer"):
+        answer = step.question.default_answer
+        defect = payload_defect(answer, MAX_INPUT_BYTES) or ("" if answer.data else "is empty; leave it out for none")
+        if defect:
+            yield "question.default_answer", defect
 
 
 def _step_from_proto(step: task_pb2.PlanStep) -> PlanStep:
@@ -79,6 +88,8 @@ def _step_from_proto(step: task_pb2.PlanStep) -> PlanStep:
         after=tuple(step.after),
         retry=_retry_from_proto(step.retry) if step.HasField("retry") else _RETRY,
         run_timeout_ms=step.run_timeout_ms or _RUN_TIMEOUT_MS,
+        queue_timeout_ms=step.queue_timeout_ms,
+        question=question_from_proto(step.question) if step.HasField("question") else None,
     )
 
 
@@ -91,20 +102,45 @@ def _retry_from_proto(retry: task_pb2.RetryPolicy) -> RetryPolicy:
         initial_backoff_ms=retry.initial_backoff_ms if given("initial_backoff_ms") else _RETRY.initial_backoff_ms,
         max_backoff_ms=retry.max_backoff_ms if given("max_backoff_ms") else _RETRY.max_backoff_ms,
         multiplier=retry.multiplier if given("multiplier") else _RETRY.multiplier,
+        jitter=retry.jitter if given("jitter") else _RETRY.jitter,
+        final_reasons=tuple(retry.final_reasons),
+    )
+
+
+def question_from_proto(question: task_pb2.Question) -> Question:
+    """The question of a message."""
+    return Question(question.prompt, question.answer_schema, question.timeout_ms, question.default_answer.data)
+
+
+def question_to_proto(question: Question) -> task_pb2.Question:
+    """The question as a message; a default answer only if there is one."""
+    return task_pb2.Question(
+        prompt=question.prompt,
+        answer_schema=question.answer_schema,
+        timeout_ms=question.timeout_ms,
+        default_answer=json_payload(question.default_answer) if question.default_answer else None,
     )
 
 
 def _step_to_proto(step: PlanStep) -> task_pb2.PlanStep:
-    return task_pb2.PlanStep(
-        name=step.name,
-        agent=step.agent,
-        input=json_payload(step.input),
-        after=step.after,
-        retry=task_pb2.RetryPolicy(
-            max_attempts=step.retry.max_attempts,
-            initial_backoff_ms=step.retry.initial_backoff_ms,
-            max_backoff_ms=step.retry.max_backoff_ms,
-            multiplier=step.retry.multiplier,
-        ),
-        run_timeout_ms=step.run_timeout_ms,
+    message = task_pb2.PlanStep(name=step.name, agent=step.agent, input=json_payload(step.input), after=step.after)
+    if step.question is not None:
+        message.question.CopyFrom(question_to_proto(step.question))
+    # A step that asks a person has none of the following; what it wrongly has is kept, so that it is refused.
+    if step.question is None or step.retry != _RETRY:
+        message.retry.CopyFrom(_retry_to_proto(step.retry))
+    if step.question is None or step.run_timeout_ms != _RUN_TIMEOUT_MS:
+        message.run_timeout_ms = step.run_timeout_ms
+    message.queue_timeout_ms = step.queue_timeout_ms
+    return message
+
+
+def _retry_to_proto(retry: RetryPolicy) -> task_pb2.RetryPolicy:
+    return task_pb2.RetryPolicy(
+        max_attempts=retry.max_attempts,
+        initial_backoff_ms=retry.initial_backoff_ms,
+        max_backoff_ms=retry.max_backoff_ms,
+        multiplier=retry.multiplier,
+        jitter=retry.jitter,
+        final_reasons=retry.final_reasons,
     )

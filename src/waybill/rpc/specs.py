@@ -10,11 +10,13 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from waybill.api.v1 import gateway_pb2, task_pb2
+from waybill.core.limits import MAX_ANSWER_TIMEOUT_MS, MAX_DEADLINE_MS, MAX_QUEUE_TIMEOUT_MS
+from waybill.core.plan import FailurePolicy
+from waybill.core.step_rules import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BACKOFF_MS, MAX_RUN_TIMEOUT_MS
 from waybill.core.task import Priority
 from waybill.errors import InvalidArgument
-from waybill.rpc.enums import PRIORITY_TO_PROTO
+from waybill.rpc.enums import FAILURE_POLICY_TO_PROTO, PRIORITY_TO_PROTO
 from waybill.rpc.payloads import MAX_JSON_DEPTH, json_payload
-from waybill.rpc.plans import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BACKOFF_MS, MAX_RUN_TIMEOUT_MS
 
 _Read = TypeVar("_Read")
 
@@ -28,19 +30,31 @@ class _Retry(_Strict):
     initial_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_INITIAL_BACKOFF_MS)] | None = None
     max_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_BACKOFF_MS)] | None = None
     multiplier: Annotated[float, Meta(ge=1.0, le=10.0)] | None = None
+    jitter: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    final_reasons: list[str] = []
+
+
+class _Question(_Strict):
+    prompt: str
+    answer_schema: Raw | UnsetType = UNSET
+    timeout_ms: Annotated[int, Meta(ge=0, le=MAX_ANSWER_TIMEOUT_MS)] = 0
+    default_answer: Raw | UnsetType = UNSET
 
 
 class _Step(_Strict):
     name: str
-    agent: str
+    agent: str = ""
     input: Raw | UnsetType = UNSET
     after: list[str] = []
     retry: _Retry | None = None
     run_timeout_ms: Annotated[int, Meta(ge=1, le=MAX_RUN_TIMEOUT_MS)] = 0
+    queue_timeout_ms: Annotated[int, Meta(ge=0, le=MAX_QUEUE_TIMEOUT_MS)] = 0
+    question: _Question | None = None
 
 
 class _Plan(_Strict):
     steps: list[_Step]
+    failure_policy: FailurePolicy = FailurePolicy.STOP
 
 
 class _Document(_Strict):
@@ -58,6 +72,8 @@ class _Submission(_Strict):
     paths: list[str] = []
     priority: Priority = Priority.NORMAL
     labels: dict[str, str] = {}
+    deadline_ms: Annotated[int, Meta(ge=0, le=MAX_DEADLINE_MS)] = 0
+    template: str = ""
     request_id: str = ""
 
 
@@ -130,7 +146,7 @@ def _request(submission: _Submission, prefix: str) -> gateway_pb2.SubmitTaskRequ
     spec = task_pb2.TaskSpec(
         goal=submission.goal,
         plan=_plan(submission.plan) if submission.plan is not None else None,
-        input=json_payload(bytes(submission.input)) if isinstance(submission.input, Raw) else None,
+        input=_inline(submission.input),
         documents=[
             _document(document, f"{prefix}documents[{position}]")
             for position, document in enumerate(submission.documents)
@@ -138,22 +154,28 @@ def _request(submission: _Submission, prefix: str) -> gateway_pb2.SubmitTaskRequ
         paths=submission.paths,
         priority=PRIORITY_TO_PROTO[submission.priority],
         labels=submission.labels,
+        deadline_ms=submission.deadline_ms,
+        template=submission.template,
     )
     return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
 
 
 def _plan(plan: _Plan) -> task_pb2.Plan:
-    return task_pb2.Plan(steps=[_step(step) for step in plan.steps])
+    return task_pb2.Plan(
+        steps=[_step(step) for step in plan.steps], failure_policy=FAILURE_POLICY_TO_PROTO[plan.failure_policy]
+    )
 
 
 def _step(step: _Step) -> task_pb2.PlanStep:
     return task_pb2.PlanStep(
         name=step.name,
         agent=step.agent,
-        input=json_payload(bytes(step.input)) if isinstance(step.input, Raw) else None,
+        input=_inline(step.input),
         after=step.after,
         retry=_retry(step.retry) if step.retry is not None else None,
         run_timeout_ms=step.run_timeout_ms,
+        queue_timeout_ms=step.queue_timeout_ms,
+        question=_question(step.question) if step.question is not None else None,
     )
 
 
@@ -163,7 +185,23 @@ def _retry(retry: _Retry) -> task_pb2.RetryPolicy:
         initial_backoff_ms=retry.initial_backoff_ms,
         max_backoff_ms=retry.max_backoff_ms,
         multiplier=retry.multiplier,
+        jitter=retry.jitter,
+        final_reasons=retry.final_reasons,
     )
+
+
+def _question(question: _Question) -> task_pb2.Question:
+    return task_pb2.Question(
+        prompt=question.prompt,
+        answer_schema=bytes(question.answer_schema).decode() if isinstance(question.answer_schema, Raw) else "",
+        timeout_ms=question.timeout_ms,
+        default_answer=_inline(question.default_answer),
+    )
+
+
+def _inline(value: Raw | UnsetType) -> task_pb2.Payload | None:
+    """What stands inline in the JSON, as a payload; None if nothing does."""
+    return json_payload(bytes(value)) if isinstance(value, Raw) else None
 
 
 def _document(document: _Document, field: str) -> task_pb2.Document:
