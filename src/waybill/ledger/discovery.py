@@ -69,10 +69,15 @@ class Sentinels:
         return self._address.node_url(master)
 
     async def _master(self, sentinel: Node) -> tuple[int, Endpoint]:
-        flat = await sentinel.execute("SENTINEL", "MASTER", self._address.service)
+        service = self._address.service
+        asked = ("MASTER", "GET-MASTER-ADDR-BY-NAME")  # the first knows the epoch, the second a failover under way
+        flat, master = await sentinel.replies([("SENTINEL", what, service) for what in asked])
+        for refusal in (flat, master):
+            if isinstance(refusal, Exception):
+                raise refusal
         told = dict(zip(flat[::2], flat[1::2], strict=True))
         # A failover raises the epoch, so a Sentinel that was cut off during one is outvoted by any that was not.
-        return int(told[b"config-epoch"]), Endpoint(told[b"ip"].decode(), int(told[b"port"]))
+        return int(told[b"config-epoch"]), Endpoint(master[0].decode(), int(master[1]))
 
     def moved_to(self, host: str, port: int, told_by: Node) -> str:
         """A cluster node's answer, though the store's URL names no cluster."""

@@ -1,0 +1,96 @@
+"""Who owns the partition: found though some of those asked are dead, silent or behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from store_servers import HOST, SERVICE, SLOT, Server, Servers, until
+
+from waybill.errors import Unavailable
+from waybill.ledger.address import parse
+from waybill.ledger.connection import Store
+from waybill.ledger.discovery import MOST_ASKED, ClusterNodes, Sentinels, discovery_of
+from waybill.ledger.keys import prefix
+
+
+def sentinels_of(servers: Servers) -> list[Server]:
+    return [server for server in servers.all if "--sentinel" in server.options]
+
+
+async def test_given_a_silent_and_a_dead_sentinel_then_the_third_is_enough(watched_store: Servers) -> None:
+    silent, dead, _ = sentinels_of(watched_store)
+    dead.kill()
+    silent.pause()
+    try:
+        assert await Sentinels(parse(watched_store.url)).owner() == watched_store.masters[0].url
+    finally:
+        silent.resume()
+
+
+async def test_given_a_sentinel_that_missed_a_failover_then_it_is_outvoted(watched_store: Servers) -> None:
+    old = watched_store.masters[0]
+    behind, informed, _ = sentinels_of(watched_store)
+    behind.pause()
+    try:
+        informed.tell("SENTINEL", "FAILOVER", SERVICE)
+        address = informed.tell, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        await asyncio.to_thread(until, lambda: int(address[0](*address[1])[1]) != old.port, "the Sentinels agree")
+    finally:
+        behind.kill()
+    answer = _sentinel_answer(old.port)
+    async with await asyncio.start_server(lambda r, w: _answer_always(r, w, answer), HOST, 0) as server:
+        stale = server.sockets[0].getsockname()[1]
+        for nodes in ([stale, informed.port], [informed.port, stale]):
+            seeds = ",".join(f"{HOST}:{port}" for port in nodes)
+            owner = await Sentinels(parse(f"redis+sentinel://{seeds}/{SERVICE}")).owner()
+            assert owner != old.url
+
+
+def _sentinel_answer(port: int) -> bytes:
+    """What a Sentinel that has never seen a failover says of the master, with its configuration and without."""
+    return _array("config-epoch", "0") + _array(HOST, str(port))
+
+
+def _array(*texts: str) -> bytes:
+    return f"*{len(texts)}\r\n".encode() + b"".join(f"${len(text)}\r\n{text}\r\n".encode() for text in texts)
+
+
+async def _answer_always(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
+    while await reader.read(65536):
+        writer.write(answer)
+    writer.close()
+
+
+async def test_given_sentinels_that_know_no_such_service_then_it_is_unavailable(watched_store: Servers) -> None:
+    with pytest.raises(Unavailable):
+        await Sentinels(parse(watched_store.url.replace(SERVICE, "other"))).owner()
+
+
+async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(watched_store: Servers) -> None:
+    replica = watched_store.replica()
+    answer = _sentinel_answer(replica.port)
+    async with await asyncio.start_server(lambda r, w: _answer_always(r, w, answer), HOST, 0) as server:
+        store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")
+        with pytest.raises(Unavailable):
+            await store.command("PING")
+        await store.close()
+
+
+async def test_given_a_seed_that_is_gone_for_good_then_nodes_met_before_are_asked(replicated_cluster: Servers) -> None:
+    owner = replicated_cluster.owner()
+    seed = next(server for server in replicated_cluster.masters if server is not owner)
+    discovery = discovery_of(parse(f"redis+cluster://{HOST}:{seed.port}"), SLOT)
+    assert isinstance(discovery, ClusterNodes)
+    assert await discovery.owner() == owner.url
+    seed.kill()
+    assert len(replicated_cluster.all) <= MOST_ASKED
+    assert await discovery.owner() == owner.url
+
+
+async def test_given_a_cluster_behind_the_url_of_one_server_then_the_url_is_named(replicated_cluster: Servers) -> None:
+    other = next(server for server in replicated_cluster.masters if server is not replicated_cluster.owner())
+    store = Store(other.url)
+    with pytest.raises(Unavailable, match=r"redis\+cluster"):
+        await store.command("GET", f"{prefix('0')}:nothing")
+    await store.close()
