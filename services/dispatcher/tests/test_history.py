@@ -66,7 +66,10 @@ async def test_a_task_of_another_tenant_does_not_exist(suite) -> None:
         suite.stub.ReadSteps(dispatcher_pb2.ReadStepsRequest(parent=task.name), metadata=other),
         suite.stub.ReadTaskMetrics(dispatcher_pb2.ReadTaskMetricsRequest(name=task.name), metadata=other),
         suite.stub.ReadEvents(dispatcher_pb2.ReadEventsRequest(name=task.name), metadata=other),
-        suite.stub.StopTask(dispatcher_pb2.StopTaskRequest(name=task.name), metadata=other),
+        suite.stub.SteerTask(
+            dispatcher_pb2.SteerTaskRequest(name=task.name, action=dispatcher_pb2.TASK_ACTION_CANCEL, request_id="r"),
+            metadata=other,
+        ),
         suite.events(task.name, tenant="two"),
     ]
     assert [(await refused(call))[0] for call in calls] == [grpc.StatusCode.NOT_FOUND] * len(calls)
@@ -78,7 +81,7 @@ async def test_a_task_of_another_tenant_does_not_exist(suite) -> None:
         (dispatcher_pb2.ReadTaskRequest(name="jobs/1"), "name"),
         (dispatcher_pb2.ReadTasksRequest(page_token="!"), "page_token"),
         (dispatcher_pb2.ReadTasksRequest(page_size=-1), "page_size"),
-        (dispatcher_pb2.ReadTasksRequest(states=[77]), "states"),
+        (dispatcher_pb2.ReadTasksRequest(filter=task_pb2.TaskFilter(states=[77])), "filter.states"),
         (dispatcher_pb2.ReadEventsRequest(name="tasks/0-1", from_sequence=-1), "from_sequence"),
     ],
 )

@@ -68,7 +68,9 @@ async def test_given_a_task_that_is_cancelled_while_it_is_planned_then_the_late_
     suite.planner.answer = slow
     task = (await suite.submit(goal="why?")).task
     await asked.wait()
-    stopped = await suite.stub.StopTask(dispatcher_pb2.StopTaskRequest(name=task.name))
+    stopped = await suite.stub.SteerTask(
+        dispatcher_pb2.SteerTaskRequest(name=task.name, action=dispatcher_pb2.TASK_ACTION_CANCEL, request_id="stop")
+    )
     answer.set()
     assert stopped.task.state == task_pb2.TASK_STATE_CANCELLED
     assert await suite.run_steps(["echo"]) == 0

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, planner_pb2_grpc
 from waybill.cancellation import cancel_all
 from waybill.errors import WaybillError
 from waybill.ledger.bells import Bells
-from waybill.ledger.ledger import Ledger
 from waybill.rpc.channel import connect
 from waybill.rpc.server import ServiceServer, run
-from waybill_dispatcher.accept import Acceptance
 from waybill_dispatcher.directory import AgentDirectory
-from waybill_dispatcher.history import History
+from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.planning import Planning
-from waybill_dispatcher.servicer import DispatcherServicer
+from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_dispatcher.ticking import tick_until_cancelled
+
+if TYPE_CHECKING:
+    from waybill_dispatcher.archive import Archive
+    from waybill_dispatcher.archiving import Archiving
 
 SERVICE = "dispatcher"
 
 
 async def serve(settings: DispatcherSettings) -> None:
     """Run the dispatcher until it is told to stop."""
-    ledger, bells = Ledger(settings.redis_url), Bells(settings.redis_url)
+    ledger, bells = DispatcherLedger(settings.redis_url), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
+    archive = _archive(settings)
 
     async def ready() -> bool:
         try:
@@ -36,7 +39,7 @@ async def serve(settings: DispatcherSettings) -> None:
         return True
 
     server = ServiceServer(SERVICE, settings, ready=ready)
-    servicer = DispatcherServicer(ledger, Acceptance(ledger, directory), History(ledger, bells, directory), directory)
+    servicer = DispatcherServicer(Parts.over(ledger, bells, directory, archive))
     dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
     async with connect(settings.planner_address) as channel:
         planning = Planning(
@@ -52,6 +55,8 @@ async def serve(settings: DispatcherSettings) -> None:
             asyncio.create_task(planning.run()),
             asyncio.create_task(tick_until_cancelled(ledger, settings.policy())),
         ]
+        if archive is not None:
+            jobs.append(asyncio.create_task(_archiving(ledger, archive).run()))
         try:
             await server.start([dispatcher_pb2.DESCRIPTOR.services_by_name["DispatcherService"].full_name])
             await server.run_until_stopped()
@@ -59,6 +64,23 @@ async def serve(settings: DispatcherSettings) -> None:
             await cancel_all(jobs)
             await ledger.close()
             await bells.close()
+            if archive is not None:
+                archive.close()
+
+
+def _archive(settings: DispatcherSettings) -> Archive | None:
+    """The archive that the settings name. What talks to databases is loaded only where one is used."""
+    if not settings.archive_url:
+        return None
+    from waybill_dispatcher.archive import Archive
+
+    return Archive(settings.archive_url)
+
+
+def _archiving(ledger: DispatcherLedger, archive: Archive) -> Archiving:
+    from waybill_dispatcher.archiving import Archiving
+
+    return Archiving(ledger, archive)
 
 
 if __name__ == "__main__":

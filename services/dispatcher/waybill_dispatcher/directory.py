@@ -41,10 +41,6 @@ class AgentDirectory:
                 self._read_at = time.monotonic()
             return self._records
 
-    async def idle_agents(self) -> set[str]:
-        """Names of agents that no live worker serves."""
-        return {name for name, record in (await self.records()).items() if record.live_workers == 0}
-
     async def link(self, plan: task_pb2.Plan) -> Graph:
         """The plan with its edges, checked against the agents. Raises InvalidPlan or Unavailable.
 

@@ -1,55 +1,110 @@
-"""Reading tasks: what a caller may see of a task's record, steps, metrics and events."""
+"""Reading tasks: what a caller may see of a task's record, steps, attempts, metrics and events."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from waybill.api.v1 import task_pb2
-from waybill.core.task import Event, EventType, StepState, TaskState
-from waybill.errors import InvalidArgument, NotFound
-from waybill.ledger.bells import Bells
-from waybill.ledger.ledger import Ledger
-from waybill.ledger.reads import ListPosition
-from waybill.ledger.records import StepRecord, TaskFilter, TaskRecord
+from waybill.core.references import may_hold_references, references_of, resolve
+from waybill.core.task import Event, StepState, TaskState
+from waybill.errors import FailedPrecondition, NotFound, Permanent
+from waybill.ledger.packing import named_outputs
+from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher import views
+from waybill_dispatcher.attempts import Attempt, folded
 from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.lookups import DispatcherLedger
+from waybill_dispatcher.waiting import Standstill, standstill
 
-EVENTS_A_MESSAGE = 500
-_LOOK_SECONDS = 1.0
+if TYPE_CHECKING:
+    from waybill_dispatcher.archive import Archive
+
 _STEPS_A_READ = 500
+_STEPS_WITH_PAYLOADS_A_READ = 50
+_PAGE_BYTES = 8 * 1024 * 1024
+"""A page of steps ends once their inputs and outputs are over this, which leaves room in a message."""
+
+
+class TaskReads(Protocol):
+    """Where a task is read from: the store, or the archive."""
+
+    async def steps(self, task_id: str, first: int, last: int, *, payloads: bool = True) -> list[StepRecord]:
+        """Steps number `first` to `last`."""
+
+    async def outputs(self, task_id: str, numbers: Sequence[int]) -> list[bytes]:
+        """Outputs of steps by number, JSON text; empty for one that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task, and where it is to be read from."""
+
+    record: TaskRecord
+    reads: TaskReads
+    archived: bool
 
 
 class History:
     """Reads of one tenant's tasks. A task of another tenant does not exist."""
 
-    def __init__(self, ledger: Ledger, bells: Bells, directory: AgentDirectory) -> None:
+    def __init__(self, ledger: DispatcherLedger, directory: AgentDirectory, archive: Archive | None = None) -> None:
         self._ledger = ledger
-        self._bells = bells
         self._directory = directory
+        self._archive = archive
 
-    async def record(self, tenant: str, task_id: str) -> TaskRecord:
-        """The stored task. Raises NotFound."""
+    async def stored(self, tenant: str, task_id: str) -> TaskRecord:
+        """A task that the store has. Raises NotFound."""
         record = await self._ledger.task(task_id)
         if record.tenant != tenant:
             raise NotFound(f"there is no task {task_id}")
         return record
 
+    async def found(self, tenant: str, task_id: str) -> Found:
+        """A task of the store, or else of the archive. Raises NotFound."""
+        try:
+            return Found(await self.stored(tenant, task_id), self._ledger, archived=False)
+        except NotFound:
+            if self._archive is None:
+                raise
+        record = await self._archive.task(task_id)
+        if record.tenant != tenant:
+            raise NotFound(f"there is no task {task_id}")
+        return Found(record, self._archive, archived=True)
+
+    async def changeable(self, tenant: str, task_id: str) -> TaskRecord:
+        """A task that something can be done with. Raises NotFound, and FailedPrecondition for one that is archived."""
+        found = await self.found(tenant, task_id)
+        if found.archived:
+            raise FailedPrecondition(
+                "the task is in the archive, where nothing can be done with it any more; submit it anew",
+                reason="ARCHIVED",
+            )
+        return found.record
+
     async def task(self, tenant: str, task_id: str) -> task_pb2.Task:
         """A task with its output, or with what it waits for. Raises NotFound."""
-        record = await self.record(tenant, task_id)
+        found = await self.found(tenant, task_id)
         return views.task_message(
-            record, output=await self._output(record), waiting_reason=await self._waiting_reason(record)
+            found.record,
+            output=await self._output(found),
+            waiting_reason=await self._waiting_reason(found.record),
+            archived=found.archived,
         )
 
-    async def _output(self, record: TaskRecord) -> bytes:
+    async def _output(self, found: Found) -> bytes:
+        record = found.record
         if record.state is not TaskState.SUCCEEDED:
             return b""
-        outputs = await self._ledger.outputs(record.id, record.sinks)
+        outputs = await found.reads.outputs(record.id, record.sinks)
         if len(record.sinks) == 1:
             return outputs[0]
-        names = await self._names(record, record.sinks)
+        names = await self._names(found, record.sinks)
         return views.joined_outputs(
             [(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)]
         )
@@ -57,87 +112,112 @@ class History:
     async def _waiting_reason(self, record: TaskRecord) -> str:
         if record.state is TaskState.PLANNING:
             return record.planning_note
-        if record.state is not TaskState.RUNNING:
+        if record.state not in (TaskState.RUNNING, TaskState.PAUSED):
             return ""
-        idle = await self._directory.idle_agents()
-        if not idle:
-            return ""
-        waiting = {
-            step.agent for step in await self._all_steps(record) if step.state is StepState.READY and step.agent in idle
-        }
-        return "; ".join(views.no_worker(agent) for agent in sorted(waiting))
+        held_up = await standstill(self._ledger, self._directory, record)
+        return held_up.reasons(await self._all_steps(Found(record, self._ledger, archived=False)))
 
-    async def _all_steps(self, record: TaskRecord) -> list[StepRecord]:
-        found: list[StepRecord] = []
-        for first in range(1, record.step_count + 1, _STEPS_A_READ):
-            last = min(first + _STEPS_A_READ - 1, record.step_count)
-            found += await self._ledger.steps(record.id, first, last, payloads=False)
-        return found
+    async def _all_steps(self, found: Found) -> list[StepRecord]:
+        steps: list[StepRecord] = []
+        for first in range(1, found.record.step_count + 1, _STEPS_A_READ):
+            last = min(first + _STEPS_A_READ - 1, found.record.step_count)
+            steps += await found.reads.steps(found.record.id, first, last, payloads=False)
+        return steps
 
-    async def _names(self, record: TaskRecord, numbers: Collection[int]) -> dict[int, str]:
+    async def _names(self, found: Found, numbers: Collection[int]) -> dict[int, str]:
         if not numbers:
             return {}
-        return {step.number: step.name for step in await self._all_steps(record) if step.number in set(numbers)}
-
-    async def tasks(
-        self, tenant: str, limit: int, after: ListPosition | None, wanted: TaskFilter
-    ) -> tuple[list[task_pb2.Task], ListPosition | None]:
-        """A page of the tenant's tasks, newest first, and where the next one starts."""
-        records, position = await self._ledger.list_tasks(tenant, limit, after, wanted)
-        return [views.task_message(record) for record in records], position
+        wanted = set(numbers)
+        return {step.number: step.name for step in await self._all_steps(found) if step.number in wanted}
 
     async def steps(self, tenant: str, task_id: str, after: int, limit: int) -> tuple[list[task_pb2.Step], int, int]:
-        """Steps after number `after`, the number of the last one, and how many the task has. Raises NotFound."""
-        record = await self.record(tenant, task_id)
-        last = min(after + limit, record.step_count)
-        steps = await self._ledger.steps(task_id, after + 1, last)
-        names = await self._names(record, {number for step in steps for number in step.dependencies})
-        idle = await self._directory.idle_agents()
-        messages = [
-            views.step_message(task_id, step, [names[number] for number in step.dependencies], idle) for step in steps
+        """Steps after number `after`, the number of the last one, and how many the task has. Raises NotFound.
+
+        What is large comes in smaller pages.
+        """
+        found = await self.found(tenant, task_id)
+        last = min(after + limit, found.record.step_count)
+        steps: list[StepRecord] = []
+        size_bytes = 0
+        for first in range(after + 1, last + 1, _STEPS_WITH_PAYLOADS_A_READ):
+            chunk = await found.reads.steps(task_id, first, min(first + _STEPS_WITH_PAYLOADS_A_READ - 1, last))
+            for step in chunk:
+                size_bytes += len(step.input) + len(step.output)
+                if steps and size_bytes > _PAGE_BYTES:
+                    break
+                steps.append(step)
+            if size_bytes > _PAGE_BYTES:
+                break
+        messages = await self._step_messages(found, steps)
+        return messages, steps[-1].number if steps else last, found.record.step_count
+
+    async def _step_messages(self, found: Found, steps: Sequence[StepRecord]) -> list[task_pb2.Step]:
+        names = await self._names(found, {number for step in steps for number in step.dependencies})
+        held_up = Standstill() if found.archived else await standstill(self._ledger, self._directory, found.record)
+        return [
+            views.step_message(
+                found.record.id,
+                step,
+                [names[number] for number in step.dependencies],
+                waiting_reason=held_up.reason(step),
+                question_input=await self._question_input(found.record, step, names),
+            )
+            for step in steps
         ]
-        return messages, last, record.step_count
+
+    async def _question_input(self, task: TaskRecord, step: StepRecord, names: dict[int, str]) -> bytes:
+        """What the answer to a question is about: the step's input with its references resolved, if they can be."""
+        if step.state is not StepState.WAITING:
+            return b""
+        if not may_hold_references(step.input):
+            return step.input
+        try:
+            roots = {reference.root for reference in references_of(msgspec.json.decode(step.input))}
+            numbers = [number for number in step.dependencies if names[number] in roots]
+            outputs = await self._ledger.outputs(task.id, numbers)
+            given: list[bytes | None] = list(outputs)
+            known = [names[number].encode() for number in numbers]
+            if "task" in roots:
+                known += [b"task.goal", b"task.input"]
+                given += [task.goal.encode(), await self._ledger.task_input(task.id)]
+            return await asyncio.to_thread(resolve, step.input, named_outputs(known, given))
+        except Permanent:
+            return b""
+
+    async def numbered_step(self, record: TaskRecord, name: str, *, payloads: bool = False) -> StepRecord:
+        """A step of a stored task by its name. Raises NotFound."""
+        return await self._step(Found(record, self._ledger, archived=False), name, payloads=payloads)
+
+    async def _step(self, found: Found, name: str, *, payloads: bool = False) -> StepRecord:
+        for first in range(1, found.record.step_count + 1, _STEPS_A_READ):
+            last = min(first + _STEPS_A_READ - 1, found.record.step_count)
+            for step in await found.reads.steps(found.record.id, first, last, payloads=False):
+                if step.name == name:
+                    if not payloads:
+                        return step
+                    return (await found.reads.steps(found.record.id, step.number, step.number))[0]
+        raise NotFound(f"task {found.record.id} has no step {name}")
+
+    async def step(self, tenant: str, task_id: str, name: str) -> task_pb2.Step:
+        """A step by its name. Raises NotFound."""
+        found = await self.found(tenant, task_id)
+        (message,) = await self._step_messages(found, [await self._step(found, name, payloads=True)])
+        return message
+
+    async def attempts(self, tenant: str, task_id: str, step_name: str) -> list[Attempt]:
+        """The attempts of a step, oldest first. Raises NotFound."""
+        found = await self.found(tenant, task_id)
+        step = await self._step(found, step_name)
+        if found.archived and self._archive is not None:
+            return await self._archive.attempts(task_id, step.number)
+        return (await folded(self._ledger, found.record)).of(step_name)
 
     async def metrics(self, tenant: str, task_id: str) -> task_pb2.TaskMetrics:
         """Latency and cost of a task. Raises NotFound."""
-        record = await self.record(tenant, task_id)
-        return views.metrics_message(record, await self._all_steps(record), int(time.time() * 1000))
+        found = await self.found(tenant, task_id)
+        return views.metrics_message(found.record, await self._all_steps(found), int(time.time() * 1000))
 
     async def events(self, tenant: str, task_id: str, first: int, limit: int) -> list[Event]:
-        """Events that exist. Raises NotFound."""
-        await self.record(tenant, task_id)
+        """Events that exist. Raises NotFound, also for an archived task: events are not kept there."""
+        await self.stored(tenant, task_id)
         return await self._ledger.events(task_id, first, limit)
-
-    async def follow(self, tenant: str, task_id: str, first: int) -> AsyncIterator[list[Event]]:
-        """Events from sequence number `first` on, as they come; ends after the terminal one.
-
-        Raises NotFound, also when the task expires meanwhile, and InvalidArgument if `first` lies beyond the next
-        event.
-        """
-        async with self._bells.listen(task_id) as rung:
-            record = await self.record(tenant, task_id)
-            if first > record.last_sequence + 1:
-                raise InvalidArgument.of_field(
-                    "from_sequence", f"is {first}, and the next event has number {record.last_sequence + 1}"
-                )
-            while True:
-                rung.clear()
-                events = await self._ledger.events(task_id, first, EVENTS_A_MESSAGE)
-                if events:
-                    yield events
-                    first += len(events)
-                    if events[-1].type is EventType.TASK_FINISHED:
-                        return
-                elif record.state.ended and first > record.last_sequence:
-                    return
-                elif not await _rings(rung):
-                    record = await self.record(tenant, task_id)
-
-
-async def _rings(rung: asyncio.Event) -> bool:
-    """Wait for a ring, but no longer than it takes to look without one."""
-    try:
-        async with asyncio.timeout(_LOOK_SECONDS):
-            return await rung.wait()
-    except TimeoutError:
-        return False

@@ -1,27 +1,17 @@
-"""Page sizes, page tokens and resource names of requests."""
+"""Page sizes and page tokens of requests."""
 
 from __future__ import annotations
 
 import base64
 import re
 
-from waybill.errors import InvalidArgument, NotFound
+from waybill.errors import InvalidArgument
 from waybill.ledger.reads import ListPosition
 
 MAX_PAGE_SIZE = 1_000
-_TASK_NAME = re.compile(r"tasks/([A-Za-z0-9-]{1,64})")
 _TASK_TOKEN = re.compile(r"t(\d{1,15}):([A-Za-z0-9-]{1,64})")
+_LETTER_TOKEN = re.compile(r"d(\d{1,15}):([A-Za-z0-9.-]{1,80})")
 _STEP_TOKEN = re.compile(r"s(\d{1,9})")
-
-
-def task_id_of(name: str, field: str = "name") -> str:
-    """Id in "tasks/{task}". Raises InvalidArgument for anything else, NotFound for an id that cannot exist."""
-    found = _TASK_NAME.fullmatch(name)
-    if found is None:
-        if name.startswith("tasks/") and len(name) > len("tasks/"):
-            raise NotFound(f"there is no {name[:100]}")
-        raise InvalidArgument.of_field(field, 'must be a task\'s name, "tasks/{task}"')
-    return found.group(1)
 
 
 def page_size_of(requested: int, default: int) -> int:
@@ -53,9 +43,23 @@ def task_token(position: ListPosition | None) -> str:
 
 def task_position(token: str) -> ListPosition | None:
     """Position in a list of tasks. Raises InvalidArgument for a token that is none."""
+    return _position(token, _TASK_TOKEN)
+
+
+def letter_token(position: ListPosition | None) -> str:
+    """Token of the page of dead letters that starts after this position; empty for none."""
+    return _encoded(f"d{position.created_ms}:{position.task}") if position else ""
+
+
+def letter_position(token: str) -> ListPosition | None:
+    """Position in a list of dead letters. Raises InvalidArgument for a token that is none."""
+    return _position(token, _LETTER_TOKEN)
+
+
+def _position(token: str, pattern: re.Pattern[str]) -> ListPosition | None:
     if not token:
         return None
-    found = _decoded(token, _TASK_TOKEN)
+    found = _decoded(token, pattern)
     return ListPosition(int(found.group(1)), found.group(2))
 
 

@@ -3,38 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from waybill.api.v1 import dispatcher_pb2 as pb
 from waybill.api.v1 import dispatcher_pb2_grpc
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
-from waybill.core.task import TaskState
 from waybill.errors import InvalidArgument
-from waybill.ledger.ledger import Ledger
-from waybill.ledger.records import Request, TaskFilter
+from waybill.ledger.bells import Bells
+from waybill.ledger.records import Request
 from waybill.rpc.caller import tenant_of
-from waybill.rpc.enums import TASK_STATE_FROM_PROTO
 from waybill.rpc.events import event_to_proto
-from waybill_dispatcher import paging
+from waybill_dispatcher import names, paging
 from waybill_dispatcher.accept import Acceptance
+from waybill_dispatcher.answers import Answers
 from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.effects import Effects
+from waybill_dispatcher.following import Following
 from waybill_dispatcher.history import History
-from waybill_dispatcher.views import agent_message
+from waybill_dispatcher.letters import Letters
+from waybill_dispatcher.listing import Listing
+from waybill_dispatcher.lookups import DispatcherLedger
+from waybill_dispatcher.requests import filter_of, request_of
+from waybill_dispatcher.steering import Steering
+from waybill_dispatcher.views import agent_message, attempt_message, task_name
 from waybill_dispatcher.workforce import read_workers
+
+if TYPE_CHECKING:
+    from waybill_dispatcher.archive import Archive
 
 MAX_EVENTS = 1_000
 DEFAULT_TASKS = 50
+DEFAULT_RETRIES = 100
 DEFAULT_STEPS = 100
+DEFAULT_LETTERS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the RPCs are handed to."""
+
+    ledger: DispatcherLedger
+    directory: AgentDirectory
+    acceptance: Acceptance
+    history: History
+    listing: Listing
+    following: Following
+
+    @classmethod
+    def over(
+        cls, ledger: DispatcherLedger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None
+    ) -> Parts:
+        """The parts over one ledger, and the archive if there is one."""
+        history = History(ledger, directory, archive)
+        return cls(
+            ledger,
+            directory,
+            Acceptance(ledger, directory),
+            history,
+            Listing(ledger, archive),
+            Following(ledger, bells, history),
+        )
 
 
 class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
     """The dispatcher's RPCs; errors are those of `dispatcher.proto`."""
 
-    def __init__(self, ledger: Ledger, acceptance: Acceptance, history: History, directory: AgentDirectory) -> None:
-        self._ledger = ledger
-        self._acceptance = acceptance
-        self._history = history
-        self._directory = directory
+    def __init__(self, parts: Parts) -> None:
+        self._ledger = parts.ledger
+        self._directory = parts.directory
+        self._acceptance = parts.acceptance
+        self._history = parts.history
+        self._listing = parts.listing
+        self._following = parts.following
+        self._steering = Steering(parts.ledger, parts.history, parts.directory)
+        self._answers = Answers(parts.ledger, parts.history)
+        self._effects = Effects(parts.ledger, parts.history)
+        self._letters = Letters(parts.ledger, parts.history)
 
     async def CreateTasks(self, request: pb.CreateTasksRequest, context: Any) -> pb.CreateTasksResponse:
         """Accept tasks durably."""
@@ -44,16 +89,16 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
 
     async def ReadTask(self, request: pb.ReadTaskRequest, context: Any) -> pb.ReadTaskResponse:
         """Read a task."""
-        task = await self._history.task(_tenant(context), paging.task_id_of(request.name))
+        task = await self._history.task(_tenant(context), names.task_id_of(request.name))
         return pb.ReadTaskResponse(task=task)
 
     async def ReadTasks(self, request: pb.ReadTasksRequest, context: Any) -> pb.ReadTasksResponse:
         """List tasks."""
-        tasks, position = await self._history.tasks(
+        tasks, position = await self._listing.page(
             _tenant(context),
             paging.page_size_of(request.page_size, DEFAULT_TASKS),
             paging.task_position(request.page_token),
-            TaskFilter(states=frozenset(_state(value) for value in request.filter.states)),
+            filter_of(request.filter),
         )
         return pb.ReadTasksResponse(tasks=tasks, next_page_token=paging.task_token(position))
 
@@ -61,7 +106,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         """List a task's steps."""
         steps, last, count = await self._history.steps(
             _tenant(context),
-            paging.task_id_of(request.parent, "parent"),
+            names.task_id_of(request.parent, "parent"),
             paging.step_position(request.page_token),
             paging.page_size_of(request.page_size, DEFAULT_STEPS),
         )
@@ -69,7 +114,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
 
     async def ReadTaskMetrics(self, request: pb.ReadTaskMetricsRequest, context: Any) -> pb.ReadTaskMetricsResponse:
         """Read latency and cost."""
-        metrics = await self._history.metrics(_tenant(context), paging.task_id_of(request.name))
+        metrics = await self._history.metrics(_tenant(context), names.task_id_of(request.name))
         return pb.ReadTaskMetricsResponse(metrics=metrics)
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Any) -> pb.ReadEventsResponse:
@@ -78,7 +123,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             raise InvalidArgument.of_field("limit", f"must lie between 1 and {MAX_EVENTS}")
         events = await self._history.events(
             _tenant(context),
-            paging.task_id_of(request.name),
+            names.task_id_of(request.name),
             _first(request.from_sequence),
             request.limit or MAX_EVENTS,
         )
@@ -88,26 +133,80 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self, request: pb.StreamEventsRequest, context: Any
     ) -> AsyncIterator[pb.StreamEventsResponse]:
         """Stream events as they come."""
-        followed = self._history.follow(
-            _tenant(context), paging.task_id_of(request.name), _first(request.from_sequence)
+        followed = self._following.follow(
+            _tenant(context), names.task_id_of(request.name), _first(request.from_sequence), request.after_digest
         )
         async for events in followed:
             yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
 
     async def SteerTask(self, request: pb.SteerTaskRequest, context: Any) -> pb.SteerTaskResponse:
         """Cancel, pause, resume or retry a task."""
-        tenant, task_id = _tenant(context), paging.task_id_of(request.name)
-        await self._history.record(tenant, task_id)
-        steer = {
-            pb.TASK_ACTION_CANCEL: self._ledger.cancel,
-            pb.TASK_ACTION_PAUSE: self._ledger.pause,
-            pb.TASK_ACTION_RESUME: self._ledger.resume,
-            pb.TASK_ACTION_RETRY: self._ledger.retry,
-        }.get(request.action)
-        if steer is None:
-            raise InvalidArgument.of_field("action", "names nothing that can be done with a task")
-        await steer(task_id, Request(tenant, request.request_id))
-        return pb.SteerTaskResponse(task=await self._history.task(tenant, task_id))
+        asked = _request(request, context)
+        task = await self._steering.steer(asked, names.task_id_of(request.name), request.action)
+        return pb.SteerTaskResponse(task=task)
+
+    async def RetryMany(self, request: pb.RetryManyRequest, context: Any) -> pb.RetryManyResponse:
+        """Retry failed and cancelled tasks."""
+        ids, position = await self._steering.retry_many(
+            _request(request, context),
+            paging.page_size_of(request.page_size, DEFAULT_RETRIES),
+            paging.task_position(request.page_token),
+            filter_of(request.filter),
+        )
+        return pb.RetryManyResponse(
+            names=[task_name(task_id) for task_id in ids], next_page_token=paging.task_token(position)
+        )
+
+    async def SubmitAnswer(self, request: pb.SubmitAnswerRequest, context: Any) -> pb.SubmitAnswerResponse:
+        """Answer a step."""
+        asked = _request(request, context)
+        step = await self._answers.answer(asked, *names.step_of(request.name), request.answer)
+        return pb.SubmitAnswerResponse(step=step)
+
+    async def ReadAttempts(self, request: pb.ReadAttemptsRequest, context: Any) -> pb.ReadAttemptsResponse:
+        """Read the attempts of a step."""
+        attempts = await self._history.attempts(_tenant(context), *names.step_of(request.parent, "parent"))
+        return pb.ReadAttemptsResponse(attempts=[attempt_message(attempt) for attempt in attempts])
+
+    async def ReadEffects(self, request: pb.ReadEffectsRequest, context: Any) -> pb.ReadEffectsResponse:
+        """Read the effects of a task."""
+        effects = await self._effects.of(_tenant(context), names.task_id_of(request.parent, "parent"))
+        return pb.ReadEffectsResponse(effects=effects)
+
+    async def DecideEffect(self, request: pb.DecideEffectRequest, context: Any) -> pb.DecideEffectResponse:
+        """Decide an effect that nobody knows the end of."""
+        asked = _request(request, context)
+        task_id, step = names.step_of(request.step, "step")
+        effect = await self._effects.decide(asked, task_id, step, request.key, request.state, request.result)
+        return pb.DecideEffectResponse(effect=effect)
+
+    async def ReadDeadLetters(self, request: pb.ReadDeadLettersRequest, context: Any) -> pb.ReadDeadLettersResponse:
+        """List dead letters."""
+        letters, position = await self._letters.page(
+            _tenant(context),
+            paging.page_size_of(request.page_size, DEFAULT_LETTERS),
+            paging.letter_position(request.page_token),
+        )
+        return pb.ReadDeadLettersResponse(dead_letters=letters, next_page_token=paging.letter_token(position))
+
+    async def ReadDeadLetter(self, request: pb.ReadDeadLetterRequest, context: Any) -> pb.ReadDeadLetterResponse:
+        """Read a dead letter."""
+        letter_id, _ = names.letter_of(request.name)
+        return pb.ReadDeadLetterResponse(dead_letter=await self._letters.read(_tenant(context), letter_id))
+
+    async def SettleDeadLetter(self, request: pb.SettleDeadLetterRequest, context: Any) -> pb.SettleDeadLetterResponse:
+        """Retry or drop a dead letter."""
+        asked = _request(request, context)
+        task = await self._letters.settle(asked, *names.letter_of(request.name), request.action)
+        return pb.SettleDeadLetterResponse(task=task)
+
+    async def SetPause(self, request: pb.SetPauseRequest, context: Any) -> pb.SetPauseResponse:
+        """Pause or resume an agent or the caller's tenant."""
+        asked = _request(request, context)
+        if not request.name:
+            return pb.SetPauseResponse(tenant=await self._steering.pause_tenant(asked, request.paused))
+        agent = await self._steering.pause_agent(asked, names.agent_of(request.name), request.paused)
+        return pb.SetPauseResponse(agent=agent)
 
     async def ReadAgents(self, request: pb.ReadAgentsRequest, context: Any) -> pb.ReadAgentsResponse:
         """List agents."""
@@ -123,14 +222,11 @@ def _tenant(context: Any) -> str:
     return tenant_of(context.invocation_metadata())
 
 
+def _request(request: Any, context: Any) -> Request:
+    return request_of(_tenant(context), request.request_id)
+
+
 def _first(sequence: int) -> int:
     if sequence < 0:
         raise InvalidArgument.of_field("from_sequence", f"is {sequence}; sequence numbers start at 1")
     return sequence or 1
-
-
-def _state(value: int) -> TaskState:
-    state = TASK_STATE_FROM_PROTO.get(value)
-    if state is None:
-        raise InvalidArgument.of_field("states", "holds a value that is no state of a task")
-    return state

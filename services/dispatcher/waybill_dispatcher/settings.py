@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from importlib.util import find_spec
+
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from waybill.settings import RedisSettings, ServiceSettings
@@ -11,7 +13,7 @@ from waybill.settings import RedisSettings, ServiceSettings
 class DispatcherSettings(ServiceSettings, RedisSettings):
     """Settings of the dispatcher, `WAYBILL_DISPATCHER_*`, with the batching and retention policy it owns."""
 
-    model_config = SettingsConfigDict(env_prefix="WAYBILL_DISPATCHER_")
+    model_config = SettingsConfigDict(env_prefix="WAYBILL_DISPATCHER_", hide_input_in_errors=True)
 
     grpc_port: int = 7402
     metrics_port: int = 7492
@@ -27,6 +29,38 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
     """Most batches in one queue; what is over waits in the fair waiting room."""
     retention_seconds: int = Field(default=7 * 24 * 3600, ge=1, le=10 * 365 * 24 * 3600)
     """How long ended tasks are kept."""
+    retention_count: int = Field(default=0, ge=0, le=100_000_000)
+    """Most ended tasks that are kept of each tenant: the oldest go before their time. 0 keeps all."""
+    max_process_deaths: int = Field(default=3, ge=1, le=100)
+    """Processes that a step may kill, running alone in each, before it is a dead letter."""
+    max_worker_losses: int = Field(default=25, ge=1, le=10_000)
+    """Workers that may go away while they hold a step before it is a dead letter."""
+    archive_url: str = ""
+    """SQL database that keeps ended tasks: `sqlite:////path/of/file` or `postgresql+psycopg://user:password@host/name`.
+    None when empty."""
+    archive_wait_seconds: int = Field(default=24 * 3600, ge=0, le=10 * 365 * 24 * 3600)
+    """How long past its retention a task waits in the store for an archive that is away; then it is lost to it."""
+
+    @field_validator("archive_url")
+    @classmethod
+    def _usable_url(cls, url: str) -> str:
+        """The URL of a database that the archive can use. Loads what reads URLs only where there is one."""
+        if not url:
+            return url
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ValueError("is not the URL of a database") from None
+        if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        if parsed.drivername != "postgresql+psycopg" and parsed.database in (None, "", ":memory:"):
+            raise ValueError("must name a file, as sqlite:////path/of/file does")
+        if parsed.drivername == "postgresql+psycopg" and find_spec("psycopg") is None:
+            raise ValueError("needs the driver of PostgreSQL: pip install 'waybill[postgres]'")
+        return url
 
     def policy(self) -> dict[str, int]:
         """What the ledger's functions read of this."""
@@ -34,4 +68,9 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
             "batch_target_ms": self.batch_target_ms,
             "queue_window": self.queue_window,
             "retention_ms": self.retention_seconds * 1000,
+            "retention_count": self.retention_count,
+            "max_deaths": self.max_process_deaths,
+            "max_losses": self.max_worker_losses,
+            "archive": int(bool(self.archive_url)),
+            "archive_wait_ms": self.archive_wait_seconds * 1000,
         }

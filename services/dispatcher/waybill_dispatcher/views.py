@@ -1,24 +1,39 @@
-"""How stored tasks, steps and metrics look to callers."""
+"""How stored tasks, steps, attempts, effects, dead letters and agents look to callers."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
-from waybill.core.task import StepState, TaskState
-from waybill.ledger.records import Accepted, AgentRecord, NewTask, StepRecord, TaskRecord
+from waybill.core.plan import Question
+from waybill.core.task import EffectState, TaskState
+from waybill.ledger.records import Accepted, AgentRecord, DeadLetter, Effect, NewTask, StepRecord, TaskRecord
 from waybill.rpc.enums import PRIORITY_TO_PROTO, STEP_STATE_TO_PROTO, TASK_STATE_TO_PROTO
 from waybill.rpc.events import failure_to_proto, timestamp, usage_to_proto
 from waybill.rpc.payloads import json_payload
+from waybill_dispatcher.attempts import Attempt
 
+EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
+    state: task_pb2.EffectState.Value(f"EFFECT_STATE_{state.name}") for state in EffectState
+}
 _PREFIX = "tasks/"
 
 
 def task_name(task_id: str) -> str:
     """Resource name of a task."""
     return _PREFIX + task_id
+
+
+def step_name(task_id: str, step: str) -> str:
+    """Resource name of a step."""
+    return f"{task_name(task_id)}/steps/{step}"
+
+
+def _time(epoch_ms: int) -> Timestamp | None:
+    return timestamp(epoch_ms) if epoch_ms else None
 
 
 def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
@@ -35,11 +50,15 @@ def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
         last_sequence=stored.last_sequence,
         usage=task_pb2.Usage(),
         create_time=timestamp(stored.created_ms),
+        deadline_time=_time(task.deadline_ms and stored.created_ms + task.deadline_ms),
+        template=task.template,
     )
 
 
-def task_message(record: TaskRecord, *, output: bytes = b"", waiting_reason: str = "") -> task_pb2.Task:
-    """A stored task."""
+def task_message(
+    record: TaskRecord, *, output: bytes = b"", waiting_reason: str = "", archived: bool = False
+) -> task_pb2.Task:
+    """A stored task, or one that only the archive has."""
     return task_pb2.Task(
         name=task_name(record.id),
         state=TASK_STATE_TO_PROTO[record.state],
@@ -55,7 +74,10 @@ def task_message(record: TaskRecord, *, output: bytes = b"", waiting_reason: str
         waiting_reason=waiting_reason,
         usage=usage_to_proto(record.usage),
         create_time=timestamp(record.created_ms),
-        end_time=timestamp(record.ended_ms) if record.ended_ms else None,
+        end_time=_time(record.ended_ms),
+        deadline_time=_time(record.deadline_at_ms),
+        template=record.template,
+        archived=archived,
     )
 
 
@@ -66,16 +88,17 @@ def joined_outputs(named: Sequence[tuple[str, bytes]]) -> bytes:
     return msgspec.json.encode({name: msgspec.Raw(output) for name, output in named})
 
 
-def no_worker(agent: str) -> str:
-    """Why a step of an agent that nobody serves does not start."""
-    return f"no live worker serves agent {agent}"
-
-
-def step_message(task_id: str, record: StepRecord, names: Sequence[str], idle_agents: Collection[str]) -> task_pb2.Step:
+def step_message(
+    task_id: str,
+    record: StepRecord,
+    names: Sequence[str],
+    *,
+    waiting_reason: str = "",
+    question_input: bytes = b"",
+) -> task_pb2.Step:
     """A stored step. `names` are the names of the steps it depends on."""
-    waits = record.state is StepState.READY and record.agent in idle_agents
     return task_pb2.Step(
-        name=f"{task_name(task_id)}/steps/{record.name}",
+        name=step_name(task_id, record.name),
         agent=record.agent,
         state=STEP_STATE_TO_PROTO[record.state],
         attempt=record.attempt,
@@ -85,11 +108,64 @@ def step_message(task_id: str, record: StepRecord, names: Sequence[str], idle_ag
         output=json_payload(record.output) if record.output else None,
         failure=failure_to_proto(record.failure),
         worker=record.worker,
-        waiting_reason=no_worker(record.agent) if waits else "",
+        waiting_reason=waiting_reason,
         usage=usage_to_proto(record.usage),
-        ready_time=timestamp(record.ready_ms) if record.ready_ms else None,
-        start_time=timestamp(record.started_ms) if record.started_ms else None,
-        end_time=timestamp(record.ended_ms) if record.ended_ms else None,
+        ready_time=_time(record.ready_ms),
+        start_time=_time(record.started_ms),
+        end_time=_time(record.ended_ms),
+        question=question_message(record.question) if record.question else None,
+        question_input=json_payload(question_input) if question_input else None,
+    )
+
+
+def question_message(question: Question) -> task_pb2.Question:
+    """What a step asks a person."""
+    return task_pb2.Question(
+        prompt=question.prompt,
+        answer_schema=question.answer_schema,
+        timeout_ms=question.timeout_ms,
+        default_answer=json_payload(question.default_answer) if question.default_answer else None,
+    )
+
+
+def attempt_message(attempt: Attempt) -> task_pb2.Attempt:
+    """An attempt of a step."""
+    return task_pb2.Attempt(
+        attempt=attempt.number,
+        state=STEP_STATE_TO_PROTO[attempt.state],
+        worker=attempt.worker,
+        start_time=_time(attempt.started_ms),
+        end_time=_time(attempt.ended_ms),
+        failure=failure_to_proto(attempt.failure),
+        usage=usage_to_proto(attempt.usage),
+        wait_ms=attempt.wait_ms,
+        run_ms=attempt.run_ms,
+    )
+
+
+def effect_message(task_id: str, step: str, key: str, effect: Effect) -> task_pb2.Effect:
+    """An effect that a step guards."""
+    return task_pb2.Effect(
+        step=step_name(task_id, step),
+        key=key,
+        state=EFFECT_STATE_TO_PROTO[effect.state],
+        attempt=effect.attempt,
+        result=json_payload(effect.result) if effect.result else None,
+    )
+
+
+def letter_message(letter: DeadLetter, attempts: Sequence[Attempt] = (), input_: bytes = b"") -> task_pb2.DeadLetter:
+    """A dead letter; in lists without attempts and input."""
+    return task_pb2.DeadLetter(
+        name=f"deadLetters/{letter.id}",
+        step=step_name(letter.task, letter.step),
+        agent=letter.agent,
+        failure=failure_to_proto(letter.failure),
+        deaths=letter.deaths,
+        attempt=letter.attempt,
+        create_time=timestamp(letter.created_ms),
+        attempts=[attempt_message(attempt) for attempt in attempts],
+        input=json_payload(input_) if input_ else None,
     )
 
 
@@ -127,4 +203,5 @@ def agent_message(record: AgentRecord) -> task_pb2.Agent:
         live_workers=record.live_workers,
         waiting_steps=record.waiting_steps,
         queued_batches=record.queued_batches,
+        paused=record.paused,
     )

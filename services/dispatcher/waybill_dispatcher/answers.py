@@ -1,0 +1,58 @@
+"""Answers: a person's word to a step that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from waybill.api.v1 import task_pb2
+from waybill.core.limits import MAX_OUTPUT_BYTES
+from waybill.core.references import below
+from waybill.core.schema import misfits
+from waybill.errors import InvalidArgument, Violation
+from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import Request
+from waybill.rpc.payloads import payload_defect
+from waybill_dispatcher.history import History
+
+_MISFITS_TOLD = 20
+
+
+class Answers:
+    """Answers to the questions of steps."""
+
+    def __init__(self, ledger: Ledger, history: History) -> None:
+        self._ledger = ledger
+        self._history = history
+
+    async def answer(self, request: Request, task_id: str, step_name: str, answer: task_pb2.Payload) -> task_pb2.Step:
+        """Give a step its answer; the step after the call. May be repeated under its request.
+
+        Raises NotFound, AlreadyExists, InvalidArgument with every field of the answer that does not fit the question,
+        and FailedPrecondition if the step does not wait for an answer, as when the answer is late.
+        """
+        defect = payload_defect(answer, MAX_OUTPUT_BYTES) if answer.data else "is required"
+        if defect:
+            raise InvalidArgument.of_field("answer", defect)
+        record = await self._history.changeable(request.tenant, task_id)
+        step = await self._history.numbered_step(record, step_name)
+        if step.question is not None and step.question.answer_schema:
+            await asyncio.to_thread(_check, step.question.answer_schema, answer.data)
+        await self._ledger.answer(task_id, step.number, answer.data, request)
+        return await self._history.step(request.tenant, task_id, step_name)
+
+
+def _check(schema: str, answer: bytes) -> None:
+    """Raises InvalidArgument for an answer that does not fit."""
+    found = []
+    for path, problem in misfits(schema, msgspec.json.decode(answer)):
+        field = "answer"
+        for part in path:
+            field = below(field, part)
+        found.append(Violation(field, problem))
+        if len(found) == _MISFITS_TOLD:
+            break
+    if found:
+        shown = "; ".join(f"{violation.field}: {violation.description}" for violation in found[:3])
+        raise InvalidArgument(f"the answer does not fit the question: {shown}", found)
