@@ -122,6 +122,8 @@ class Link:
         self._serving.add(task)
         try:
             await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            return  # by `close`; the stream's protocol would make it an error
         finally:
             self._serving.discard(task)
             writer.transport.abort()
