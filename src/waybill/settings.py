@@ -35,4 +35,4 @@ class RedisSettings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
 
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", validation_alias="WAYBILL_REDIS_URL")
-    """`redis://`, `rediss://` or `unix://` URL of the store."""
+    """URL of the store: `redis://`, `unix://`, `redis+sentinel://` or `redis+cluster://`, with `rediss` for TLS."""

@@ -27,7 +27,7 @@ SERVICE = "dispatcher"
 
 async def serve(settings: DispatcherSettings) -> None:
     """Run the dispatcher until it is told to stop."""
-    ledger, bells = DispatcherLedger(settings.redis_url), Bells(settings.redis_url)
+    ledger, bells = DispatcherLedger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
     archive = _archive(settings)
 

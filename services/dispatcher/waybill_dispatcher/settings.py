@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from waybill.ledger.connection import Replicas
 from waybill.settings import RedisSettings, ServiceSettings
 
 
@@ -29,6 +30,10 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
     """Most batches in one queue; what is over waits in the fair waiting room."""
     retention_seconds: int = Field(default=7 * 24 * 3600, ge=1, le=10 * 365 * 24 * 3600)
     """How long ended tasks are kept."""
+    accept_replicas: int = Field(default=0, ge=0, le=16)
+    """Replicas of the store that must have a task before it counts as accepted; 0 waits for none."""
+    accept_replicas_timeout_ms: int = Field(default=1_000, ge=1, le=60_000)
+    """Longest wait for those replicas; then the submission is refused as UNAVAILABLE, and can be repeated."""
     retention_count: int = Field(default=0, ge=0, le=100_000_000)
     """Most ended tasks that are kept of each tenant: the oldest go before their time. 0 keeps all."""
     max_process_deaths: int = Field(default=3, ge=1, le=100)
@@ -61,6 +66,10 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
         if parsed.drivername == "postgresql+psycopg" and find_spec("psycopg") is None:
             raise ValueError("needs the driver of PostgreSQL: pip install 'waybill[postgres]'")
         return url
+
+    def replicas(self) -> Replicas:
+        """What must have a task before it counts as accepted."""
+        return Replicas(self.accept_replicas, self.accept_replicas_timeout_ms)
 
     def policy(self) -> dict[str, int]:
         """What the ledger's functions read of this."""
