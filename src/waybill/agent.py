@@ -2,7 +2,8 @@
 
 An agent is an async or plain function whose first parameter may be a `Context`; its other parameters are the
 step's input, and their type hints (pydantic) become the JSON Schema of that input. Execution is at least once:
-an attempt can be repeated after a crash, so an agent makes its effects idempotent by `Context.idempotency_key`.
+an attempt can be repeated after a crash, so an agent makes its effects idempotent by `Context.idempotency_key`, or
+guards them with `Context.once`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Context(ABC):
 
     @property
     def idempotency_key(self) -> str:
-        """The same for all attempts of this step: pass it to whatever must not happen twice."""
+        """The same for all attempts of this step, also of a task that is retried: for what must not happen twice."""
         return f"{self.task}/{self.step}"
 
     @property
@@ -66,6 +67,22 @@ class Context(ABC):
     async def documents(self) -> list[Document]:
         """The documents sent with the task."""
 
+    @abstractmethod
+    def once(self, key: str, function: Callable[[], Any], *, reconcile: Callable[[str], Any] | None = None) -> Any:
+        """Do something that must not happen twice, unless an earlier attempt has done it; what it returned, as JSON.
+
+        To be awaited in an async agent; a plain agent gets the value itself. `function` may be async or plain. `key`
+        names the effect within the step: 1 to 200 visible characters. What `function` returns is stored, at most
+        1 MiB of JSON, and every attempt gets it in the form that JSON gives it: tuples as lists, models as dicts.
+
+        If `function` raises, the effect did not happen: a later attempt may try it again. EffectUnknown, TimeoutError
+        and a cancellation mean that nobody knows, as does a crash before its record. Then `reconcile`, or else the
+        agent's own hook, is asked with the key (async or plain): it returns what the effect returned, or
+        `waybill.NOT_DONE` to let it be tried again, or raises EffectUnknown. Without a hook EffectUnknown is raised,
+        and the step fails for a person to decide.
+        Raises Permanent for a wrong key, and for a result that cannot be stored: that effect counts as unknown.
+        """
+
 
 @dataclass(frozen=True)
 class AgentDefinition:
@@ -80,6 +97,8 @@ class AgentDefinition:
     max_batch: int
     input_model: type[BaseModel]
     output_type: TypeAdapter[Any]
+    reconcile: Callable[[Context, str], Any] | None = None
+    """Asked what became of an unknown effect of `Context.once`, where the call brings no hook of its own."""
 
     @property
     def input_schema(self) -> str:
@@ -129,7 +148,11 @@ def agent(function: Callable[..., Any], /) -> AgentDefinition:
 
 @overload
 def agent(
-    *, name: str = "", isolation: Isolation = "process", max_batch: int = 64
+    *,
+    name: str = "",
+    isolation: Isolation = "process",
+    max_batch: int = 64,
+    reconcile: Callable[[Context, str], Any] | None = None,
 ) -> Callable[[Callable[..., Any]], AgentDefinition]:
     """`@agent(...)` with settings."""
     ...
@@ -142,19 +165,28 @@ def agent(
     name: str = "",
     isolation: Isolation = "process",
     max_batch: int = 64,
+    reconcile: Callable[[Context, str], Any] | None = None,
 ) -> AgentDefinition | Callable[[Callable[..., Any]], AgentDefinition]:
     """Make a function an agent, under its own name unless `name` is given.
 
     Plain functions run in a process of their own (`isolation="thread"` opts out); async ones on the worker's loop.
-    `max_batch` is the most steps that one queue entry may carry for this agent.
+    `max_batch` is the most steps that one queue entry may carry for this agent. `reconcile(ctx, key)`, async or plain,
+    is asked what became of an effect of `Context.once` that may have happened: it returns the effect's result or
+    `waybill.NOT_DONE`, or raises EffectUnknown.
     Raises ValueError for a bad name and TypeError for parameters that cannot be passed by keyword.
     """
     if function is not None:
-        return _define(function, name, isolation, max_batch)
-    return lambda wrapped: _define(wrapped, name, isolation, max_batch)
+        return _define(function, name, isolation, max_batch, reconcile)
+    return lambda wrapped: _define(wrapped, name, isolation, max_batch, reconcile)
 
 
-def _define(function: Callable[..., Any], name: str, isolation: Isolation, max_batch: int) -> AgentDefinition:
+def _define(
+    function: Callable[..., Any],
+    name: str,
+    isolation: Isolation,
+    max_batch: int,
+    reconcile: Callable[[Context, str], Any] | None,
+) -> AgentDefinition:
     name = name or function.__name__.replace("_", "-")
     if not AGENT_NAME.fullmatch(name):
         raise ValueError(f"agent name {name!r}: use a lower-case letter, then up to 63 of a-z, 0-9, _ and -")
@@ -182,6 +214,7 @@ def _define(function: Callable[..., Any], name: str, isolation: Isolation, max_b
         max_batch=max_batch,
         input_model=model,
         output_type=TypeAdapter(hints.get("return", Any)),
+        reconcile=reconcile,
     )
 
 
