@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from waybill.rpc.server import ServiceServer
 from waybill.settings import ServiceSettings
 
 FINISHED = task_pb2.EVENT_TYPE_TASK_FINISHED
+RETRIED = task_pb2.EVENT_TYPE_TASK_RETRIED
+RESET = task_pb2.EVENT_TYPE_STREAM_RESET
 PROGRESS = task_pb2.EVENT_TYPE_STEP_PROGRESS
 ACCEPTED = task_pb2.EVENT_TYPE_TASK_ACCEPTED
 
@@ -38,6 +41,7 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.streams_opened = 0
         self.streams_open = 0
         self.reads = 0
+        self.requests_seen: list[Any] = []
         self.last_request: Any = None
         self.last_metadata: dict[str, str] = {}
         self.ready = True
@@ -77,6 +81,20 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
                 log.append(_event(len(log) + 1, PROGRESS, text))
             if finish:
                 log.append(_event(len(log) + 1, FINISHED))
+            self._news.notify_all()
+
+    async def retry(self, name: str) -> None:
+        """Let an ended task run again."""
+        log = self.events[name]
+        async with self._news:
+            log.append(_event(len(log) + 1, RETRIED))
+            self._news.notify_all()
+
+    async def lose(self, name: str, kept: int, text: str = "after") -> None:
+        """A failover that keeps only the first events; one other than was lost follows. Streams tell so."""
+        async with self._news:
+            log = self.events[name][:kept]
+            self.events[name] = [*log, _event(kept + 1, PROGRESS, text)]
             self._news.notify_all()
 
     async def break_streams(self) -> None:
@@ -153,29 +171,100 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
     async def StreamEvents(self, request: dispatcher_pb2.StreamEventsRequest, context: Any) -> AsyncIterator[Any]:
         self._task(request.name, context)
         log = self.events[request.name]
-        if request.from_sequence > len(log) + 1:
+        position, breaks = request.from_sequence - 1, self._breaks
+        seen = log[position - 1].digest if 0 < position <= len(log) else 0
+        if request.after_digest and request.after_digest != seen:
+            yield dispatcher_pb2.StreamEventsResponse(events=[task_pb2.TaskEvent(type=RESET)])
+            position = 0
+        elif position > len(log):
             raise InvalidArgument.of_field("from_sequence", "lies beyond the next event")
         self.streams_opened += 1
         self.streams_open += 1
         try:
-            position, breaks = request.from_sequence - 1, self._breaks
             while True:
+                if self.events[request.name] is not log:
+                    log, position = self.events[request.name], 0
+                    yield dispatcher_pb2.StreamEventsResponse(events=[task_pb2.TaskEvent(type=RESET)])
+                events = log[position:]
+                if events:
+                    yield dispatcher_pb2.StreamEventsResponse(events=events)
+                    position += len(events)
+                if position == len(log) and log[-1].type == FINISHED:
+                    return
                 async with self._news:
-                    await self._news.wait_for(lambda: len(log) > position or self._breaks > breaks)  # noqa: B023
+                    await self._news.wait_for(
+                        lambda: (
+                            len(log) > position or self._breaks > breaks or self.events.get(request.name) is not log  # noqa: B023
+                        )
+                    )
                 if self._breaks > breaks:
                     raise Unavailable("going away")
-                events = log[position:]
-                yield dispatcher_pb2.StreamEventsResponse(events=events)
-                position += len(events)
-                if events[-1].type == FINISHED:
-                    return
         finally:
             self.streams_open -= 1
 
-    async def StopTask(self, request: dispatcher_pb2.StopTaskRequest, context: Any) -> Any:
+    async def SteerTask(self, request: dispatcher_pb2.SteerTaskRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
         task = self._task(request.name, context)
-        task.state = task_pb2.TASK_STATE_CANCELLED
-        return dispatcher_pb2.StopTaskResponse(task=task)
+        task.state = {
+            dispatcher_pb2.TASK_ACTION_CANCEL: task_pb2.TASK_STATE_CANCELLED,
+            dispatcher_pb2.TASK_ACTION_PAUSE: task_pb2.TASK_STATE_PAUSED,
+            dispatcher_pb2.TASK_ACTION_RESUME: task_pb2.TASK_STATE_RUNNING,
+            dispatcher_pb2.TASK_ACTION_RETRY: task_pb2.TASK_STATE_RUNNING,
+        }[request.action]
+        return dispatcher_pb2.SteerTaskResponse(task=task)
+
+    async def RetryMany(self, request: dispatcher_pb2.RetryManyRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        return dispatcher_pb2.RetryManyResponse(names=["tasks/t1"], next_page_token="more")
+
+    async def SubmitAnswer(self, request: dispatcher_pb2.SubmitAnswerRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        step = task_pb2.Step(name=request.name, state=task_pb2.STEP_STATE_SUCCEEDED, output=request.answer)
+        return dispatcher_pb2.SubmitAnswerResponse(step=step)
+
+    async def ReadAttempts(self, request: dispatcher_pb2.ReadAttemptsRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        attempt = task_pb2.Attempt(attempt=1, state=task_pb2.STEP_STATE_FAILED, worker="w", run_ms=7)
+        attempt.failure.reason = "AGENT_ERROR"
+        return dispatcher_pb2.ReadAttemptsResponse(attempts=[attempt])
+
+    async def ReadEffects(self, request: dispatcher_pb2.ReadEffectsRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        effect = task_pb2.Effect(step=f"{request.parent}/steps/a", key="mail", state=task_pb2.EFFECT_STATE_UNKNOWN)
+        return dispatcher_pb2.ReadEffectsResponse(effects=[effect])
+
+    async def DecideEffect(self, request: dispatcher_pb2.DecideEffectRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        effect = task_pb2.Effect(step=request.step, key=request.key, state=request.state)
+        if request.HasField("result"):
+            effect.result.CopyFrom(request.result)
+        return dispatcher_pb2.DecideEffectResponse(effect=effect)
+
+    async def ReadDeadLetters(self, request: dispatcher_pb2.ReadDeadLettersRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        letter = task_pb2.DeadLetter(name="deadLetters/t1.2", step="tasks/t1/steps/b", deaths=3)
+        return dispatcher_pb2.ReadDeadLettersResponse(dead_letters=[letter], next_page_token="more")
+
+    async def ReadDeadLetter(self, request: dispatcher_pb2.ReadDeadLetterRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        if request.name != "deadLetters/t1.2":
+            raise NotFound(f"there is no dead letter {request.name}")
+        letter = task_pb2.DeadLetter(name=request.name, attempts=[task_pb2.Attempt(attempt=1)])
+        return dispatcher_pb2.ReadDeadLetterResponse(dead_letter=letter)
+
+    async def SettleDeadLetter(self, request: dispatcher_pb2.SettleDeadLetterRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        return dispatcher_pb2.SettleDeadLetterResponse(
+            task=task_pb2.Task(name="tasks/t1", state=task_pb2.TASK_STATE_RUNNING)
+        )
+
+    async def SetPause(self, request: dispatcher_pb2.SetPauseRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        if request.name:
+            agent = task_pb2.Agent(name=request.name, paused=request.paused)
+            return dispatcher_pb2.SetPauseResponse(agent=agent)
+        tenant = task_pb2.Tenant(name=tenant_of(context.invocation_metadata()), paused=request.paused)
+        return dispatcher_pb2.SetPauseResponse(tenant=tenant)
 
     async def ReadAgents(self, request: dispatcher_pb2.ReadAgentsRequest, context: Any) -> Any:
         agent = task_pb2.Agent(name="agents/echo", input_schema='{"type":"object"}', live_workers=1)
@@ -183,7 +272,9 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
 
 
 def _event(sequence: int, kind: task_pb2.EventType.ValueType, text: str = "") -> task_pb2.TaskEvent:
-    return task_pb2.TaskEvent(sequence=sequence, type=kind, time=timestamp(sequence), message=text)
+    event = task_pb2.TaskEvent(sequence=sequence, type=kind, time=timestamp(sequence), message=text)
+    event.digest = zlib.crc32(event.SerializeToString(deterministic=True)) or 1
+    return event
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -103,7 +103,7 @@ async def test_a_full_batch_travels_in_one_call(stub, dispatcher):
         (gateway_pb2.ListStepsRequest(parent="tasks/t1", page_size=-1), "page_size"),
         (gateway_pb2.ListTasksRequest(page_size=1001), "page_size"),
         (gateway_pb2.ListTasksRequest(page_token="forged"), "page_token"),
-        (gateway_pb2.ListTasksRequest(states=[0]), "states[0]"),
+        (gateway_pb2.ListTasksRequest(filter=task_pb2.TaskFilter(states=[0])), "filter.states"),
         (gateway_pb2.WatchTaskRequest(name="tasks/t1", from_sequence=-1), "from_sequence"),
         (gateway_pb2.WatchTaskRequest(name="tasks/t1", from_sequence=3), "from_sequence"),
     ],

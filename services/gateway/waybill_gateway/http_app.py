@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from waybill.api.v1 import gateway_pb2, task_pb2
-from waybill.errors import WaybillError
-from waybill.rpc.events import event_to_json
-from waybill.rpc.resources import agent_to_json, metrics_to_json, step_to_json, task_to_json
+from waybill.api.v1 import gateway_pb2
+from waybill.rpc.resources import attempt_to_json, effect_to_json, metrics_to_json, step_to_json, task_to_json
 from waybill.rpc.specs import batch_from_json, submission_from_json
 from waybill_gateway.caller import Caller
-from waybill_gateway.fanout import Watch
-from waybill_gateway.http_errors import CODES, EXCEPTION_HANDLERS, error_body, error_to_json, json_response
+from waybill_gateway.filters import PARAMETERS
+from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, chosen_request_id
+from waybill_gateway.http_errors import CODES, EXCEPTION_HANDLERS, error_body, json_response
+from waybill_gateway.http_events import server_sent_events
 from waybill_gateway.http_instruments import Instruments
+from waybill_gateway.http_operating import operating_routes
 from waybill_gateway.http_requests import (
     body_of,
     caller_of,
     check_parameters,
+    filter_of,
     first_sequence_of,
     page_size_of,
-    states_of,
+    step_of,
+    task_of,
 )
+from waybill_gateway.http_steering import steering_routes
 from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
@@ -42,12 +45,14 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         Route("/v1/tasks", handlers.submit_task, methods=["POST"]),
         Route("/v1/tasks", handlers.list_tasks, methods=["GET"]),
         Route("/v1/tasks:batch", handlers.batch_submit_tasks, methods=["POST"]),
-        Route("/v1/tasks/{task}:cancel", handlers.cancel_task, methods=["POST"]),
+        *steering_routes(verbs, settings),
         Route("/v1/tasks/{task}", handlers.get_task, methods=["GET"]),
         Route("/v1/tasks/{task}/steps", handlers.list_steps, methods=["GET"]),
+        Route("/v1/tasks/{task}/steps/{step}/attempts", handlers.list_attempts, methods=["GET"]),
+        Route("/v1/tasks/{task}/effects", handlers.list_effects, methods=["GET"]),
         Route("/v1/tasks/{task}/metrics", handlers.get_task_metrics, methods=["GET"]),
         Route("/v1/tasks/{task}/events", handlers.watch_task, methods=["GET"]),
-        Route("/v1/agents", handlers.list_agents, methods=["GET"]),
+        *operating_routes(verbs, settings),
         Route("/healthz", handlers.health, methods=["GET"]),
         Route("/readyz", handlers.readiness, methods=["GET"]),
     ]
@@ -65,10 +70,11 @@ class _Handlers:
         self._ready = ready
 
     async def submit_task(self, request: Request) -> Response:
-        """`POST /v1/tasks`: the task."""
+        """`POST /v1/tasks`: the task. The header `Idempotency-Key` sets `request_id`."""
         check_parameters(request)
         caller = self._caller(request)
         submission = submission_from_json(await body_of(request, self._settings.max_body_bytes))
+        submission.request_id = chosen_request_id(submission.request_id, request.headers.getlist(IDEMPOTENCY_KEY))
         response = await self._verbs.submit_task(caller, submission)
         return json_response(task_to_json(response.task, msgspec.Raw))
 
@@ -82,11 +88,11 @@ class _Handlers:
 
     async def list_tasks(self, request: Request) -> Response:
         """`GET /v1/tasks`: `tasks` and `next_page_token`."""
-        check_parameters(request, ("page_size", "page_token", "state"))
+        check_parameters(request, ("page_size", "page_token", *PARAMETERS.values()))
         listing = gateway_pb2.ListTasksRequest(
             page_size=page_size_of(request),
             page_token=request.query_params.get("page_token", ""),
-            filter=task_pb2.TaskFilter(states=states_of(request)),
+            filter=filter_of(request),
         )
         response = await self._verbs.list_tasks(self._caller(request), listing)
         tasks = [task_to_json(task, msgspec.Raw) for task in response.tasks]
@@ -95,7 +101,7 @@ class _Handlers:
     async def get_task(self, request: Request) -> Response:
         """`GET /v1/tasks/{task}`: the task."""
         check_parameters(request)
-        reading = gateway_pb2.GetTaskRequest(name=_task_name(request))
+        reading = gateway_pb2.GetTaskRequest(name=task_of(request))
         response = await self._verbs.get_task(self._caller(request), reading)
         return json_response(task_to_json(response.task, msgspec.Raw))
 
@@ -103,7 +109,7 @@ class _Handlers:
         """`GET /v1/tasks/{task}/steps`: `steps` and `next_page_token`."""
         check_parameters(request, ("page_size", "page_token"))
         listing = gateway_pb2.ListStepsRequest(
-            parent=_task_name(request),
+            parent=task_of(request),
             page_size=page_size_of(request),
             page_token=request.query_params.get("page_token", ""),
         )
@@ -111,37 +117,39 @@ class _Handlers:
         steps = [step_to_json(step, msgspec.Raw) for step in response.steps]
         return json_response({"steps": steps, "next_page_token": response.next_page_token})
 
+    async def list_attempts(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}/steps/{step}/attempts`: `attempts`, oldest first."""
+        check_parameters(request)
+        listing = gateway_pb2.ListAttemptsRequest(parent=step_of(request))
+        response = await self._verbs.list_attempts(self._caller(request), listing)
+        return json_response({"attempts": [attempt_to_json(attempt) for attempt in response.attempts]})
+
+    async def list_effects(self, request: Request) -> Response:
+        """`GET /v1/tasks/{task}/effects`: `effects`, by step and key."""
+        check_parameters(request)
+        listing = gateway_pb2.ListEffectsRequest(parent=task_of(request))
+        response = await self._verbs.list_effects(self._caller(request), listing)
+        return json_response({"effects": [effect_to_json(effect, msgspec.Raw) for effect in response.effects]})
+
     async def get_task_metrics(self, request: Request) -> Response:
         """`GET /v1/tasks/{task}/metrics`: latency and cost."""
         check_parameters(request)
-        reading = gateway_pb2.GetTaskMetricsRequest(name=_task_name(request))
+        reading = gateway_pb2.GetTaskMetricsRequest(name=task_of(request))
         response = await self._verbs.get_task_metrics(self._caller(request), reading)
         return json_response(metrics_to_json(response.metrics))
 
     async def watch_task(self, request: Request) -> Response:
-        """`GET /v1/tasks/{task}/events`: Server-Sent Events up to the terminal one.
+        """`GET /v1/tasks/{task}/events`: Server-Sent Events until the task has ended.
 
-        204 if the terminal event was seen already, which tells a browser to stop asking.
+        204 if it had ended and its last event was seen already, which tells a browser to stop asking.
         """
         check_parameters(request, ("from_sequence",))
-        watching = gateway_pb2.WatchTaskRequest(name=_task_name(request), from_sequence=first_sequence_of(request))
-        watch = await self._verbs.watch_task(self._caller(request), watching)
+        first, resumed = first_sequence_of(request)
+        watching = gateway_pb2.WatchTaskRequest(name=task_of(request), from_sequence=first)
+        watch = await self._verbs.watch_task(self._caller(request), watching, rewind=resumed)
         if watch.ended:
             return Response(status_code=204)
-        return EventSourceResponse(_server_sent_events(watch), ping=self._settings.sse_ping_seconds, sep="\n")
-
-    async def cancel_task(self, request: Request) -> Response:
-        """`POST /v1/tasks/{task}:cancel`: the task after the call."""
-        check_parameters(request)
-        cancelling = gateway_pb2.CancelTaskRequest(name=_task_name(request))
-        response = await self._verbs.cancel_task(self._caller(request), cancelling)
-        return json_response(task_to_json(response.task, msgspec.Raw))
-
-    async def list_agents(self, request: Request) -> Response:
-        """`GET /v1/agents`: `agents`."""
-        check_parameters(request)
-        response = await self._verbs.list_agents(self._caller(request), gateway_pb2.ListAgentsRequest())
-        return json_response({"agents": [agent_to_json(agent, msgspec.Raw) for agent in response.agents]})
+        return EventSourceResponse(server_sent_events(watch), ping=self._settings.sse_ping_seconds, sep="\n")
 
     async def health(self, _request: Request) -> Response:
         """`GET /healthz`: 200 while the process serves."""
@@ -157,29 +165,9 @@ class _Handlers:
         return caller_of(request, self._settings.call_timeout_seconds)
 
 
-async def _server_sent_events(watch: Watch) -> AsyncIterator[ServerSentEvent]:
-    """The events of a watch. One that breaks ends with `watch_failed`, which has no id: a client resumes before it."""
-    try:
-        async with aclosing(watch.batches()) as batches:
-            async for events in batches:
-                for event in events:
-                    shown = event_to_json(event)
-                    yield _server_sent(shown["type"], shown, str(event.sequence))
-    except WaybillError as error:
-        yield _server_sent("watch_failed", error_to_json(error))
-
-
-def _server_sent(kind: str, data: dict[str, Any], sequence: str | None = None) -> ServerSentEvent:
-    return ServerSentEvent(msgspec.json.encode(data).decode(), event=kind, id=sequence, sep="\n")
-
-
 def _result_to_json(result: gateway_pb2.SubmitResult) -> dict[str, Any]:
     if not result.HasField("refusal"):
         return {"task": task_to_json(result.task, msgspec.Raw)}
     refusal = result.refusal
     violations = [{"field": item.field, "description": item.description} for item in refusal.violations]
     return error_body(CODES.get(refusal.code, "UNKNOWN"), refusal.reason, refusal.message, violations)
-
-
-def _task_name(request: Request) -> str:
-    return f"tasks/{request.path_params['task']}"

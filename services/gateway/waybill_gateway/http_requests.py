@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Collection
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -16,6 +17,8 @@ from waybill.errors import InvalidArgument
 from waybill.rpc.caller import DEFAULT_TENANT, TENANT_KEY, checked_tenant
 from waybill.rpc.enums import TASK_STATE_TO_PROTO
 from waybill_gateway.caller import Caller
+from waybill_gateway.filters import PARAMETERS, check_filter
+from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Action, chosen_request_id, read_action, time_of
 from waybill_gateway.http_errors import BodyTooLarge
 
 LAST_EVENT_ID = "last-event-id"
@@ -23,6 +26,17 @@ DISCARDED_BYTES = 64 * MIB
 DISCARDING_SECONDS = 5.0
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_Form = TypeVar("_Form", bound=Action)
+
+
+def task_of(request: Request) -> str:
+    """Resource name of the task in a request's path."""
+    return f"tasks/{request.path_params['task']}"
+
+
+def step_of(request: Request) -> str:
+    """Resource name of the step in a request's path."""
+    return f"{task_of(request)}/steps/{request.path_params['step']}"
 
 
 def caller_of(request: Request, timeout_seconds: float) -> Caller:
@@ -45,6 +59,16 @@ async def body_of(request: Request, max_bytes: int) -> bytes:
             await _discard(chunks)
             raise BodyTooLarge(max_bytes)
     return bytes(body)
+
+
+async def action_of(request: Request, form: type[_Form], max_bytes: int) -> _Form:
+    """The body as a form, its `request_id` set by the header `Idempotency-Key` too.
+
+    Raises `BodyTooLarge`, and `InvalidArgument` with the field that does not fit.
+    """
+    action = read_action(await body_of(request, max_bytes), form)
+    action.request_id = chosen_request_id(action.request_id, request.headers.getlist(IDEMPOTENCY_KEY))
+    return action
 
 
 async def _discard(chunks: AsyncIterator[bytes]) -> None:
@@ -79,7 +103,21 @@ def page_size_of(request: Request) -> int:
     return min(number_of("page_size", request.query_params.get("page_size")), 2**31 - 1)
 
 
-def states_of(request: Request) -> list[task_pb2.TaskState.ValueType]:
+def filter_of(request: Request) -> task_pb2.TaskFilter:
+    """The filter that the parameters of a listing describe. Raises `InvalidArgument` under the parameters' names."""
+    wanted = task_pb2.TaskFilter(
+        states=_states_of(request),
+        labels=_labels_of(request),
+        agent=request.query_params.get("agent", ""),
+        template=request.query_params.get("template", ""),
+        create_time_from=time_of("created_from", request.query_params.get("created_from")),
+        create_time_until=time_of("created_until", request.query_params.get("created_until")),
+    )
+    check_filter(wanted, PARAMETERS)
+    return wanted
+
+
+def _states_of(request: Request) -> list[task_pb2.TaskState.ValueType]:
     """The states of all `state` parameters; each may hold several, separated by commas."""
     names = [name for value in request.query_params.getlist("state") for name in value.split(",") if name]
     try:
@@ -89,9 +127,21 @@ def states_of(request: Request) -> list[task_pb2.TaskState.ValueType]:
         raise InvalidArgument.of_field("state", f"must be one of {allowed}") from None
 
 
-def first_sequence_of(request: Request) -> int:
-    """The first event wanted: the one after `Last-Event-ID`, else `from_sequence`, else 1."""
+def _labels_of(request: Request) -> dict[str, str]:
+    """The labels of all `label` parameters, each `key=value`."""
+    labels: dict[str, str] = {}
+    for label in request.query_params.getlist("label"):
+        key, equals, value = label.partition("=")
+        if not key or not equals:
+            raise InvalidArgument.of_field("label", f"{label[:100]!r} is not of the form key=value")
+        if labels.setdefault(key, value) != value:
+            raise InvalidArgument.of_field("label", f"{key[:100]} is given two values; no task has both")
+    return labels
+
+
+def first_sequence_of(request: Request) -> tuple[int, bool]:
+    """The first event wanted, 0 for the first of all, and whether it is the one after `Last-Event-ID`."""
     last_seen = request.headers.get(LAST_EVENT_ID)
     if last_seen:
-        return number_of("Last-Event-ID", last_seen) + 1
-    return number_of("from_sequence", request.query_params.get("from_sequence"))
+        return number_of("Last-Event-ID", last_seen) + 1, True
+    return number_of("from_sequence", request.query_params.get("from_sequence")), False

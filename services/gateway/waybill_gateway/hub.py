@@ -9,30 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections import deque
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import grpc
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
-from waybill.core.limits import MIB
 from waybill.errors import WaybillError
 from waybill.rpc.caller import metadata_for
 from waybill.rpc.status import from_rpc_error
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
+from waybill_gateway.buffer import EventBuffer
+from waybill_gateway.place import Place
 
 if TYPE_CHECKING:
     from waybill.api.v1.dispatcher_pb2_grpc import DispatcherServiceAsyncStub
 
 log = get_logger(__name__)
-
-MAX_BUFFERED_EVENTS = 1_024
-MAX_BUFFERED_BYTES = 4 * MIB
-MAX_BATCH_EVENTS = 256
-"""Most events that a watcher is handed at once, and asks for when it reads a gap."""
 
 MAX_FAILURES = 10
 """Failures in a row, other than being unreachable, after which a hub gives up."""
@@ -51,40 +45,40 @@ _REFUSALS = (
 
 
 class Hub:
-    """The buffer of one task of one tenant, from sequence number `start` on, fed until `close`.
+    """The buffer of one task of one tenant, from a place on, fed until the task has ended or `close`.
 
-    `next` is the number after the newest event seen; `first` the lowest that is still buffered (`next` if none is).
+    `resets` counts how often the history began anew, `ended` tells that the task has ended and all of it is here, and
     `error` is set once the stream cannot go on.
     """
 
-    def __init__(self, dispatcher: DispatcherServiceAsyncStub, tenant: str, name: str, start: int) -> None:
+    def __init__(self, dispatcher: DispatcherServiceAsyncStub, tenant: str, name: str, start: Place) -> None:
         self.watchers = 0
-        self.first = start
-        self.next = start
+        self.buffer = EventBuffer(start)
+        self.resets = 0
+        self.ended = False
         self.error: WaybillError | None = None
         self._dispatcher = dispatcher
         self._tenant = tenant
         self._name = name
-        self._ended = False
-        self._events: deque[tuple[task_pb2.TaskEvent, int]] = deque()
-        self._bytes = 0
         self._changed = asyncio.Event()
         # The stream serves many callers, so it belongs to the trace of none.
         self._feeding = asyncio.create_task(self._run(), context=contextvars.Context())
 
     @property
+    def live(self) -> bool:
+        """Whether it may still be joined: one that has ended knows nothing of a retry that came later."""
+        return self.error is None and not self.ended
+
+    @property
     def confirmed(self) -> bool:
         """Whether the dispatcher has served this tenant this task, so that its buffer may be served too."""
-        return bool(self._events)
+        return bool(self.buffer)
 
-    def after(self, position: int) -> list[task_pb2.TaskEvent]:
-        """Buffered events from `position`, which must not lie below `first`, in order; at most a batch of them."""
-        skip = position - self.first
-        return [event for event, _ in islice(self._events, skip, skip + MAX_BATCH_EVENTS)]
-
-    async def wait(self, position: int) -> None:
-        """Return once there is an event at `position`. Raises the error that ended the stream."""
-        while self.next <= position:
+    async def wait(self, sequence: int, resets: int) -> None:
+        """Return once there is an event with this number, or none will come: the task has ended, or its history began
+        anew since it had done so `resets` times. Raises the error that ended the stream.
+        """
+        while self.buffer.next <= sequence and self.resets == resets and not self.ended:
             if self.error is not None:
                 raise self.error
             await self._changed.wait()
@@ -109,15 +103,15 @@ class Hub:
             self.fail(WaybillError("internal error; the service's log has the details"))
 
     async def _feed(self) -> None:
-        """Read the stream, opening it again where it broke, until the terminal event or an error that is final."""
+        """Read the stream, opening it again where it broke, until the task has ended or an error is final."""
         failures = 0
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while not self._ended:
-            before = self.next
+        while True:
+            before = (self.resets, self.buffer.next)
             error = await self._read_stream()
-            if self._ended:
+            if self.ended:
                 return
-            if self.next > before:
+            if (self.resets, self.buffer.next) != before:
                 failures, pause_seconds = 0, _FIRST_PAUSE_SECONDS
             if error is not None and error.code() not in _PASSING:
                 failures += 1
@@ -129,14 +123,20 @@ class Hub:
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     async def _read_stream(self) -> grpc.aio.AioRpcError | None:
-        """Read one stream from `next` on until it ends; its error, or None if the server ended it in order."""
-        request = dispatcher_pb2.StreamEventsRequest(name=self._name, from_sequence=self.next)
+        """Read one stream from the buffer's end on until it ends; its error, or None if the server ended it in order.
+
+        The dispatcher ends a stream in order when the task has ended and all of its events were sent.
+        """
+        end = self.buffer.end
+        request = dispatcher_pb2.StreamEventsRequest(
+            name=self._name, from_sequence=end.sequence, after_digest=end.digest
+        )
         call = self._dispatcher.StreamEvents(request, metadata=metadata_for(self._tenant), wait_for_ready=True)
         metrics.UPSTREAM_STREAMS.inc()
         try:
             async for response in call:
                 if not self._take(response.events):
-                    log.warning("event stream has a gap", task=self._name, expected=self.next)
+                    log.warning("event stream has a gap", task=self._name, expected=self.buffer.next)
                     return None
         except grpc.aio.AioRpcError as error:
             return error
@@ -148,25 +148,27 @@ class Hub:
         finally:
             call.cancel()
             metrics.UPSTREAM_STREAMS.dec()
+        newest = self.buffer.newest
+        if newest is None or is_finish(newest):
+            self.ended = True
+            self._ring()
         return None
 
     def _take(self, events: Sequence[task_pb2.TaskEvent]) -> bool:
         """Buffer what is new; False if there is a gap before it."""
+        whole = True
         for event in events:
-            if event.sequence < self.next:
-                continue
-            if event.sequence > self.next:
-                return False
-            size_bytes = event.ByteSize()
-            self._events.append((event, size_bytes))
-            self._bytes += size_bytes
-            self.next += 1
-            self._ended = self._ended or is_terminal(event)
-        while len(self._events) > MAX_BUFFERED_EVENTS or (self._bytes > MAX_BUFFERED_BYTES and len(self._events) > 1):
-            self._bytes -= self._events.popleft()[1]
-        self.first = self.next - len(self._events)
+            if is_reset(event):
+                log.warning("events were lost in the store, the history begins anew", task=self._name)
+                self.buffer.restart()
+                self.resets += 1
+            elif event.sequence == self.buffer.next:
+                self.buffer.add(event)
+            elif event.sequence > self.buffer.next:
+                whole = False
+                break
         self._ring()
-        return True
+        return whole
 
     def _ring(self) -> None:
         """Wake all who wait."""
@@ -174,6 +176,11 @@ class Hub:
         changed.set()
 
 
-def is_terminal(event: task_pb2.TaskEvent) -> bool:
-    """Whether nothing follows this event."""
+def is_finish(event: task_pb2.TaskEvent) -> bool:
+    """Whether this event ended the task; a retry may have followed it."""
     return event.type == task_pb2.EVENT_TYPE_TASK_FINISHED
+
+
+def is_reset(event: task_pb2.TaskEvent) -> bool:
+    """Whether this is no event of the history, but tells that the history begins anew."""
+    return event.type == task_pb2.EVENT_TYPE_STREAM_RESET

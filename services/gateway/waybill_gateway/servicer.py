@@ -67,7 +67,91 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def CancelTask(self, request: gateway_pb2.CancelTaskRequest, context: Any) -> gateway_pb2.CancelTaskResponse:
         """As in the contract."""
-        return await self._verbs.cancel_task(self._caller(context), request)
+        return await self._verbs.steering.cancel_task(self._caller(context), request)
+
+    async def PauseTask(self, request: gateway_pb2.PauseTaskRequest, context: Any) -> gateway_pb2.PauseTaskResponse:
+        """As in the contract."""
+        return await self._verbs.steering.pause_task(self._caller(context), request)
+
+    async def ResumeTask(self, request: gateway_pb2.ResumeTaskRequest, context: Any) -> gateway_pb2.ResumeTaskResponse:
+        """As in the contract."""
+        return await self._verbs.steering.resume_task(self._caller(context), request)
+
+    async def RetryTask(self, request: gateway_pb2.RetryTaskRequest, context: Any) -> gateway_pb2.RetryTaskResponse:
+        """As in the contract."""
+        return await self._verbs.steering.retry_task(self._caller(context), request)
+
+    async def RetryTasks(self, request: gateway_pb2.RetryTasksRequest, context: Any) -> gateway_pb2.RetryTasksResponse:
+        """As in the contract."""
+        return await self._verbs.steering.retry_tasks(self._caller(context), request)
+
+    async def AnswerStep(self, request: gateway_pb2.AnswerStepRequest, context: Any) -> gateway_pb2.AnswerStepResponse:
+        """As in the contract."""
+        return await self._verbs.steering.answer_step(self._caller(context), request)
+
+    async def ListAttempts(
+        self, request: gateway_pb2.ListAttemptsRequest, context: Any
+    ) -> gateway_pb2.ListAttemptsResponse:
+        """As in the contract."""
+        return await self._verbs.list_attempts(self._caller(context), request)
+
+    async def ListEffects(
+        self, request: gateway_pb2.ListEffectsRequest, context: Any
+    ) -> gateway_pb2.ListEffectsResponse:
+        """As in the contract."""
+        return await self._verbs.list_effects(self._caller(context), request)
+
+    async def ResolveEffect(
+        self, request: gateway_pb2.ResolveEffectRequest, context: Any
+    ) -> gateway_pb2.ResolveEffectResponse:
+        """As in the contract."""
+        return await self._verbs.steering.resolve_effect(self._caller(context), request)
+
+    async def ListDeadLetters(
+        self, request: gateway_pb2.ListDeadLettersRequest, context: Any
+    ) -> gateway_pb2.ListDeadLettersResponse:
+        """As in the contract."""
+        return await self._verbs.letters.list_dead_letters(self._caller(context), request)
+
+    async def GetDeadLetter(
+        self, request: gateway_pb2.GetDeadLetterRequest, context: Any
+    ) -> gateway_pb2.GetDeadLetterResponse:
+        """As in the contract."""
+        return await self._verbs.letters.get_dead_letter(self._caller(context), request)
+
+    async def RetryDeadLetter(
+        self, request: gateway_pb2.RetryDeadLetterRequest, context: Any
+    ) -> gateway_pb2.RetryDeadLetterResponse:
+        """As in the contract."""
+        return await self._verbs.letters.retry_dead_letter(self._caller(context), request)
+
+    async def DropDeadLetter(
+        self, request: gateway_pb2.DropDeadLetterRequest, context: Any
+    ) -> gateway_pb2.DropDeadLetterResponse:
+        """As in the contract."""
+        return await self._verbs.letters.drop_dead_letter(self._caller(context), request)
+
+    async def PauseAgent(self, request: gateway_pb2.PauseAgentRequest, context: Any) -> gateway_pb2.PauseAgentResponse:
+        """As in the contract."""
+        return await self._verbs.pauses.pause_agent(self._caller(context), request)
+
+    async def ResumeAgent(
+        self, request: gateway_pb2.ResumeAgentRequest, context: Any
+    ) -> gateway_pb2.ResumeAgentResponse:
+        """As in the contract."""
+        return await self._verbs.pauses.resume_agent(self._caller(context), request)
+
+    async def PauseTenant(
+        self, request: gateway_pb2.PauseTenantRequest, context: Any
+    ) -> gateway_pb2.PauseTenantResponse:
+        """As in the contract."""
+        return await self._verbs.pauses.pause_tenant(self._caller(context), request)
+
+    async def ResumeTenant(
+        self, request: gateway_pb2.ResumeTenantRequest, context: Any
+    ) -> gateway_pb2.ResumeTenantResponse:
+        """As in the contract."""
+        return await self._verbs.pauses.resume_tenant(self._caller(context), request)
 
     async def ListAgents(self, request: gateway_pb2.ListAgentsRequest, context: Any) -> gateway_pb2.ListAgentsResponse:
         """As in the contract."""

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import uuid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, task_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
-from waybill.errors import InvalidArgument, NotFound, Violation, WaybillError
-from waybill.rpc.enums import TASK_STATE_FROM_PROTO
+from waybill.errors import InvalidArgument, Violation, WaybillError
 from waybill.rpc.status import error_of, from_rpc_error
 from waybill.telemetry.tracing import current_traceparent
+from waybill_gateway import fields
+from waybill_gateway.asking import ask
 from waybill_gateway.caller import Caller
-from waybill_gateway.fanout import Fanout, Watch
+from waybill_gateway.fanout import Fanout
+from waybill_gateway.filters import check_filter
 from waybill_gateway.grouping import SubmissionGroup
+from waybill_gateway.letters import Letters
+from waybill_gateway.pauses import Pauses
+from waybill_gateway.place import Place
+from waybill_gateway.steering import Steering
 from waybill_gateway.submission import admitted_request_id
+from waybill_gateway.watch import Watch
 
 if TYPE_CHECKING:
     from waybill.api.v1.dispatcher_pb2_grpc import DispatcherServiceAsyncStub
 
-MAX_PAGE_SIZE = 1_000
-
-_TASK_NAME = re.compile(r"tasks/[A-Za-z0-9][A-Za-z0-9._~-]{0,199}")
-
 
 class Verbs:
-    """One method a verb. Each takes a caller and a request of the public API, and raises `WaybillError` alone."""
+    """The verbs that submit, read and watch, one method each, and the groups of all the others.
+
+    Each takes a caller and a request of the public API, and raises `WaybillError` alone.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         stub = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
         self._dispatcher = cast("DispatcherServiceAsyncStub", stub)
         self._group = SubmissionGroup(self._create_tasks)
         self.fanout = Fanout(self._dispatcher)
+        self.steering = Steering(self._dispatcher)
+        self.letters = Letters(self._dispatcher)
+        self.pauses = Pauses(self._dispatcher)
 
     async def submit_task(
         self, caller: Caller, request: gateway_pb2.SubmitTaskRequest
@@ -72,20 +79,17 @@ class Verbs:
 
     async def get_task(self, caller: Caller, request: gateway_pb2.GetTaskRequest) -> gateway_pb2.GetTaskResponse:
         """Read a task."""
-        name = _task_name("name", request.name)
-        response = await _ask(self._dispatcher.ReadTask, dispatcher_pb2.ReadTaskRequest(name=name), caller)
+        name = fields.task_name("name", request.name)
+        response = await ask(self._dispatcher.ReadTask, dispatcher_pb2.ReadTaskRequest(name=name), caller)
         return gateway_pb2.GetTaskResponse(task=response.task)
 
     async def list_tasks(self, caller: Caller, request: gateway_pb2.ListTasksRequest) -> gateway_pb2.ListTasksResponse:
         """List the caller's tasks."""
-        _check_page_size(request.page_size)
-        for position, state in enumerate(request.filter.states):
-            if state not in TASK_STATE_FROM_PROTO:
-                raise InvalidArgument.of_field(f"filter.states[{position}]", f"is {state}, which is no state of a task")
-        response = await _ask(
+        check_filter(request.filter)
+        response = await ask(
             self._dispatcher.ReadTasks,
             dispatcher_pb2.ReadTasksRequest(
-                page_size=request.page_size, page_token=request.page_token, filter=request.filter
+                page_size=fields.page_size(request.page_size), page_token=request.page_token, filter=request.filter
             ),
             caller,
         )
@@ -93,51 +97,55 @@ class Verbs:
 
     async def list_steps(self, caller: Caller, request: gateway_pb2.ListStepsRequest) -> gateway_pb2.ListStepsResponse:
         """List the steps of a task."""
-        parent = _task_name("parent", request.parent)
-        _check_page_size(request.page_size)
-        response = await _ask(
-            self._dispatcher.ReadSteps,
-            dispatcher_pb2.ReadStepsRequest(parent=parent, page_size=request.page_size, page_token=request.page_token),
-            caller,
+        reading = dispatcher_pb2.ReadStepsRequest(
+            parent=fields.task_name("parent", request.parent),
+            page_size=fields.page_size(request.page_size),
+            page_token=request.page_token,
         )
+        response = await ask(self._dispatcher.ReadSteps, reading, caller)
         return gateway_pb2.ListStepsResponse(steps=response.steps, next_page_token=response.next_page_token)
 
     async def get_task_metrics(
         self, caller: Caller, request: gateway_pb2.GetTaskMetricsRequest
     ) -> gateway_pb2.GetTaskMetricsResponse:
         """Read latency and cost of a task."""
-        name = _task_name("name", request.name)
-        response = await _ask(
-            self._dispatcher.ReadTaskMetrics, dispatcher_pb2.ReadTaskMetricsRequest(name=name), caller
-        )
+        name = fields.task_name("name", request.name)
+        response = await ask(self._dispatcher.ReadTaskMetrics, dispatcher_pb2.ReadTaskMetricsRequest(name=name), caller)
         return gateway_pb2.GetTaskMetricsResponse(metrics=response.metrics)
 
-    async def watch_task(self, caller: Caller, request: gateway_pb2.WatchTaskRequest) -> Watch:
-        """Open a watch; it is known to be good when this returns."""
-        name = _task_name("name", request.name)
+    async def list_attempts(
+        self, caller: Caller, request: gateway_pb2.ListAttemptsRequest
+    ) -> gateway_pb2.ListAttemptsResponse:
+        """List the attempts of a step."""
+        reading = dispatcher_pb2.ReadAttemptsRequest(parent=fields.step_name("parent", request.parent))
+        response = await ask(self._dispatcher.ReadAttempts, reading, caller)
+        return gateway_pb2.ListAttemptsResponse(attempts=response.attempts)
+
+    async def list_effects(
+        self, caller: Caller, request: gateway_pb2.ListEffectsRequest
+    ) -> gateway_pb2.ListEffectsResponse:
+        """List the effects of a task."""
+        reading = dispatcher_pb2.ReadEffectsRequest(parent=fields.task_name("parent", request.parent))
+        response = await ask(self._dispatcher.ReadEffects, reading, caller)
+        return gateway_pb2.ListEffectsResponse(effects=response.effects)
+
+    async def watch_task(self, caller: Caller, request: gateway_pb2.WatchTaskRequest, *, rewind: bool = False) -> Watch:
+        """Open a watch; it is known to be good when this returns.
+
+        With `rewind`, a first event beyond the next one starts the history over instead of being refused.
+        """
+        name = fields.task_name("name", request.name)
         if request.from_sequence < 0:
             described = f"is {request.from_sequence}; events are numbered from 1"
             raise InvalidArgument.of_field("from_sequence", described)
-        return await self.fanout.open(caller, name, request.from_sequence or 1)
-
-    async def cancel_task(
-        self, caller: Caller, request: gateway_pb2.CancelTaskRequest
-    ) -> gateway_pb2.CancelTaskResponse:
-        """Cancel a task."""
-        name = _task_name("name", request.name)
-        steering = dispatcher_pb2.SteerTaskRequest(
-            name=name,
-            action=dispatcher_pb2.TASK_ACTION_CANCEL,
-            request_id=request.request_id or uuid.uuid4().hex,
-        )
-        response = await _ask(self._dispatcher.SteerTask, steering, caller)
-        return gateway_pb2.CancelTaskResponse(task=response.task)
+        place = Place(request.from_sequence or 1, request.after_digest)
+        return await self.fanout.open(caller, name, place, rewind=rewind)
 
     async def list_agents(
         self, caller: Caller, _request: gateway_pb2.ListAgentsRequest
     ) -> gateway_pb2.ListAgentsResponse:
         """List the agents that workers have announced."""
-        response = await _ask(self._dispatcher.ReadAgents, dispatcher_pb2.ReadAgentsRequest(), caller)
+        response = await ask(self._dispatcher.ReadAgents, dispatcher_pb2.ReadAgentsRequest(), caller)
         return gateway_pb2.ListAgentsResponse(agents=response.agents)
 
     async def _submit(self, caller: Caller, request: gateway_pb2.SubmitTaskRequest) -> gateway_pb2.SubmitResult:
@@ -159,28 +167,6 @@ class Verbs:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return response
-
-
-async def _ask(method: Any, request: Any, caller: Caller) -> Any:
-    """One call of the dispatcher for a caller, waiting for a dispatcher that restarts as long as they do."""
-    try:
-        return await method(request, timeout=caller.remaining_seconds, metadata=caller.metadata, wait_for_ready=True)
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from error
-
-
-def _task_name(field: str, name: str) -> str:
-    """The name itself if a task can have it."""
-    if not name.startswith("tasks/") or name == "tasks/":
-        raise InvalidArgument.of_field(field, 'must be the name of a task, "tasks/{task}"')
-    if not _TASK_NAME.fullmatch(name):
-        raise NotFound(f"{name[:100]} does not exist")
-    return name
-
-
-def _check_page_size(page_size: int) -> None:
-    if not 0 <= page_size <= MAX_PAGE_SIZE:
-        raise InvalidArgument.of_field("page_size", f"is {page_size}, and must lie between 1 and {MAX_PAGE_SIZE}")
 
 
 def _refused(refusal: gateway_pb2.SubmitRefusal) -> WaybillError:

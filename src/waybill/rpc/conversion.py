@@ -1,6 +1,8 @@
 """Conversion between messages, the domain and JSON, in one place to import from."""
 
 from waybill.rpc.enums import (
+    EFFECT_STATE_FROM_PROTO,
+    EFFECT_STATE_TO_PROTO,
     EVENT_TYPE_FROM_PROTO,
     EVENT_TYPE_TO_PROTO,
     PRIORITY_FROM_PROTO,
@@ -25,10 +27,22 @@ from waybill.rpc.events import (
 )
 from waybill.rpc.payloads import json_defect, json_payload, payload_defect, payload_to_json
 from waybill.rpc.plans import plan_from_proto, plan_to_proto, plan_violations
-from waybill.rpc.resources import agent_to_json, metrics_to_json, step_to_json, task_to_json
+from waybill.rpc.resources import (
+    agent_to_json,
+    attempt_to_json,
+    effect_to_json,
+    letter_to_json,
+    metrics_to_json,
+    question_to_json,
+    step_to_json,
+    task_to_json,
+    tenant_to_json,
+)
 from waybill.rpc.specs import batch_from_json, plan_from_json, spec_from_json, submission_from_json
 
 __all__ = [
+    "EFFECT_STATE_FROM_PROTO",
+    "EFFECT_STATE_TO_PROTO",
     "EVENT_TYPE_FROM_PROTO",
     "EVENT_TYPE_TO_PROTO",
     "PRIORITY_FROM_PROTO",
@@ -38,7 +52,9 @@ __all__ = [
     "TASK_STATE_FROM_PROTO",
     "TASK_STATE_TO_PROTO",
     "agent_to_json",
+    "attempt_to_json",
     "batch_from_json",
+    "effect_to_json",
     "epoch_ms",
     "event_from_proto",
     "event_to_json",
@@ -48,6 +64,7 @@ __all__ = [
     "failure_to_proto",
     "json_defect",
     "json_payload",
+    "letter_to_json",
     "metrics_to_json",
     "payload_defect",
     "payload_to_json",
@@ -55,10 +72,12 @@ __all__ = [
     "plan_from_proto",
     "plan_to_proto",
     "plan_violations",
+    "question_to_json",
     "spec_from_json",
     "step_to_json",
     "submission_from_json",
     "task_to_json",
+    "tenant_to_json",
     "timestamp",
     "usage_from_proto",
     "usage_to_json",

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from waybill.api.v1 import task_pb2
-from waybill.rpc.enums import PRIORITY_FROM_PROTO, STEP_STATE_FROM_PROTO, TASK_STATE_FROM_PROTO
+from waybill.rpc.enums import EFFECT_STATE_FROM_PROTO, PRIORITY_FROM_PROTO, STEP_STATE_FROM_PROTO, TASK_STATE_FROM_PROTO
 from waybill.rpc.events import failure_to_json, usage_to_json
 from waybill.rpc.payloads import Inline, payload_to_json
 
@@ -27,14 +27,15 @@ def task_to_json(task: task_pb2.Task, inline: Inline = json.loads) -> dict[str, 
         "step_count": task.step_count,
         "ended_step_count": task.ended_step_count,
         "last_sequence": task.last_sequence,
+        "archived": task.archived,
         "usage": usage_to_json(task.usage),
     }
-    _show_texts(shown, task, ("goal", "waiting_reason"))
+    _show_texts(shown, task, ("goal", "template", "waiting_reason"))
     if task.HasField("output"):
         shown["output"] = payload_to_json(task.output, inline)
     if task.HasField("failure"):
         shown["failure"] = failure_to_json(task.failure)
-    _show_times(shown, task, ("create_time", "end_time"))
+    _show_times(shown, task, ("create_time", "end_time", "deadline_time"))
     return shown
 
 
@@ -55,10 +56,81 @@ def step_to_json(step: task_pb2.Step, inline: Inline = json.loads) -> dict[str, 
         shown["input"] = payload_to_json(step.input, inline)
     if step.HasField("output"):
         shown["output"] = payload_to_json(step.output, inline)
+    if step.HasField("question"):
+        shown["question"] = question_to_json(step.question, inline)
+    if step.HasField("question_input"):
+        shown["question_input"] = payload_to_json(step.question_input, inline)
     if step.HasField("failure"):
         shown["failure"] = failure_to_json(step.failure)
     _show_times(shown, step, ("ready_time", "start_time", "end_time"))
     return shown
+
+
+def question_to_json(question: task_pb2.Question, inline: Inline = json.loads) -> dict[str, Any]:
+    """A question to a person as JSON, its schema and default inline."""
+    shown: dict[str, Any] = {"prompt": question.prompt}
+    if question.answer_schema:
+        shown["answer_schema"] = inline(question.answer_schema.encode())
+    if question.timeout_ms:
+        shown["timeout_ms"] = question.timeout_ms
+    if question.HasField("default_answer"):
+        shown["default_answer"] = payload_to_json(question.default_answer, inline)
+    return shown
+
+
+def attempt_to_json(attempt: task_pb2.Attempt) -> dict[str, Any]:
+    """An attempt as JSON."""
+    state = STEP_STATE_FROM_PROTO.get(attempt.state)
+    shown: dict[str, Any] = {
+        "attempt": attempt.attempt,
+        "state": state.value if state is not None else "unknown",
+        "wait_ms": attempt.wait_ms,
+        "run_ms": attempt.run_ms,
+        "usage": usage_to_json(attempt.usage),
+    }
+    _show_texts(shown, attempt, ("worker",))
+    if attempt.HasField("failure"):
+        shown["failure"] = failure_to_json(attempt.failure)
+    _show_times(shown, attempt, ("start_time", "end_time"))
+    return shown
+
+
+def effect_to_json(effect: task_pb2.Effect, inline: Inline = json.loads) -> dict[str, Any]:
+    """An effect as JSON."""
+    state = EFFECT_STATE_FROM_PROTO.get(effect.state)
+    shown: dict[str, Any] = {
+        "step": effect.step,
+        "key": effect.key,
+        "state": state.value if state is not None else "unknown",
+        "attempt": effect.attempt,
+    }
+    if effect.HasField("result"):
+        shown["result"] = payload_to_json(effect.result, inline)
+    return shown
+
+
+def letter_to_json(letter: task_pb2.DeadLetter, inline: Inline = json.loads) -> dict[str, Any]:
+    """A dead letter as JSON."""
+    shown: dict[str, Any] = {
+        "name": letter.name,
+        "step": letter.step,
+        "agent": letter.agent,
+        "deaths": letter.deaths,
+        "attempt": letter.attempt,
+    }
+    if letter.HasField("failure"):
+        shown["failure"] = failure_to_json(letter.failure)
+    if letter.attempts:
+        shown["attempts"] = [attempt_to_json(attempt) for attempt in letter.attempts]
+    if letter.HasField("input"):
+        shown["input"] = payload_to_json(letter.input, inline)
+    _show_times(shown, letter, ("create_time",))
+    return shown
+
+
+def tenant_to_json(tenant: task_pb2.Tenant) -> dict[str, Any]:
+    """A tenant as JSON."""
+    return {"name": tenant.name, "paused": tenant.paused}
 
 
 def metrics_to_json(metrics: task_pb2.TaskMetrics) -> dict[str, Any]:
@@ -93,6 +165,7 @@ def agent_to_json(agent: task_pb2.Agent, inline: Inline = json.loads) -> dict[st
         "live_workers": agent.live_workers,
         "waiting_steps": agent.waiting_steps,
         "queued_batches": agent.queued_batches,
+        "paused": agent.paused,
     }
     for name in ("input_schema", "output_schema"):
         schema: str = getattr(agent, name)

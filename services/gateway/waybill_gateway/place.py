@@ -1,0 +1,23 @@
+"""Places in a task's history: where a watcher stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from waybill.api.v1 import task_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The number of the next event wanted, from 1, and the digest of the event before it, 0 where nobody knows it."""
+
+    sequence: int
+    digest: int = 0
+
+    @classmethod
+    def after(cls, event: task_pb2.TaskEvent) -> Place:
+        """The place of whoever has seen an event."""
+        return cls(event.sequence + 1, event.digest)
+
+
+START = Place(1)
