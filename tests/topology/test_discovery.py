@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from store_servers import HOST, SERVICE, SLOT, Server, Servers, until
 
 from waybill.errors import Unavailable
+from waybill.ledger import owner as owner_module
 from waybill.ledger.address import parse
 from waybill.ledger.connection import Store
 from waybill.ledger.discovery import MOST_ASKED, ClusterNodes, Sentinels, discovery_of
@@ -47,9 +49,9 @@ async def test_given_a_sentinel_that_missed_a_failover_then_it_is_outvoted(watch
             assert owner != old.url
 
 
-def _sentinel_answer(port: int) -> bytes:
+def _sentinel_answer(port: int, host: str = HOST) -> bytes:
     """What a Sentinel that has never seen a failover says of the master, with its configuration and without."""
-    return _array("config-epoch", "0") + _array(HOST, str(port))
+    return _array("config-epoch", "0") + _array(host, str(port))
 
 
 def _array(*texts: str) -> bytes:
@@ -77,6 +79,28 @@ async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(watched
         await store.close()
 
 
+async def test_given_an_owner_with_several_names_when_it_is_looked_up_then_its_connections_are_kept(
+    watched_store: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner_module, "LOOK_SECONDS", 0.0)
+    names = itertools.cycle([HOST, "localhost"])
+    asked = 0
+
+    async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await _answer_always(reader, writer, _sentinel_answer(watched_store.masters[0].port, next(names)))
+
+    async with await asyncio.start_server(tell, HOST, 0) as server:
+        store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")
+        ids = set()
+        async with asyncio.timeout(60):
+            while asked < 6:
+                ids.add(await store.command("CLIENT", "ID"))
+        assert len(ids) == 1
+        await store.close()
+
+
 async def test_given_a_seed_that_is_gone_for_good_then_nodes_met_before_are_asked(replicated_cluster: Servers) -> None:
     owner = replicated_cluster.owner()
     seed = next(server for server in replicated_cluster.masters if server is not owner)
@@ -88,9 +112,12 @@ async def test_given_a_seed_that_is_gone_for_good_then_nodes_met_before_are_aske
     assert await discovery.owner() == owner.url
 
 
-async def test_given_a_cluster_behind_the_url_of_one_server_then_the_url_is_named(replicated_cluster: Servers) -> None:
+async def test_given_a_cluster_behind_the_url_of_one_server_then_the_reason_says_so(
+    replicated_cluster: Servers,
+) -> None:
     other = next(server for server in replicated_cluster.masters if server is not replicated_cluster.owner())
     store = Store(other.url)
-    with pytest.raises(Unavailable, match=r"redis\+cluster"):
+    with pytest.raises(Unavailable) as refused:
         await store.command("GET", f"{prefix('0')}:nothing")
+    assert refused.value.reason == "STORE_IS_A_CLUSTER"
     await store.close()

@@ -78,8 +78,9 @@ class Store:
             again = await self._send(owner, [commands[at] for at in moved], replicas, more_seconds)
             for at, reply in zip(moved, again, strict=True):
                 replies[at] = reply
-            if any(isinstance(reply, MovedError) for reply in again):
-                await self._owner.lost(owner)
+            for reply in again:
+                if isinstance(reply, MovedError):
+                    await self._owner.lost(owner, reply)
         return replies
 
     async def _send(
@@ -96,8 +97,9 @@ class Store:
             *replies, have_it = await self._call(node, timeout_seconds, lambda: node.replies([*commands, wait]))
             if isinstance(have_it, Exception) or have_it < replicas.count:
                 replies = [reply if isinstance(reply, Exception) else _not_replicated() for reply in replies]
-        if any(isinstance(reply, Exception) and is_lost(reply) for reply in replies):
-            await self._owner.lost(node)
+        for reply in replies:
+            if isinstance(reply, Exception) and is_lost(reply):
+                await self._owner.lost(node, reply)
         return replies
 
     async def _call(self, node: Node, timeout_seconds: float, send: Callable[[], Awaitable[Reply]]) -> Reply:
@@ -105,7 +107,7 @@ class Store:
             async with asyncio.timeout(timeout_seconds):
                 return await send()
         except (RedisError, OSError) as error:
-            await self._owner.lost(node)
+            await self._owner.lost(node, error)
             raise translate(error) from error
 
     @asynccontextmanager

@@ -16,6 +16,9 @@ from redis.exceptions import RedisError
 from waybill.errors import Unavailable
 from waybill.ledger.address import Endpoint, Kind, StoreAddress
 from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 Answer = TypeVar("Answer")
 MOST_ASKED = 5
@@ -35,7 +38,16 @@ class Discovery(Protocol):
         """URL of the node that `told_by` named as the owner."""
 
 
-class OneServer:
+class _NoCluster:
+    """A store whose URL names no cluster. If one of its servers speaks like a cluster's, the URL is wrong."""
+
+    def moved_to(self, host: str, port: int, told_by: Node) -> str:
+        """Raises Unavailable: nothing here knows of slots. The log says what to do."""
+        _log.error("the store is a cluster: WAYBILL_REDIS_URL must begin with redis+cluster://", node=told_by.name)
+        raise Unavailable("the store cannot be reached; try again", reason="STORE_IS_A_CLUSTER")
+
+
+class OneServer(_NoCluster):
     """A store that is one server."""
 
     fixed = True
@@ -47,12 +59,8 @@ class OneServer:
         """The one server."""
         return self._url
 
-    def moved_to(self, host: str, port: int, told_by: Node) -> str:
-        """A cluster node's answer, though the store's URL names no cluster."""
-        raise Unavailable("the store is a cluster; its URL must begin with redis+cluster", reason="STORE_IS_A_CLUSTER")
 
-
-class Sentinels:
+class Sentinels(_NoCluster):
     """The master that Sentinels watch."""
 
     fixed = False
@@ -78,10 +86,6 @@ class Sentinels:
         told = dict(zip(flat[::2], flat[1::2], strict=True))
         # A failover raises the epoch, so a Sentinel that was cut off during one is outvoted by any that was not.
         return int(told[b"config-epoch"]), Endpoint(master[0].decode(), int(master[1]))
-
-    def moved_to(self, host: str, port: int, told_by: Node) -> str:
-        """A cluster node's answer, though the store's URL names no cluster."""
-        raise Unavailable("the store is a cluster; its URL must begin with redis+cluster", reason="STORE_IS_A_CLUSTER")
 
 
 class ClusterNodes:

@@ -26,6 +26,8 @@ class Node:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.run_id = ""
+        """Which process answers there, once somebody has asked."""
         self._client = redis.asyncio.Redis.from_url(
             url,
             protocol=2,
@@ -41,6 +43,11 @@ class Node:
     def host(self) -> str:
         """The host that this client connects to; empty for a Unix socket."""
         return str(self._client.connection_pool.connection_kwargs.get("host", ""))
+
+    @property
+    def name(self) -> str:
+        """Host and port, for people."""
+        return f"{self.host}:{self._client.connection_pool.connection_kwargs.get('port', '')}"
 
     async def execute(self, *parts: Part) -> Any:
         """The reply to one command."""

@@ -15,6 +15,9 @@ from waybill.cancellation import cancel_all
 from waybill.errors import Unavailable
 from waybill.ledger.discovery import Discovery
 from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 LOOK_SECONDS = 2.0
 """How long an owner is taken for granted before it is looked up again, in the background."""
@@ -29,6 +32,7 @@ class Owner:
         self._finding: asyncio.Task[Node] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._looked_at = 0.0
+        self._missing = False
 
     async def node(self) -> Node:
         """The owner. Raises Unavailable if there is none now."""
@@ -58,9 +62,10 @@ class Owner:
         await self._replace(node, Node(url) if url != node.url else None)
         return await self.node()
 
-    async def lost(self, node: Node) -> None:
+    async def lost(self, node: Node, error: Exception) -> None:
         """Forget an owner that failed, so that the next call finds out who it is."""
-        if not self._discovery.fixed:
+        if not self._discovery.fixed and self._node is node:
+            _log.warning("the store's owner failed", node=node.name, error=str(error))
             await self._replace(node, None)
 
     async def close(self) -> None:
@@ -70,26 +75,39 @@ class Owner:
             await self._replace(self._node, None)
 
     async def _find(self) -> Node:
-        node = Node(await self._discovery.owner())
+        try:
+            node = await self._found()
+        except Unavailable as error:
+            if not self._missing:
+                _log.warning("the store has no owner that can be reached", error=error.message)
+            self._missing = True
+            raise
         if not self._discovery.fixed:
-            try:
-                await _check_role(node)
-            except BaseException:
-                await node.close()
-                raise
+            _log.info("the store's owner", node=node.name)
+        self._missing = False
         self._looked_at = time.monotonic()
         self._node = node
         return node
 
+    async def _found(self) -> Node:
+        node = Node(await self._discovery.owner())
+        return node if self._discovery.fixed else await _checked(node)
+
     async def _look(self, node: Node) -> None:
         try:
             url = await self._discovery.owner()
+            found = await _checked(Node(url)) if url != node.url else node
         except Unavailable:
             return  # the owner may be well though nobody can be asked
         finally:
             self._looked_at = time.monotonic()
-        if url != node.url:
-            await self._replace(node, None)
+        if found is node:
+            return
+        if found.run_id == node.run_id or self._node is not node:
+            await found.close()  # one server may be known by several names
+            return
+        _log.warning("the store has another owner", node=found.name, before=node.name)
+        await self._replace(node, found)
 
     async def _replace(self, old: Node, new: Node | None) -> None:
         """Have another owner, or none that is known, unless somebody else has seen to that already."""
@@ -104,12 +122,21 @@ def _retrieve(finding: asyncio.Task[Node]) -> None:
         finding.exception()
 
 
-async def _check_role(node: Node) -> None:
-    """A server that was named as the owner may not know of it yet, or not any more."""
+async def _checked(node: Node) -> Node:
+    """The node itself. Raises Unavailable if it is no master: who was named may not know of it yet, or not any more."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            role = await node.execute("ROLE")
+            role, info = await node.replies([("ROLE",), ("INFO", "server")])
+        for refusal in (role, info):
+            if isinstance(refusal, Exception):
+                raise refusal
+        if role[0] not in (b"master", "master"):
+            raise Unavailable("the store has no master now; try again")
     except (RedisError, OSError) as error:
+        await node.close()
         raise Unavailable("the store cannot be reached; try again") from error
-    if role[0] not in (b"master", "master"):
-        raise Unavailable("the store has no master now; try again")
+    except BaseException:
+        await node.close()
+        raise
+    node.run_id = str(info["run_id"])
+    return node
