@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from waybill import Context, agent
-from waybill.errors import AgentError, Permanent
+from waybill.errors import AgentError, EffectUnknown, Permanent
 
 EFFECTS_VARIABLE = "WAYBILL_CHAOS_EFFECTS"
 
@@ -114,11 +114,21 @@ async def effect(ctx: Context, seconds: float, value: Any = None) -> Any:
 
 
 @agent
+def blocking_effect(ctx: Context, seconds: float, value: Any = None) -> Any:
+    """The same in a process of its own."""
+    record("run", ctx)
+    time.sleep(seconds / 2)
+    done = ctx.once("effect", lambda: _have_effect(ctx, value))
+    time.sleep(seconds / 2)
+    return done
+
+
+@agent
 async def reconciled(ctx: Context, seconds: float, value: Any = None) -> Any:
-    """The same, but looks whether the effect was had before when nobody knows."""
+    """The same, but looks whether the effect was had when nobody knows."""
     record("run", ctx)
     await asyncio.sleep(seconds / 2)
-    done = await ctx.once("effect", lambda: _have_effect(ctx, value), reconcile=lambda: _reconcile(ctx, value))
+    done = await ctx.once("effect", lambda: _have_effect(ctx, value), reconcile=lambda _: _look_for_effect(ctx, value))
     await asyncio.sleep(seconds / 2)
     return done
 
@@ -128,7 +138,9 @@ def _have_effect(ctx: Context, value: Any) -> Any:
     return value
 
 
-def _reconcile(ctx: Context, value: Any) -> Any:
+def _look_for_effect(ctx: Context, value: Any) -> Any:
     rows = (json.loads(line) for line in Path(os.environ[EFFECTS_VARIABLE]).read_text().splitlines())
-    had = any(row["kind"] == "effect" and (row["task"], row["step"]) == (ctx.task, ctx.step) for row in rows)
-    return value if had else _have_effect(ctx, value)
+    if any((row["kind"], row["task"], row["step"]) == ("effect", ctx.task, ctx.step) for row in rows):
+        return value
+    # Not yet: the earlier attempt may still be about to, if its worker is only paused.
+    raise EffectUnknown("the effect was not seen, and may still come")

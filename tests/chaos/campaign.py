@@ -163,7 +163,7 @@ async def _history(client: Client, promise: Promise, effects: Sequence[Effect]) 
         events.append(event)
         if event.sequence >= task.last_sequence:
             break
-    return History(promise, task, steps, events, effects)
+    return History(promise, task, steps, events, effects, await client.metrics(promise.task))
 
 
 def _command(process: psutil.Process) -> str:

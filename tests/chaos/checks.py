@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
-from chaos.fold import ENDED, FoldedStep, fold
+from chaos.fold import ENDED, FoldedStep, FoldedTask, fold
 from chaos.history import Effect, History, Promise, Seen, Watched
 from chaos.scenarios import ANY
 from waybill.core.task import Event, EventType, TaskState
-from waybill.resources import Task
+from waybill.resources import Task, TaskMetrics
 
 EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
 
@@ -117,6 +117,27 @@ def _folded(history: History, task: Task) -> Iterator[Violation]:
         if step.agent == "stream" and step.output is not None:
             fields["text"] = (by_events.text, step.output)
         yield from _compared(step.name, fields)
+    if history.metrics is not None:
+        yield from _measured(told, history.metrics)
+
+
+def _measured(told: FoldedTask, metrics: TaskMetrics) -> Iterator[Violation]:
+    """Latency and cost are sums over the events."""
+    for step in metrics.steps:
+        by_events = told.steps.get(step.step, FoldedStep())
+        fields = {
+            "attempts": (by_events.attempts, step.attempts),
+            "wait_ms": (by_events.wait_ms, step.wait_ms),
+            "run_ms": (by_events.run_ms, step.run_ms),
+            "usage": (by_events.usage, step.usage),
+        }
+        yield from _compared(f"{metrics.name}/steps/{step.step} (metrics)", fields)
+    sums = {
+        "wait_ms": (sum(step.wait_ms for step in told.steps.values()), metrics.wait_ms),
+        "run_ms": (sum(step.run_ms for step in told.steps.values()), metrics.run_ms),
+        "usage": (told.usage, metrics.usage),
+    }
+    yield from _compared(f"{metrics.name} (metrics)", sums)
 
 
 def _compared(subject: str, fields: Mapping[str, tuple[object, object]]) -> Iterator[Violation]:

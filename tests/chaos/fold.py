@@ -18,6 +18,10 @@ class FoldedStep:
     failure: Failure | None = None
     usage: Usage = Usage()
     text: str = ""
+    attempts: int = 0
+    ready_ms: int = 0
+    wait_ms: int = 0
+    run_ms: int = 0
 
 
 @dataclass
@@ -67,9 +71,10 @@ def _fold_task(task: FoldedTask, event: Event) -> None:
 def _fold_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
     match event.type.value:
         case "step_ready":
-            step.state = "ready"
+            step.state, step.ready_ms = "ready", event.time_ms
         case "step_started":
             step.state, step.attempt, step.worker, step.text = "running", event.attempt, event.worker, ""
+            step.attempts, step.wait_ms = step.attempts + 1, step.wait_ms + event.time_ms - step.ready_ms
         case "step_text":
             step.text += event.text
         case "step_retried":
@@ -84,3 +89,4 @@ def _fold_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
 def _spend(task: FoldedTask, step: FoldedStep, event: Event) -> None:
     if event.usage is not None:
         step.usage, task.usage = step.usage + event.usage, task.usage + event.usage
+        step.run_ms += event.run_ms

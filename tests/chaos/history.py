@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos.scenarios import Scenario
 from waybill.core.task import Event
-from waybill.resources import Step, Task
+from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc.events import event_to_json, event_to_proto
 
 
@@ -71,13 +71,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class History:
-    """All that is known of one task at the end: its promise, its stored state and its events."""
+    """All that is known of one task at the end: its promise, its stored state, its events and metrics."""
 
     promise: Promise
     task: Task | None
     steps: Sequence[Step] = ()
     events: Sequence[Event] = ()
     effects: Sequence[Effect] = ()
+    metrics: TaskMetrics | None = None
 
 
 def read_effects(path: Path) -> list[Effect]:

@@ -18,6 +18,8 @@ QUIET_START_SECONDS = 1.0
 QUIET_END_SECONDS = 1.0
 START_UP_SECONDS = 3.0
 """After a kill a process is left alone for as long as it may take to be of use again."""
+_STORM_PART = 0.2
+"""So often a process may be hit while the other one of its kind is out; else one of each kind is left alone."""
 _FIRST_KILLS_PART = 0.5
 """Each kind has been killed once by this part of the duration."""
 
@@ -80,14 +82,19 @@ def schedule(
 def _process_faults(seed: int, duration_seconds: float, processes: Mapping[str, str]) -> list[Fault]:
     rng = random.Random(f"processes:{seed}")
     first = [(Deed.KILL, kind) for kind in rng.sample(KINDS, len(KINDS))]
-    pace_seconds = min(2.0, duration_seconds * _FIRST_KILLS_PART / len(KINDS))
+    pace_seconds = min(3.0, duration_seconds * _FIRST_KILLS_PART / len(KINDS))
     faults: list[Fault] = []
     busy_until = dict.fromkeys(processes, 0.0)
     at_seconds = QUIET_START_SECONDS
     while at_seconds < duration_seconds - QUIET_END_SECONDS:
-        idle = sorted(name for name in processes if busy_until[name] <= at_seconds)
         deed, kind = first.pop(0) if first else (_weighted(rng, _DEED_WEIGHTS), "")
-        weights = {name: _WEIGHT_OF_KIND[processes[name]] for name in idle if kind in ("", processes[name])}
+        busy = {name for name, until in busy_until.items() if until > at_seconds}
+        spared = set() if rng.random() < _STORM_PART else {processes[name] for name in busy}
+        weights = {
+            name: _WEIGHT_OF_KIND[of_kind]
+            for name, of_kind in sorted(processes.items())
+            if name not in busy and of_kind not in spared and kind in ("", of_kind)
+        }
         if weights:
             target = _weighted(rng, weights)
             kind = processes[target]

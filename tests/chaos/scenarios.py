@@ -169,13 +169,17 @@ def _cancelled(rng: random.Random) -> Scenario:
 
 def _effects(rng: random.Random) -> Scenario:
     values = [1, "${do0}", "${do1}"][: rng.randint(1, 3)]
-    steps = [_step(f"do{at}", "effect", seconds=rng.uniform(0.0, 0.6), value=value) for at, value in enumerate(values)]
+    agents = ["effect", "effect", "blocking-effect"]
+    steps = [
+        _step(f"do{at}", rng.choice(agents), seconds=rng.uniform(0.0, 0.6), value=value)
+        for at, value in enumerate(values)
+    ]
     return Scenario("effects", {"steps": steps}, ends=SUCCEEDS | FAILS, output=1, unknown_allowed=True)
 
 
 def _reconciled(rng: random.Random) -> Scenario:
     step = _step("do", "reconciled", seconds=rng.uniform(0.0, 0.6), value=1)
-    return Scenario("reconciled", {"steps": [step]}, output=1)
+    return Scenario("reconciled", {"steps": [step]}, ends=SUCCEEDS | FAILS, output=1, unknown_allowed=True)
 
 
 def _paused(rng: random.Random) -> Scenario:
