@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 from store_servers import HOST, SERVICE, SLOT, Server, Servers, until
+from topology_sentinel import answer, answer_always
 
 from waybill.errors import Unavailable
 from waybill.ledger import owner as owner_module
@@ -40,28 +41,13 @@ async def test_given_a_sentinel_that_missed_a_failover_then_it_is_outvoted(watch
         await asyncio.to_thread(until, lambda: int(address[0](*address[1])[1]) != old.port, "the Sentinels agree")
     finally:
         behind.kill()
-    answer = _sentinel_answer(old.port)
-    async with await asyncio.start_server(lambda r, w: _answer_always(r, w, answer), HOST, 0) as server:
+    said = answer(old.port)
+    async with await asyncio.start_server(lambda r, w: answer_always(r, w, said), HOST, 0) as server:
         stale = server.sockets[0].getsockname()[1]
         for nodes in ([stale, informed.port], [informed.port, stale]):
             seeds = ",".join(f"{HOST}:{port}" for port in nodes)
             owner = await Sentinels(parse(f"redis+sentinel://{seeds}/{SERVICE}")).owner()
             assert owner != old.url
-
-
-def _sentinel_answer(port: int, host: str = HOST) -> bytes:
-    """What a Sentinel that has never seen a failover says of the master, with its configuration and without."""
-    return _array("config-epoch", "0") + _array(host, str(port))
-
-
-def _array(*texts: str) -> bytes:
-    return f"*{len(texts)}\r\n".encode() + b"".join(f"${len(text)}\r\n{text}\r\n".encode() for text in texts)
-
-
-async def _answer_always(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
-    while await reader.read(65536):
-        writer.write(answer)
-    writer.close()
 
 
 async def test_given_sentinels_that_know_no_such_service_then_it_is_unavailable(watched_store: Servers) -> None:
@@ -71,8 +57,8 @@ async def test_given_sentinels_that_know_no_such_service_then_it_is_unavailable(
 
 async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(watched_store: Servers) -> None:
     replica = watched_store.replica()
-    answer = _sentinel_answer(replica.port)
-    async with await asyncio.start_server(lambda r, w: _answer_always(r, w, answer), HOST, 0) as server:
+    said = answer(replica.port)
+    async with await asyncio.start_server(lambda r, w: answer_always(r, w, said), HOST, 0) as server:
         store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")
         with pytest.raises(Unavailable):
             await store.command("PING")
@@ -89,7 +75,7 @@ async def test_given_an_owner_with_several_names_when_it_is_looked_up_then_its_c
     async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await _answer_always(reader, writer, _sentinel_answer(watched_store.masters[0].port, next(names)))
+        await answer_always(reader, writer, answer(watched_store.masters[0].port, next(names)))
 
     async with await asyncio.start_server(tell, HOST, 0) as server:
         store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")
