@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 
@@ -90,40 +88,6 @@ async def test_a_bad_field_is_named(suite, request_, field: str) -> None:
     code, details = await refused(method(request_))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert details.startswith(field)
-
-
-async def test_a_stream_follows_from_any_number_and_ends_with_the_task(suite) -> None:
-    await suite.announce("echo")
-    task = (await suite.submit(plan=FAN)).task
-    following = asyncio.create_task(suite.events(task.name, first=3))
-    await suite.run_steps(["echo"])
-    events = await following
-    assert [event.sequence for event in events] == list(range(3, events[-1].sequence + 1))
-    assert events[-1].type == task_pb2.EVENT_TYPE_TASK_FINISHED
-    assert await suite.events(task.name, first=events[-1].sequence + 1) == []
-
-
-async def test_a_stream_from_beyond_the_next_event_is_refused(suite) -> None:
-    task = (await suite.submit(goal="why?")).task
-    code, details = await refused(suite.events(task.name, first=1000))
-    assert code == grpc.StatusCode.INVALID_ARGUMENT
-    assert details.startswith("from_sequence")
-
-
-async def test_a_task_whose_agent_nobody_serves_says_so(suite) -> None:
-    await suite.announce("echo")
-    task = (await suite.submit(plan=FAN)).task
-    await suite.ledger.unregister("hand.1")
-    async with asyncio.timeout(20):
-        while not (
-            seen := (await suite.stub.ReadTask(dispatcher_pb2.ReadTaskRequest(name=task.name))).task
-        ).waiting_reason:
-            await asyncio.sleep(0.05)
-    assert seen.waiting_reason == "no live worker serves agent echo"
-    steps = (await suite.stub.ReadSteps(dispatcher_pb2.ReadStepsRequest(parent=task.name))).steps
-    assert steps[0].waiting_reason == "no live worker serves agent echo"
-    agents = (await suite.stub.ReadAgents(dispatcher_pb2.ReadAgentsRequest())).agents
-    assert (agents[0].live_workers, agents[0].waiting_steps + agents[0].queued_batches) == (0, 1)
 
 
 async def test_a_worker_that_does_not_answer_is_listed_all_the_same(suite) -> None:

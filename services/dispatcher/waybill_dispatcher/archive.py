@@ -44,6 +44,8 @@ Result = TypeVar("Result")
 CONNECTIONS = 4
 ANSWER_SECONDS = 20.0
 _CONNECT_SECONDS = 5
+_UNFIT = (ArithmeticError, TypeError, ValueError)
+"""What drivers raise for a value that they cannot hand over, without making it an error of the database."""
 _PREPARING = 0x57617962696C6C
 """Key of the PostgreSQL lock under which one process at a time creates the tables."""
 
@@ -130,7 +132,7 @@ class Archive:
             self._prepare()
             with self._engine.begin() as connection:
                 return work(connection)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, *_UNFIT) as error:
             self._prepared = False  # the database may come back as another one
             raise _translated(error) from error
 
@@ -237,7 +239,7 @@ def _set_up_postgresql(connection: Any, record: Any) -> None:
     connection.autocommit = False
 
 
-def _translated(error: SQLAlchemyError) -> WaybillError:
+def _translated(error: Exception) -> WaybillError:
     """Unavailable for whatever may pass by itself. Details stay in the cause."""
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout):
