@@ -27,6 +27,8 @@ class ServiceSettings(BaseSettings):
     """Least severe level that is logged."""
     shutdown_grace_seconds: float = Field(default=20.0, ge=0.0, le=3600.0)
     """Longest time that calls in flight get to finish once the process is asked to stop."""
+    stuck_seconds: float = Field(default=30.0, ge=1.0, le=3600.0)
+    """After so long a stuck event loop ends the process (exit code 70), and silence of the store its liveness."""
 
 
 class RedisSettings(BaseSettings):

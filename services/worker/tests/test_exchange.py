@@ -15,6 +15,7 @@ from waybill_worker.attempt import Attempt, Stop
 from waybill_worker.exchange import ExchangeLoop
 from waybill_worker.heartbeat import Heartbeat
 from waybill_worker.held import HeldSteps
+from waybill_worker.pulse import Pulse
 from worker_fake_ledger import Call, FakeLedger, Fate, grant_of
 
 from waybill.errors import NotFound, Unavailable
@@ -48,7 +49,7 @@ class Bench:
         self._turns = turns
         self.held = HeldSteps(slots, self._start)
         self.loop = ExchangeLoop(fake, "w.1", ["echo"], self.held, self._never)
-        self.heartbeat = Heartbeat(fake, "w.1", self.held, self.loop, self._never)
+        self.heartbeat = Heartbeat(fake, "w.1", self.held, self.loop, self._never, Pulse())
 
     def _start(self, grant: Grant, on_end: Callable[[Attempt, Settlement | None], None]) -> Attempt:
         self.started.append(grant.ref)

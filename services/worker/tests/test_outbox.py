@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +75,55 @@ def shape_of_reports(reported: Sequence[str | tuple[str, float | None]]) -> list
             if report != ""
         ]
     )
+
+
+@given(st.lists(st.tuples(texts | st.just("ä" * 40_000), st.booleans()), max_size=10), st.randoms())
+@settings(deadline=None, max_examples=40)
+def test_given_any_text_and_any_losses_when_put_together_by_its_offsets_then_what_arrived_stands_in_its_place(
+    pieces: list[tuple[str, bool]], chance: random.Random
+) -> None:
+    async def scenario() -> list[Event]:
+        fake = FakeLedger(fate=lambda _: chance.choice(list(Fate)))
+        append = fake._append
+
+        def append_or_refuse(*args: Any) -> bool:
+            if chance.random() < 0.2:
+                raise ResourceExhausted("full")
+            return append(*args)
+
+        fake._append = append_or_refuse  # type: ignore[method-assign]
+        outbox = outbox_on(fake)
+        for text, pause in pieces:
+            outbox.text(text)
+            for _ in range(5 * pause):
+                await asyncio.sleep(0)
+        await outbox.close()
+        return fake.events()
+
+    whole = "".join(text for text, _ in pieces)
+    for event in asyncio.run(scenario()):
+        assert whole[event.text_offset :].startswith(event.text)
+
+
+@given(st.lists(st.tuples(texts, st.booleans()), max_size=10), st.randoms())
+@settings(deadline=None, max_examples=40)
+def test_given_any_lost_calls_and_replies_when_text_is_sent_again_then_the_offsets_give_all_of_it(
+    pieces: list[tuple[str, bool]], chance: random.Random
+) -> None:
+    async def scenario() -> list[Event]:
+        outbox = outbox_on(fake := FakeLedger(fate=lambda _: chance.choice(list(Fate))))
+        for text, pause in pieces:
+            outbox.text(text)
+            for _ in range(5 * pause):
+                await asyncio.sleep(0)
+        await outbox.close()
+        return fake.events()
+
+    told = ""
+    for event in asyncio.run(scenario()):
+        assert event.text_offset == len(told)
+        told += event.text
+    assert told == "".join(text for text, _ in pieces)
 
 
 async def test_given_thousands_of_reports_at_once_when_closed_then_few_calls_carry_them(fake: FakeLedger) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from waybill.core.task import Document, Event, Priority
+from waybill.core.task import Document, EffectState, Event, Priority
 from waybill.errors import NotFound, Unavailable
 from waybill.ledger.records import (
+    Effect,
     Exchange,
     Grant,
     Outcome,
@@ -52,6 +53,7 @@ def grant_of(
     number: int = 1,
     run_timeout_ms: int = 60_000,
     inputs: dict[str, bytes] | None = None,
+    suspect: bool = False,
 ) -> Grant:
     """A granted step, attempt 1."""
     return Grant(
@@ -64,6 +66,7 @@ def grant_of(
         tenant="default",
         traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01",
         wait_ms=1,
+        suspect=suspect,
     )
 
 
@@ -86,6 +89,8 @@ class FakeLedger:
     stopping: set[StepRef] = field(default_factory=set)
     requeued: list[StepRef] = field(default_factory=list)
     sent_documents: list[Document] = field(default_factory=list)
+    effects: dict[str, tuple[Effect, str]] = field(default_factory=dict)
+    """What is known of each effect, and under which nonce."""
     away: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     control: asyncio.Queue[StepRef] = field(default_factory=asyncio.Queue)
@@ -182,6 +187,18 @@ class FakeLedger:
         """As the ledger does."""
         return await self._call("append_events", lambda: self._append(ref, position, events))
 
+    async def begin_effect(self, worker_id: str, ref: StepRef, key: str, nonce: str) -> Effect | None:
+        """As the ledger does."""
+        return await self._call("begin_effect", lambda: self._begin_effect(ref, key, nonce))
+
+    async def end_effect(
+        self, worker_id: str, ref: StepRef, key: str, nonce: str, state: EffectState, result: bytes = b""
+    ) -> bool:
+        """As the ledger does."""
+        return await self._call(
+            "end_effect", lambda: self._end_effect(ref, key, nonce, Effect(state, ref.attempt, result))
+        )
+
     async def documents(self, task_id: str) -> list[Document]:
         """As the ledger does."""
         return await self._call("documents", lambda: self.sent_documents)
@@ -256,6 +273,26 @@ class FakeLedger:
             return False
         said = sum(told == ref and isinstance(event, Event) for told, event in self.journal)
         self.journal += [(ref, event) for event in events[max(0, said - position) :]]
+        return True
+
+    def _begin_effect(self, ref: StepRef, key: str, nonce: str) -> Effect | None:
+        if ref not in self.held or ref in self.stopping:
+            return None
+        known, nonce_of_known = self.effects.get(key, (None, ""))
+        if known is None or known.state is EffectState.FAILED:
+            self.effects[key] = Effect(EffectState.INTENDED, ref.attempt), nonce
+        elif known.state is EffectState.INTENDED and nonce_of_known != nonce:
+            self.effects[key] = Effect(EffectState.UNKNOWN, known.attempt), nonce_of_known
+        return self.effects[key][0]
+
+    def _end_effect(self, ref: StepRef, key: str, nonce: str, effect: Effect) -> bool:
+        if ref not in self.held or key not in self.effects:
+            return False
+        known, nonce_of_known = self.effects[key]
+        mine = nonce_of_known == nonce and known.state in (EffectState.INTENDED, effect.state)
+        if not mine and (known.state is not EffectState.UNKNOWN or effect.state is EffectState.UNKNOWN):
+            return False
+        self.effects[key] = effect, nonce
         return True
 
     def _requeue(self, grant: Grant) -> None:

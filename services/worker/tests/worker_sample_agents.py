@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from waybill import Context, agent
-from waybill.errors import AgentError, Permanent
+from waybill import NOT_DONE, Context, agent
+from waybill.errors import AgentError, EffectUnknown, Permanent
 
 
 @agent
@@ -187,3 +187,120 @@ def polite(ctx: Context) -> str:
 def big(size: int) -> str:
     """Return a text of this size."""
     return "x" * size
+
+
+def _charge(note: str, wait: str = "") -> int:
+    """Write down that it was done; how often that was. With `wait` for good after the first time, until that exists."""
+    with Path(note).open("a") as book:
+        book.write("charged\n")
+    count = len(Path(note).read_text().splitlines())
+    while wait and count == 1 and not Path(wait).exists():
+        time.sleep(0.01)
+    return count
+
+
+async def _charge_later(note: str, wait: str = "") -> int:
+    count = _charge(note)
+    while wait and count == 1 and not Path(wait).exists():
+        await asyncio.sleep(0.01)
+    return count
+
+
+def _look_up(ctx: Context, key: str) -> Any:
+    """The charges written down where the key says."""
+    try:
+        return len(Path(key).read_text().splitlines())
+    except FileNotFoundError:
+        return NOT_DONE
+
+
+@agent
+async def buyer(ctx: Context, note: str, wait: str = "", fail: int = 0) -> int:
+    """Charge once, then fail as many attempts as told."""
+    charged = await ctx.once("charge", lambda: _charge_later(note, wait))
+    if ctx.attempt <= fail:
+        raise AgentError("not yet")
+    return int(charged)
+
+
+@agent
+def buyer_in_process(ctx: Context, note: str, wait: str = "", fail: int = 0) -> int:
+    """Charge once in a process, then fail as many attempts as told."""
+    charged = ctx.once("charge", lambda: _charge(note, wait))
+    if ctx.attempt <= fail:
+        raise AgentError("not yet")
+    return int(charged)
+
+
+@agent(isolation="thread")
+def buyer_in_thread(ctx: Context, note: str, wait: str = "", fail: int = 0) -> int:
+    """Charge once in a thread, then fail as many attempts as told."""
+    charged = ctx.once("charge", lambda: _charge(note, wait))
+    if ctx.attempt <= fail:
+        raise AgentError("not yet")
+    return int(charged)
+
+
+@agent(reconcile=_look_up)
+async def prudent(ctx: Context, note: str, wait: str = "") -> int:
+    """Charge once, under the place where charges are written down as the key."""
+    return int(await ctx.once(note, lambda: _charge_later(note, wait)))
+
+
+@agent(reconcile=_look_up)
+def prudent_in_process(ctx: Context, note: str, wait: str = "") -> int:
+    """The same in a process."""
+    return int(ctx.once(note, lambda: _charge(note, wait)))
+
+
+@agent
+async def doubtful(ctx: Context) -> None:
+    """Do something of which nobody knows whether it is done."""
+
+    def lose() -> None:
+        raise EffectUnknown("the connection broke")
+
+    await ctx.once("call", lose)
+
+
+@agent
+def whereabouts(ctx: Context) -> list[int]:
+    """The ids of the process and its parent."""
+    ctx.progress(str(os.getpid()))
+    return [os.getpid(), os.getppid()]
+
+
+@agent
+async def whereabouts_async(ctx: Context) -> list[int]:
+    """The same, and all there is to report."""
+    ctx.progress("here")
+    ctx.text("I am ")
+    ctx.text("here")
+    ctx.spend(input_tokens=1)
+    names = [document.name for document in await ctx.documents()]
+    await ctx.once("say", lambda: names)
+    return [os.getpid(), os.getppid()]
+
+
+@agent(isolation="thread")
+def whereabouts_in_thread(ctx: Context) -> list[int]:
+    """The ids of the process and its parent."""
+    return [os.getpid(), os.getppid()]
+
+
+@agent
+async def killer(ctx: Context) -> None:
+    """Kill whatever process this runs in."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@agent
+async def later(seconds: float) -> None:
+    """Ask for another attempt after so many seconds."""
+    raise AgentError("busy", retry_after_seconds=seconds)
+
+
+@agent
+def later_in_process(seconds: float) -> None:
+    """The same in a process."""
+    raise AgentError("busy", retry_after_seconds=seconds)

@@ -31,7 +31,7 @@ async def serve(settings: WorkerSettings) -> None:
     ledger = Ledger(settings.redis_url)
     pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))
     worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots)
-    server = ServiceServer(SERVICE, settings, ready=worker.ready)
+    server = ServiceServer(SERVICE, settings, ready=worker.ready, alive=lambda: worker.alive(settings.stuck_seconds))
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(worker), server.grpc)
     try:
         await server.start([SERVICE_NAME])

@@ -12,16 +12,20 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from waybill.core import references
 from waybill.core.task import Failure
+from waybill.errors import Permanent
 from waybill.ledger.records import Grant, Outcome, Settlement
 from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
 from waybill_worker.context import AttemptContext
+from waybill_worker.effects import Effects
 from waybill_worker.execution import Execution
-from waybill_worker.invocation import Result, result_of
+from waybill_worker.invocation import Result, Undecodable, result_of
 from waybill_worker.outbox import Outbox
 
 _settled = cache(metrics.STEPS_SETTLED.labels)
 _run_seconds = cache(metrics.STEP_RUN_SECONDS.labels)
+_UNREADABLE = frozenset({"REFERENCE_MALFORMED", "INPUT_INVALID"})
+"""Why a stored input cannot even be resolved: every plan was checked for these, so this one was damaged."""
 STOP_GRACE_SECONDS = 5.0
 """How long an agent that was told to stop may take before its attempt is settled without it."""
 
@@ -54,7 +58,8 @@ class Attempt:
         self._execution = execution
         self._on_end = on_end
         self._outbox = Outbox(execution.ledger, execution.worker_id, grant, lambda: self.stop(Stop.LOST))
-        self._context = AttemptContext(grant, self._outbox, execution.documents)
+        effects = Effects(execution.ledger, execution.worker_id, grant.ref, lambda: self.stop(Stop.CANCEL))
+        self._context = AttemptContext(grant, self._outbox, effects, execution.documents, execution.hook(grant.agent))
         self._stop: Stop | None = None
         self._entered = False
         self._returned = False
@@ -107,12 +112,19 @@ class Attempt:
         try:
             if self._stop is not None:
                 return None
-            data = references.resolve(self.grant.input, self.grant.inputs)
-            return await self._execution.execute(self.grant, self._context, data)
+            return await self._execution.execute(self.grant, self._context, self._input())
         except asyncio.CancelledError as error:
             return result_of(error) if self._stop is None else None
         except Exception as error:
             return result_of(error)
+
+    def _input(self) -> bytes:
+        try:
+            return references.resolve(self.grant.input, self.grant.inputs)
+        except Permanent as error:
+            if error.reason in _UNREADABLE:
+                raise Undecodable(error.message) from error
+            raise
 
     def _verdict(self, result: Result | None) -> Result:
         """What to settle. An agent that succeeded all the same has succeeded, unless it was too late."""
@@ -144,7 +156,13 @@ class Attempt:
         lost = self._stop is Stop.LOST
         self._account("lost" if lost else result.outcome.value, result.failure, run_ms)
         settlement = Settlement(
-            self.grant.ref, result.outcome, result.output, result.failure, self._context.usage, run_ms
+            self.grant.ref,
+            result.outcome,
+            result.output,
+            result.failure,
+            self._context.usage,
+            run_ms,
+            result.retry_after_ms,
         )
         self._on_end(self, None if lost else settlement)
 

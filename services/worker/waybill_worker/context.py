@@ -6,13 +6,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from waybill.agent import Context
 from waybill.core.task import Document, Usage
 from waybill.ledger.records import Grant
+from waybill.once import Once, Reconcile
+from waybill_worker.effects import Effects
 from waybill_worker.outbox import Outbox
 
 FetchDocuments = Callable[[str], Awaitable[list[Document]]]
+Hook = Callable[[Context, str], Any]
+"""The reconcile hook of an agent."""
 
 
 def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage:
@@ -30,15 +36,20 @@ def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage
 class AttemptContext(Context):
     """What an attempt reports goes to its outbox; calls from other threads are carried over to the loop in order."""
 
-    def __init__(self, grant: Grant, outbox: Outbox, fetch_documents: FetchDocuments) -> None:
+    def __init__(
+        self, grant: Grant, outbox: Outbox, effects: Effects, fetch_documents: FetchDocuments, hook: Hook | None = None
+    ) -> None:
         self.task = grant.ref.task
         self.step = grant.step
         self.attempt = grant.ref.attempt
         self.tenant = grant.tenant
         self.deadline = time.time() + grant.run_timeout_ms / 1000
         self.usage = Usage()
+        self.effects = effects
         self._outbox = outbox
         self._fetch_documents = fetch_documents
+        self._once = Once(effects)
+        self._hook: Reconcile | None = partial(hook, self) if hook else None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._cancelled = False
@@ -52,10 +63,12 @@ class AttemptContext(Context):
     def cancel(self) -> None:
         """Ask the agent to stop."""
         self._cancelled = True
+        self.effects.stop()
 
     def end(self) -> None:
         """Ignore what stray threads of the agent may still report."""
         self._ended = True
+        self.effects.stop()
 
     def progress(self, message: str, fraction: float | None = None) -> None:
         """Tell watchers how far the attempt is."""
@@ -79,6 +92,10 @@ class AttemptContext(Context):
             return await self._fetch_documents(self.task)
         fetch = asyncio.run_coroutine_threadsafe(self._fetch(), self._loop)
         return await asyncio.wrap_future(fetch)
+
+    def once(self, key: str, function: Callable[[], Any], *, reconcile: Reconcile | None = None) -> Any:
+        """Do something that must not happen twice."""
+        return self._once(key, function, reconcile or self._hook)
 
     async def _fetch(self) -> list[Document]:
         return await self._fetch_documents(self.task)

@@ -1,4 +1,6 @@
-"""How the agents of one worker are run: async ones on the loop, plain ones in processes or threads."""
+"""How the agents of one worker are run: async ones on the loop, plain ones in processes or threads, and every suspect
+alone in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from waybill.errors import AgentError, Unavailable
 from waybill.ledger.records import Grant
 from waybill.telemetry import tracing
 from waybill_worker import frames
-from waybill_worker.context import AttemptContext
+from waybill_worker.context import AttemptContext, Hook
 from waybill_worker.invocation import Result, call_async
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
@@ -34,9 +36,9 @@ class Execution:
         definition = self._agents.get(grant.agent)
         if definition is None:
             raise AgentError(f"this worker has no agent {grant.agent}", reason="AGENT_UNKNOWN")
-        if definition.is_async:
+        if definition.is_async and not grant.suspect:
             return await call_async(definition, context, data)
-        if definition.isolation == "thread":
+        if definition.isolation == "thread" and not grant.suspect:
             return await run_in_thread(definition, context, data)
         run = frames.Run(
             agent=grant.agent,
@@ -48,7 +50,12 @@ class Execution:
             deadline=context.deadline,
             traceparent=tracing.current_traceparent(),
         )
-        return await self._pool.run(run, context)
+        return await self._pool.run(run, context, alone=grant.suspect)
+
+    def hook(self, agent: str) -> Hook | None:
+        """The reconcile hook of an agent, if it has one."""
+        definition = self._agents.get(agent)
+        return definition.reconcile if definition else None
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents of a task; waits while the store is away, as long as the attempt may run."""

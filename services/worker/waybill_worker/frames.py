@@ -12,7 +12,7 @@ import struct
 
 import msgspec
 
-from waybill.core.task import Usage
+from waybill.core.task import EffectState, Usage
 from waybill.ledger.records import Outcome
 
 _LENGTH = struct.Struct("!I")
@@ -52,10 +52,35 @@ class DocumentFrame(msgspec.Struct, frozen=True):
 
 
 class Documents(msgspec.Struct, frozen=True, tag=True):
-    """Answer to `DocumentsWanted`; `error` tells why there are none."""
+    """Answer to `DocumentsWanted`."""
 
+    id: int
     documents: tuple[DocumentFrame, ...] = ()
-    error: str = ""
+
+
+class EffectBegun(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `BeginEffect`: what is known of the effect. `result` is JSON text if it is DONE."""
+
+    id: int
+    state: EffectState
+    attempt: int
+    result: bytes
+
+
+class EffectEnded(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `EndEffect`."""
+
+    id: int
+    recorded: bool
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """Answer to a question that cannot be answered; no other attempt gets a better one if `final`."""
+
+    id: int
+    reason: str
+    message: str
+    final: bool
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +103,27 @@ class Spend(msgspec.Struct, frozen=True, tag=True):
 
 
 class DocumentsWanted(msgspec.Struct, frozen=True, tag=True):
-    """The agent called `Context.documents`."""
+    """The agent called `Context.documents`. Answers carry the `id` of their question."""
+
+    id: int
+
+
+class BeginEffect(msgspec.Struct, frozen=True, tag=True):
+    """The agent is about to do what `Context.once` guards."""
+
+    id: int
+    key: str
+    nonce: str
+
+
+class EndEffect(msgspec.Struct, frozen=True, tag=True):
+    """What became of it. `result` is JSON text if it is DONE."""
+
+    id: int
+    key: str
+    nonce: str
+    state: EffectState
+    result: bytes
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -88,10 +133,13 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     output: bytes = b""
     reason: str = ""
     message: str = ""
+    retry_after_ms: int = 0
 
 
-ToProcess = Run | Cancel | Documents
-FromProcess = Progress | Text | Spend | DocumentsWanted | Done
+Question = DocumentsWanted | BeginEffect | EndEffect
+Answer = Documents | EffectBegun | EffectEnded | Refused
+ToProcess = Run | Cancel | Answer
+FromProcess = Progress | Text | Spend | Question | Done
 
 _encoder = msgspec.msgpack.Encoder()
 to_process = msgspec.msgpack.Decoder(ToProcess)

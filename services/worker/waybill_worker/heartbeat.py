@@ -15,6 +15,7 @@ from waybill_worker.exchange import ExchangeLoop
 from waybill_worker.held import HeldSteps
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
+from waybill_worker.pulse import Pulse
 
 INTERVAL_SECONDS = WORKER_TTL_MS / 3 / 1000
 LIFETIME_SECONDS = WORKER_TTL_MS / 1000
@@ -32,12 +33,14 @@ class Heartbeat:
         held: HeldSteps,
         exchange: ExchangeLoop,
         on_unknown: Callable[[], Awaitable[None]],
+        pulse: Pulse,
     ) -> None:
         self._ledger = ledger
         self._worker_id = worker_id
         self._held = held
         self._exchange = exchange
         self._on_unknown = on_unknown
+        self._pulse = pulse
         self._answered_at = 0.0
 
     @property
@@ -54,6 +57,7 @@ class Heartbeat:
             except NotFound:
                 await self._on_unknown()
             except WaybillError as error:
+                self._pulse.failed(error)
                 if patience.waits == 0:
                     _log.warning("heartbeat got no answer", error=error.message)
                 await patience.wait()
@@ -65,6 +69,7 @@ class Heartbeat:
         """One heartbeat. Raises NotFound if the ledger does not know the worker, and Unavailable."""
         renewal = await self._ledger.renew(self._worker_id, self._exchange.seen, self._held.refs())
         self._answered_at = time.monotonic()
+        self._pulse.answered()
         for ref in renewal.lost:
             self._held.stop(ref, Stop.LOST)
         for ref in renewal.cancel:

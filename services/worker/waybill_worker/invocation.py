@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from waybill.agent import AgentDefinition, Context
-from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS, MAX_OUTPUT_BYTES
+from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS, MAX_OUTPUT_BYTES, MAX_REASON_CHARS, MAX_RETRY_AFTER_MS
 from waybill.core.task import Failure
-from waybill.errors import AgentError, Permanent
+from waybill.errors import AgentError, EffectUnknown, Permanent
 from waybill.ledger.records import Outcome
 from waybill_worker.guard import in_agent
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attempt came to. `output` is JSON text for SUCCEEDED, `failure` is set for the rest."""
+    """What an attempt came to. `output` is JSON text for SUCCEEDED, `failure` is set for the rest; `retry_after_ms` is
+    how long the agent asked to wait before the next attempt.
+    """
 
     outcome: Outcome
     output: bytes = b""
     failure: Failure | None = None
+    retry_after_ms: int = 0
+
+
+class Undecodable(Permanent):
+    """What the ledger handed out as a step's input cannot be read, whatever agent gets it."""
+
+    reason = "UNDECODABLE"
 
 
 def call(definition: AgentDefinition, context: Context, data: bytes) -> Result:
     """Run a plain agent in the calling thread. Raises nothing but SystemExit, if the agent asked for that."""
     try:
-        value = definition.function(*_positional(definition, context), **definition.parse_input(data))
+        value = definition.function(*_positional(definition, context), **_arguments(definition, data))
         return _success(definition, value)
     except SystemExit:
         raise
@@ -38,7 +50,7 @@ async def call_async(definition: AgentDefinition, context: Context, data: bytes)
     """Run an async agent. Never raises but asyncio.CancelledError, which the caller tells apart."""
     token = in_agent.set(True)
     try:
-        value = await definition.function(*_positional(definition, context), **definition.parse_input(data))
+        value = await definition.function(*_positional(definition, context), **_arguments(definition, data))
         return _success(definition, value)
     except asyncio.CancelledError:
         raise
@@ -50,10 +62,30 @@ async def call_async(definition: AgentDefinition, context: Context, data: bytes)
 
 def result_of(error: BaseException) -> Result:
     """The failed result that an error stands for."""
-    if isinstance(error, AgentError):
-        outcome = Outcome.FAILED_FINALLY if isinstance(error, Permanent) else Outcome.FAILED
-        return Result(outcome, failure=Failure(clean(error.reason), _trim(error.message or _describe(error))))
-    return Result(Outcome.FAILED, failure=Failure(AgentError.reason, _trim(_describe(error))))
+    try:
+        if isinstance(error, AgentError):
+            return _result_of_agent_error(error)
+        return Result(Outcome.FAILED, failure=Failure(AgentError.reason, _trim(_describe(error))))
+    except Exception:  # an error of the agent's own class may do anything when it is looked at
+        return Result(Outcome.FAILED, failure=Failure(AgentError.reason, "the agent raised what cannot be described"))
+
+
+def _result_of_agent_error(error: AgentError) -> Result:
+    reason = clean(str(error.reason))[:MAX_REASON_CHARS] or AgentError.reason
+    failure = Failure(reason, _trim(str(error.message) or _describe(error)))
+    if isinstance(error, Undecodable):
+        return Result(Outcome.UNDECODABLE, failure=failure)
+    if isinstance(error, Permanent | EffectUnknown):
+        return Result(Outcome.FAILED_FINALLY, failure=failure)
+    return Result(Outcome.FAILED, failure=failure, retry_after_ms=_retry_after_ms(error.retry_after_seconds))
+
+
+def _retry_after_ms(asked: object) -> int:
+    """At most a day; nothing for what is no time at all."""
+    seconds = float(asked) if isinstance(asked, int | float) else 0.0
+    if math.isnan(seconds) or seconds <= 0:
+        return 0
+    return min(MAX_RETRY_AFTER_MS, math.ceil(min(seconds, MAX_RETRY_AFTER_MS) * 1000))
 
 
 def clean(text: str) -> str:
@@ -63,6 +95,16 @@ def clean(text: str) -> str:
 
 def _positional(definition: AgentDefinition, context: Context) -> tuple[Context, ...]:
     return (context,) if definition.takes_context else ()
+
+
+def _arguments(definition: AgentDefinition, data: bytes) -> dict[str, Any]:
+    try:
+        return definition.parse_input(data)
+    except Permanent as error:
+        cause = error.__cause__
+        if isinstance(cause, ValidationError) and any(item["type"] == "json_invalid" for item in cause.errors()):
+            raise Undecodable(f"the step's input is not valid JSON: {error.message}") from error
+        raise
 
 
 def _success(definition: AgentDefinition, value: Any) -> Result:

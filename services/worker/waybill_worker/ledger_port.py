@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from waybill.core.task import Document, Event
-from waybill.ledger.records import Exchange, QueueEntry, Renewal, Settlement, StepRef, WorkerOffer
+from waybill.core.task import Document, EffectState, Event
+from waybill.ledger.records import Effect, Exchange, QueueEntry, Renewal, Settlement, StepRef, WorkerOffer
 
 
 class WorkerLedger(Protocol):
@@ -38,6 +38,14 @@ class WorkerLedger(Protocol):
 
     async def append_events(self, worker_id: str, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
         """Append what an attempt reports after its first `position` events; False when the attempt is stale."""
+
+    async def begin_effect(self, worker_id: str, ref: StepRef, key: str, nonce: str) -> Effect | None:
+        """Announce an effect that must not happen twice; None if the attempt is over or its task is stopping."""
+
+    async def end_effect(
+        self, worker_id: str, ref: StepRef, key: str, nonce: str, state: EffectState, result: bytes = b""
+    ) -> bool:
+        """Record what became of it; False if the attempt is stale or the effect was decided otherwise."""
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents sent with a task."""

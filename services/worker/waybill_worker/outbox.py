@@ -36,6 +36,7 @@ class Outbox:
         self._closing = asyncio.Event()
         self._discarded = False
         self._appended = 0
+        self._streamed_chars = 0
 
     def progress(self, message: str, fraction: float | None) -> None:
         """Add a progress message; one that differs from the last in nothing but its fraction replaces it."""
@@ -49,15 +50,20 @@ class Outbox:
         self._add(Event(type=EventType.STEP_PROGRESS, message=message, fraction=fraction))
 
     def text(self, text: str) -> None:
-        """Add streamed text to the last text event, as far as it has room, and to new ones."""
+        """Add streamed text to the last text event, as far as it has room, and to new ones.
+
+        Each event says how many characters the attempt streamed before it, so that a reader notices what is missing.
+        """
         last = self._pending[-1] if self._pending else None
-        data = clean(text).encode()
+        data, offset = clean(text).encode(), self._streamed_chars
         if last is not None and last.type is EventType.STEP_TEXT:
-            data = self._pending.pop().text.encode() + data
+            data, offset = self._pending.pop().text.encode() + data, last.text_offset
         while data:
             piece = data[:MAX_EVENT_TEXT_BYTES].decode("utf-8", "ignore")  # never cuts a character in two
             data = data[len(piece.encode()) :]
-            self._add(Event(type=EventType.STEP_TEXT, text=piece))
+            self._add(Event(type=EventType.STEP_TEXT, text=piece, text_offset=offset))
+            offset += len(piece)
+        self._streamed_chars = offset
 
     def discard(self) -> None:
         """Drop what is pending and all that follows: the attempt is no longer this worker's."""

@@ -28,12 +28,13 @@ class ProcessPool:
         self._idle_seconds = idle_seconds
         self._idle: list[tuple[AgentProcess, asyncio.TimerHandle]] = []
 
-    async def run(self, run: frames.Run, context: AttemptContext) -> Result:
+    async def run(self, run: frames.Run, context: AttemptContext, *, alone: bool = False) -> Result:
         """Run one attempt. When this is cancelled the agent is asked to stop, and its process killed soon after.
 
-        Raises AgentError: PROCESS_DIED, or PROCESS_NOT_STARTED.
+        With `alone` in a new process, which runs nothing else before or after.
+        Raises AgentError (PROCESS_NOT_STARTED) if there is no process to run it.
         """
-        process = await self._take()
+        process = await (self._nursery.new_process() if alone else self._take())
         running = asyncio.ensure_future(process.run(run, context))
         try:
             return await asyncio.shield(running)
@@ -44,7 +45,7 @@ class ProcessPool:
                 return running.result()
             raise
         finally:
-            self._put_back(process, running)
+            self._put_back(process, running, keep=not alone)
 
     async def close(self) -> None:
         """End every process, whatever it does."""
@@ -62,11 +63,13 @@ class ProcessPool:
                 return process
         return await self._nursery.new_process()
 
-    def _put_back(self, process: AgentProcess, running: asyncio.Future[Result]) -> None:
+    def _put_back(self, process: AgentProcess, running: asyncio.Future[Result], *, keep: bool) -> None:
         if not running.done():
             running.cancel()
             process.kill()
-        elif running.exception() is None and process.alive:
+        elif not keep or running.exception() is not None:
+            process.kill()
+        elif process.alive:
             timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._let_go, process)
             self._idle.append((process, timer))
 

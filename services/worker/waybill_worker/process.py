@@ -11,9 +11,9 @@ import socket
 import msgspec
 
 from waybill.core.task import Failure
-from waybill.errors import AgentError, WaybillError
 from waybill.ledger.records import Outcome
 from waybill_worker import frames
+from waybill_worker.answers import Answers
 from waybill_worker.context import AttemptContext
 from waybill_worker.invocation import Result
 
@@ -49,19 +49,21 @@ class AgentProcess:
         return not self.exited.done() and not self._writer.transport.is_closing()
 
     async def run(self, run: frames.Run, context: AttemptContext) -> Result:
-        """Run one attempt. Raises AgentError (PROCESS_DIED) if the process ends before the agent has returned."""
+        """Run one attempt: DIED if the process ends before the agent has returned."""
+        answers = Answers(context, self._writer)
         try:
             self._writer.write(frames.encode(run))
             while True:
                 message = frames.from_process.decode(await frames.read(self._reader))
                 if isinstance(message, frames.Done):
                     return _result(message)
-                await self._hear(message, context)
-        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError) as error:
+                self._hear(message, context, answers)
+        except (asyncio.IncompleteReadError, OSError, msgspec.DecodeError):
             self.kill()
-            raise AgentError(
-                f"the process that ran agent {run.agent} died: {await self._cause()}", reason="PROCESS_DIED"
-            ) from error
+            message = f"the process that ran agent {run.agent} died: {await self._cause()}"
+            return Result(Outcome.DIED, failure=Failure("PROCESS_DIED", message))
+        finally:
+            answers.close()
 
     def ask_to_stop(self) -> None:
         """Set `Context.cancelled` in the process."""
@@ -75,7 +77,12 @@ class AgentProcess:
                 os.killpg(self.pid, signal.SIGKILL)
         self._writer.transport.abort()
 
-    async def _hear(self, message: frames.FromProcess, context: AttemptContext) -> None:
+    def _hear(
+        self,
+        message: frames.Progress | frames.Text | frames.Spend | frames.Question,
+        context: AttemptContext,
+        answers: Answers,
+    ) -> None:
         match message:
             case frames.Progress(text, fraction):
                 context.progress(text, fraction)
@@ -83,9 +90,8 @@ class AgentProcess:
                 context.text(text)
             case frames.Spend(usage):
                 context.add_usage(usage)
-            case frames.DocumentsWanted():
-                self._writer.write(frames.encode(await _documents(context)))
-                await self._writer.drain()
+            case question:
+                answers.give(question)
 
     async def _cause(self) -> str:
         await asyncio.wait([self.exited], timeout=EXIT_WAIT_SECONDS)
@@ -95,14 +101,6 @@ class AgentProcess:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-async def _documents(context: AttemptContext) -> frames.Documents:
-    try:
-        documents = await context.documents()
-    except WaybillError as error:
-        return frames.Documents(error=error.message)
-    return frames.Documents(tuple(frames.DocumentFrame(item.name, item.media_type, item.data) for item in documents))
-
-
 def _result(done: frames.Done) -> Result:
     failure = None if done.outcome is Outcome.SUCCEEDED else Failure(done.reason, done.message)
-    return Result(done.outcome, done.output, failure)
+    return Result(done.outcome, done.output, failure, done.retry_after_ms)

@@ -22,6 +22,7 @@ from waybill_worker.held import HeldSteps
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 from waybill_worker.pool import ProcessPool
+from waybill_worker.pulse import Pulse
 
 LONGEST_TURN_SECONDS = 10.0
 """A loop that has not turned for so long is stuck, whatever its heartbeat says."""
@@ -62,11 +63,13 @@ class Worker:
         execution = Execution(ledger, self.id, agents, pool)
         self._held = HeldSteps(slots, lambda grant, on_end: Attempt(grant, execution, on_end))
         self._exchange = ExchangeLoop(ledger, self.id, sorted(agents), self._held, self._register_again)
-        self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again)
+        self._pulse = Pulse()
+        self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again, self._pulse)
         self._control = ControlChannel(ledger, self.id, lambda ref: self._held.stop(ref, Stop.CANCEL))
         self._registering = asyncio.Lock()
         self._registrations = 0
         self._draining = False
+        self._working = False
 
     @property
     def status(self) -> WorkerStatus:
@@ -78,6 +81,15 @@ class Worker:
         turned_seconds_ago = time.monotonic() - self._exchange.turned_at
         return not self._draining and self._heartbeat.recent and turned_seconds_ago < LONGEST_TURN_SECONDS
 
+    def alive(self, stuck_seconds: float) -> bool:
+        """False while it should consume and has not for so long: the store says nothing, or answers and its loop does
+        not turn. It may come to life again.
+        """
+        if not self._working:
+            return True
+        stuck_for_seconds = min(time.monotonic() - self._exchange.turned_at, self._pulse.answering_seconds)
+        return max(self._pulse.silent_seconds, stuck_for_seconds) <= stuck_seconds
+
     async def run(self, address: str) -> None:
         """Register, waiting for the store as long as it takes, and work until drained; then the ledger forgets it.
 
@@ -88,12 +100,14 @@ class Worker:
         await self._register()
         background = [asyncio.create_task(part) for part in (self._heartbeat.run(), self._control.run())]
         working = asyncio.create_task(self._exchange.run())
+        self._working = True
         try:
             await asyncio.wait([working, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in (*background, working):
                 if task.done():
                     task.result()
         finally:
+            self._working = False
             await cancel_all([*background, working])
         await self._unregister()
 
@@ -121,11 +135,13 @@ class Worker:
             try:
                 reclaimed = await self._ledger.register(offer)
             except Unavailable as error:
+                self._pulse.failed(error)
                 if patience.waits == 0:
                     _log.warning("the store is away; waiting for it", error=error.message)
                 await patience.wait()
             else:
                 break
+        self._pulse.answered()
         self._registrations += 1
         _log.info("registered", worker=self.id, agents=sorted(self._agents), reclaimed=reclaimed)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import ipaddress
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -16,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from waybill.core.limits import MAX_MESSAGE_BYTES
 from waybill.rpc.channel import MAX_METADATA_BYTES
 from waybill.rpc.interceptor import CallInterceptor
+from waybill.rpc.watchdog import Watchdog
 from waybill.settings import ServiceSettings
 from waybill.telemetry import logs, tracing
 from waybill.telemetry.logs import get_logger
@@ -45,10 +48,18 @@ class ServiceServer:
     """The servers of one service process.
 
     Make it inside the running loop, register servicers on `grpc`, then `start` and `run_until_stopped`.
-    `stopping` is set once the process was asked to stop; streams that never end by themselves watch it.
+    `stopping` is set once the process was asked to stop; streams that never end by themselves watch it. `ready` says
+    whether the process can do its work now, `alive` whether it ever will again without being started anew.
     """
 
-    def __init__(self, service: str, settings: ServiceSettings, *, ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        service: str,
+        settings: ServiceSettings,
+        *,
+        ready: Callable[[], Awaitable[bool]],
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.service = service
         self.settings = settings
         self.stopping = asyncio.Event()
@@ -57,6 +68,8 @@ class ServiceServer:
         interceptor = CallInterceptor(access_log=settings.log_level == "DEBUG")
         self.grpc: grpc.aio.Server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
         self._ready = ready
+        self._alive = alive
+        self._watchdog = Watchdog(settings.stuck_seconds)
         self._health = health.aio.HealthServicer()
         self._names: tuple[str, ...] = ()
         self._polling: asyncio.Task[None] | None = None
@@ -84,7 +97,8 @@ class ServiceServer:
         await self._health.set(LIVENESS, _SERVING)
         await self._set_readiness(await self._poll())
         await self.grpc.start()
-        self._polling = asyncio.create_task(self._keep_readiness())
+        self._polling = asyncio.create_task(self._keep_health())
+        self._watchdog.start()
         log.info("serving", host=host, grpc_port=self.grpc_port, metrics_port=self.metrics_port)
 
     def request_stop(self) -> None:
@@ -108,6 +122,7 @@ class ServiceServer:
         await self._health.enter_graceful_shutdown()
         close_metrics, self._close_metrics = self._close_metrics, lambda: None
         await asyncio.gather(self.grpc.stop(self.settings.shutdown_grace_seconds), asyncio.to_thread(close_metrics))
+        self._watchdog.stop()
         log.info("stopped")
 
     def _serve_metrics(self) -> None:
@@ -121,14 +136,19 @@ class ServiceServer:
 
         self._close_metrics = close
 
-    async def _keep_readiness(self) -> None:
+    async def _keep_health(self) -> None:
         was_ready: bool | None = None
+        was_alive = True
         while True:
-            is_ready = await self._poll()
+            is_ready, is_alive = await self._poll(), self._alive()
             if is_ready != was_ready:
                 log.info("readiness", status="ready" if is_ready else "not ready")
                 await self._set_readiness(is_ready)
                 was_ready = is_ready
+            if is_alive != was_alive:
+                log.warning("liveness", status="alive" if is_alive else "stuck")
+                await self._health.set(LIVENESS, _SERVING if is_alive else _NOT_SERVING)
+                was_alive = is_alive
             await asyncio.sleep(_READINESS_SECONDS)
 
     async def _poll(self) -> bool:
@@ -168,6 +188,8 @@ def run(main: Callable[[], Awaitable[None]], service: str, settings: ServiceSett
     """Run a service process: logs, traces and uvloop, then `main` until it returns."""
     logs.configure(service, settings.log_level)
     tracing.configure(service)
+    # Whatever holds the interpreter when the watchdog's timer ends the process is told on stderr first.
+    faulthandler.register(signal.SIGVTALRM, file=sys.stderr, all_threads=True, chain=True)
 
     async def run_main() -> None:
         await main()
