@@ -6,41 +6,39 @@ stopped. Errors come out as the classes of `waybill.errors`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import random
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
-import tenacity
-
-from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc, task_pb2
+from waybill.api.v1 import gateway_pb2
+from waybill.attempts import Attempt, DeadLetter, Effect
+from waybill.connection import Connection
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan
-from waybill.core.task import Document, Event, EventType, Priority, TaskState
+from waybill.core.task import Document, Event, Priority, TaskState
 from waybill.errors import FailedPrecondition, Unavailable, Violation, WaybillError
+from waybill.filters import TaskFilter
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
-from waybill.rpc import conversion
-from waybill.rpc.caller import DEFAULT_TENANT, checked_tenant, metadata_for
-from waybill.rpc.channel import connect
-from waybill.rpc.status import error_of, from_rpc_error
+from waybill.rpc.caller import DEFAULT_TENANT
+from waybill.rpc.status import error_of
+from waybill.steering import Steering, letter_name, step_name, task_name
+from waybill.watch import Watch
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
-_FIRST_WAIT_SECONDS = 0.1
-_MAX_WAIT_SECONDS = 2.0
 _BATCH_BYTES = MAX_MESSAGE_BYTES // 2
 _PAGE_SIZE = 200
-_TRANSPORT_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-class Client:
+class Client(Steering):
     """A connection to a gateway, for one tenant. Use as an async context manager.
 
     `call_timeout_seconds` is the deadline of one try of a call. `patience_seconds` is how long a call, or a watch
     that broke, goes on trying without any contact before it raises `Unavailable`.
+
+    Calls that change something take a `request_id`: repeated with the same one within a day they change nothing more,
+    and one that stood for another call raises `AlreadyExists`. Without one a random one is kept over all tries.
     """
 
     def __init__(
@@ -51,21 +49,31 @@ class Client:
         call_timeout_seconds: float = 30.0,
         patience_seconds: float = 60.0,
     ) -> None:
-        self.address = address
-        self.tenant = checked_tenant(tenant)
-        self._call_timeout_seconds = call_timeout_seconds
-        self._patience_seconds = patience_seconds
-        self._channel: grpc.aio.Channel | None = None
+        self._connection = Connection(address, tenant, call_timeout_seconds, patience_seconds)
+
+    @property
+    def address(self) -> str:
+        """Where the gateway is."""
+        return self._connection.address
+
+    @property
+    def tenant(self) -> str:
+        """Whom this client speaks for."""
+        return self._connection.tenant
 
     async def __aenter__(self) -> Client:
-        self._channel = connect(self.address)
-        self._stub = gateway_pb2_grpc.GatewayServiceStub(self._channel)
+        self._connection.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        await self._connection.close()
+
+    async def call(self, method: str, request: Any) -> Any:
+        """Make any unary call of the gateway's contract by its name, with messages.
+
+        Repeated while the gateway or what it needs is away. Raises the classes of `waybill.errors`.
+        """
+        return await self._connection.call(method, request)
 
     async def submit(
         self,
@@ -78,13 +86,17 @@ class Client:
         priority: Priority = Priority.NORMAL,
         labels: Mapping[str, str] | None = None,
         request_id: str | None = None,
+        deadline_ms: int = 0,
+        template: str = "",
     ) -> Task:
         """Submit a task; see `Submission` for the arguments. Once this returns the task survives any crash.
 
         Raises `InvalidArgument` or `InvalidPlan` for what can never be accepted, `AlreadyExists` if the request id
         was used for something else, `ResourceExhausted` if the store is full, `Unavailable` after the patience.
         """
-        submission = Submission(goal, plan, input, documents, paths, priority, labels or {}, request_id)
+        submission = Submission(
+            goal, plan, input, documents, paths, priority, labels or {}, request_id, deadline_ms, template
+        )
         response = await self.call("SubmitTask", _request(submission))
         return Task.of(response.task)
 
@@ -110,13 +122,23 @@ class Client:
 
     async def get(self, task: Task | str) -> Task:
         """The task as it is now. Raises `NotFound`."""
-        response = await self.call("GetTask", gateway_pb2.GetTaskRequest(name=_name(task)))
+        response = await self.call("GetTask", gateway_pb2.GetTaskRequest(name=task_name(task)))
         return Task.of(response.task)
 
-    async def list(self, states: Iterable[TaskState] = (), page_size: int = _PAGE_SIZE) -> AsyncIterator[Task]:
-        """The tenant's tasks, newest first, page after page; only those in `states` if any are given."""
-        wanted = task_pb2.TaskFilter(states=[conversion.TASK_STATE_TO_PROTO[state] for state in states])
-        request = gateway_pb2.ListTasksRequest(page_size=page_size, filter=wanted)
+    async def list(
+        self,
+        states: Iterable[TaskState] = (),
+        page_size: int = _PAGE_SIZE,
+        *,
+        labels: Mapping[str, str] | None = None,
+        agent: str = "",
+        template: str = "",
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> AsyncIterator[Task]:
+        """The tenant's tasks, newest first, page after page: those for which all holds that is given (`TaskFilter`)."""
+        wanted = TaskFilter(states, labels or {}, agent, template, created_from, created_until)
+        request = gateway_pb2.ListTasksRequest(page_size=page_size, filter=wanted.message())
         while True:
             page = await self.call("ListTasks", request)
             for task in page.tasks:
@@ -127,7 +149,7 @@ class Client:
 
     async def steps(self, task: Task | str) -> Sequence[Step]:
         """The task's steps in the order of its plan; none while it is being planned. Raises `NotFound`."""
-        request = gateway_pb2.ListStepsRequest(parent=_name(task), page_size=_PAGE_SIZE)
+        request = gateway_pb2.ListStepsRequest(parent=task_name(task), page_size=_PAGE_SIZE)
         steps: list[Step] = []
         while True:
             page = await self.call("ListSteps", request)
@@ -138,115 +160,73 @@ class Client:
 
     async def metrics(self, task: Task | str) -> TaskMetrics:
         """Latency and cost of the task and its steps. Raises `NotFound`."""
-        response = await self.call("GetTaskMetrics", gateway_pb2.GetTaskMetricsRequest(name=_name(task)))
+        response = await self.call("GetTaskMetrics", gateway_pb2.GetTaskMetricsRequest(name=task_name(task)))
         return TaskMetrics.of(response.metrics)
 
-    async def cancel(self, task: Task | str) -> Task:
-        """Cancel a task; again changes nothing. Raises `NotFound`, or `FailedPrecondition` if it ended otherwise."""
-        response = await self.call("CancelTask", gateway_pb2.CancelTaskRequest(name=_name(task)))
-        return Task.of(response.task)
+    async def attempts(self, task: Task | str, step: str) -> Sequence[Attempt]:
+        """The attempts of a step, oldest first: who ran it, when, and how it ended. Raises `NotFound`."""
+        response = await self.call("ListAttempts", gateway_pb2.ListAttemptsRequest(parent=step_name(task, step)))
+        return [Attempt.of(attempt) for attempt in response.attempts]
+
+    async def effects(self, task: Task | str) -> Sequence[Effect]:
+        """The effects that the task's agents guard with `Context.once`, by step and key. Raises `NotFound`."""
+        response = await self.call("ListEffects", gateway_pb2.ListEffectsRequest(parent=task_name(task)))
+        return [Effect.of(effect) for effect in response.effects]
+
+    async def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """The tenant's dead letters, newest first, page after page."""
+        request = gateway_pb2.ListDeadLettersRequest(page_size=_PAGE_SIZE)
+        while True:
+            page = await self.call("ListDeadLetters", request)
+            for letter in page.dead_letters:
+                yield DeadLetter.of(letter)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def dead_letter(self, letter: DeadLetter | str) -> DeadLetter:
+        """A dead letter with its attempts and input. Raises `NotFound`."""
+        response = await self.call("GetDeadLetter", gateway_pb2.GetDeadLetterRequest(name=letter_name(letter)))
+        return DeadLetter.of(response.dead_letter)
 
     async def agents(self) -> Sequence[Agent]:
         """The agents that workers have announced, by name."""
         response = await self.call("ListAgents", gateway_pb2.ListAgentsRequest())
         return [Agent.of(agent) for agent in response.agents]
 
-    async def watch(self, task: Task | str, from_sequence: int = 1) -> AsyncGenerator[Event, None]:
+    async def watch(
+        self, task: Task | str, from_sequence: int = 1, *, after_digest: int = 0
+    ) -> AsyncGenerator[Event, None]:
         """The task's events from a sequence number on, each exactly once, live until the task has ended.
+
+        An event of type STREAM_RESET tells that a failover of the store lost events that were seen: forget what was
+        folded so far, the history follows from number 1. A watch that goes on after an event of an earlier one passes
+        that event's digest as `after_digest`, so that this is found out too.
 
         Raises `NotFound`, `InvalidArgument` for a sequence number beyond the next event, and `Unavailable` once
         the patience is over without contact.
         """
-        name, wanted, fruitless = _name(task), max(1, from_sequence), 0
-        while True:
-            before = wanted
-            stream = self._stream(name, wanted)
-            async with contextlib.aclosing(stream):
-                async for event in stream:
-                    wanted = event.sequence + 1
-                    yield event
-                    if event.type is EventType.TASK_FINISHED:
-                        return
-            # The stream broke, or had nothing more. An answer to this call is contact; without one it raises.
-            now = await self.get(name)
-            if now.state.ended and wanted > now.last_sequence:
-                return
-            fruitless = fruitless + 1 if wanted == before else 0
-            if fruitless:
-                await asyncio.sleep(_wait_seconds(fruitless))
-
-    async def _stream(self, name: str, wanted: int) -> AsyncGenerator[Event, None]:
-        """One stream's new events, in order and without a gap. Ends when the stream does, or breaks."""
-        request = gateway_pb2.WatchTaskRequest(name=name, from_sequence=wanted)
-        call = self._method("WatchTask")(request, metadata=metadata_for(self.tenant))
-        try:
-            async for response in call:
-                for message in response.events:
-                    if message.sequence > wanted:
-                        return
-                    if message.sequence < wanted:
-                        continue
-                    wanted += 1
-                    if message.type in conversion.EVENT_TYPE_FROM_PROTO:  # a newer server may know more types
-                        yield conversion.event_from_proto(message)
-        except grpc.aio.AioRpcError as error:
-            failure = self._error(error)
-            if not isinstance(failure, Unavailable):
-                raise failure from error
-        finally:
-            call.cancel()
+        watch = Watch(self._connection, task_name(task), max(1, from_sequence), after_digest)
+        async with contextlib.aclosing(watch.events()) as events:
+            async for event in events:
+                yield event
 
     async def result(self, task: Task | str) -> Any:
         """Wait for the task to end and return its output, decoded.
 
         Raises `FailedPrecondition` with the failure's reason and message if it failed, or was cancelled.
         """
-        async for _event in self.watch(task):
-            pass
-        ended = await self.get(task)
+        while True:
+            async for _event in self.watch(task):
+                pass
+            ended = await self.get(task)
+            if ended.state.ended:  # unless it was retried meanwhile, or lost its end in a failover
+                break
         if ended.state is TaskState.SUCCEEDED:
             return ended.output
         if ended.failure is not None:
             raise FailedPrecondition(f"{ended.name} failed: {ended.failure.message}", reason=ended.failure.reason)
         raise FailedPrecondition(f"{ended.name} was {ended.state}: it has no output", reason="TASK_CANCELLED")
-
-    async def call(self, method: str, request: Any) -> Any:
-        """Make any unary call of the gateway's contract by its name, with messages.
-
-        Repeated while the gateway or what it needs is away. Raises the classes of `waybill.errors`.
-        """
-        deadline = time.monotonic() + self._patience_seconds
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
-            wait=lambda state: _wait_seconds(state.attempt_number),
-            stop=tenacity.stop_after_delay(self._patience_seconds),
-            reraise=True,
-        ):
-            with attempt:
-                timeout = min(self._call_timeout_seconds, max(1.0, deadline - time.monotonic()))
-                try:
-                    return await self._method(method)(request, timeout=timeout, metadata=metadata_for(self.tenant))
-                except grpc.aio.AioRpcError as error:
-                    raise self._error(error) from error
-        raise AssertionError("unreachable: the retrying ends by returning or raising")
-
-    def _method(self, method: str) -> Any:
-        if self._channel is None:
-            raise FailedPrecondition("the client is not open: use it as `async with Client(...) as client`")
-        return getattr(self._stub, method)
-
-    def _error(self, error: grpc.aio.AioRpcError) -> WaybillError:
-        """The error of a failed call; one without details of a service came from the transport, and is named so."""
-        told = any(key == "grpc-status-details-bin" for key, _ in error.trailing_metadata() or ())
-        if error.code() in _TRANSPORT_CODES and not told:
-            return Unavailable(f"no Waybill gateway answers at {self.address}", reason="GATEWAY_UNREACHABLE")
-        return from_rpc_error(error)
-
-
-def _name(task: Task | str) -> str:
-    """Resource name of a task that was given as itself, by name or by id."""
-    name = task.name if isinstance(task, Task) else task
-    return name if name.startswith("tasks/") else f"tasks/{name}"
 
 
 def _request(submission: Submission) -> gateway_pb2.SubmitTaskRequest:
@@ -273,9 +253,3 @@ def _outcome(result: gateway_pb2.SubmitResult) -> Task | WaybillError:
     refusal = result.refusal
     violations = [Violation(violation.field, violation.description) for violation in refusal.violations]
     return error_of(refusal.code, refusal.reason, refusal.message, violations)
-
-
-def _wait_seconds(tries: int) -> float:
-    """A wait that doubles with every try up to a limit; half of it is random, so that callers spread."""
-    longest = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10))
-    return longest * random.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""What `waybill.Client` takes and returns: submissions, tasks, steps, metrics and agents as plain values."""
+"""What `waybill.Client` takes and returns: submissions, tasks, steps, metrics, agents and tenants as plain values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
-from waybill.core.plan import Plan
+from waybill.core.plan import Plan, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
 from waybill.rpc import conversion
+from waybill.rpc.plans import question_from_proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Submission:
     """One task to be submitted: exactly one of `goal` and `plan`.
 
     `plan` is a `Plan` or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id` makes a
-    repeated submission return the same task; without one the client chooses a random one.
+    repeated submission return the same task; without one the client chooses a random one. `deadline_ms` is the time
+    from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for lists.
     """
 
     goal: str = ""
@@ -34,6 +35,8 @@ class Submission:
     priority: Priority = Priority.NORMAL
     labels: Mapping[str, str] = field(default_factory=dict)
     request_id: str | None = None
+    deadline_ms: int = 0
+    template: str = ""
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
@@ -46,6 +49,8 @@ class Submission:
         spec.paths.extend(str(path) for path in self.paths)
         spec.priority = conversion.PRIORITY_TO_PROTO[self.priority]
         spec.labels.update(self.labels)
+        spec.deadline_ms = self.deadline_ms
+        spec.template = self.template
         for document in self.documents:
             spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
         if isinstance(self.plan, Plan):
@@ -77,6 +82,9 @@ class Task:
     usage: Usage
     create_time: datetime | None
     end_time: datetime | None
+    deadline_time: datetime | None
+    template: str
+    archived: bool
 
     @property
     def id(self) -> str:
@@ -86,7 +94,7 @@ class Task:
     @property
     def output(self) -> Any:
         """What the task returned, decoded; None before it succeeded."""
-        return _decoded(self.output_json)
+        return decoded(self.output_json)
 
     @classmethod
     def of(cls, message: task_pb2.Task) -> Task:
@@ -105,14 +113,20 @@ class Task:
             failure=conversion.failure_from_proto(message.failure) if message.HasField("failure") else None,
             waiting_reason=message.waiting_reason,
             usage=conversion.usage_from_proto(message.usage),
-            create_time=_time(message.create_time) if message.HasField("create_time") else None,
-            end_time=_time(message.end_time) if message.HasField("end_time") else None,
+            create_time=time_of(message, "create_time"),
+            end_time=time_of(message, "end_time"),
+            deadline_time=time_of(message, "deadline_time"),
+            template=message.template,
+            archived=message.archived,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a task. Inputs and outputs are JSON text; `input_json` has its references unresolved."""
+    """A step of a task. Inputs and outputs are JSON text; `input_json` has its references unresolved.
+
+    A step that asks a person has a `question`, and while it waits `question_input_json`: what the answer is about.
+    """
 
     name: str
     agent: str
@@ -129,6 +143,8 @@ class Step:
     ready_time: datetime | None
     start_time: datetime | None
     end_time: datetime | None
+    question: Question | None
+    question_input_json: bytes | None
 
     @property
     def id(self) -> str:
@@ -138,7 +154,12 @@ class Step:
     @property
     def output(self) -> Any:
         """What the step returned, decoded; None before it succeeded."""
-        return _decoded(self.output_json)
+        return decoded(self.output_json)
+
+    @property
+    def question_input(self) -> Any:
+        """What a waiting question is about, decoded; None for a step that does not wait for an answer."""
+        return decoded(self.question_input_json)
 
     @classmethod
     def of(cls, message: task_pb2.Step) -> Step:
@@ -156,9 +177,11 @@ class Step:
             worker=message.worker,
             waiting_reason=message.waiting_reason,
             usage=conversion.usage_from_proto(message.usage),
-            ready_time=_time(message.ready_time) if message.HasField("ready_time") else None,
-            start_time=_time(message.start_time) if message.HasField("start_time") else None,
-            end_time=_time(message.end_time) if message.HasField("end_time") else None,
+            ready_time=time_of(message, "ready_time"),
+            start_time=time_of(message, "start_time"),
+            end_time=time_of(message, "end_time"),
+            question=question_from_proto(message.question) if message.HasField("question") else None,
+            question_input_json=message.question_input.data if message.HasField("question_input") else None,
         )
 
 
@@ -224,6 +247,7 @@ class Agent:
     live_workers: int
     waiting_steps: int
     queued_batches: int
+    paused: bool
 
     @property
     def id(self) -> str:
@@ -242,12 +266,28 @@ class Agent:
             live_workers=message.live_workers,
             waiting_steps=message.waiting_steps,
             queued_batches=message.queued_batches,
+            paused=message.paused,
         )
 
 
-def _decoded(data: bytes | None) -> Any:
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """The caller's tenant."""
+
+    name: str
+    paused: bool
+
+    @classmethod
+    def of(cls, message: task_pb2.Tenant) -> Tenant:
+        """The tenant of a message."""
+        return cls(message.name, message.paused)
+
+
+def decoded(data: bytes | None) -> Any:
+    """The value of JSON text; None for none."""
     return None if data is None else msgspec.json.decode(data)
 
 
-def _time(message: Timestamp) -> datetime:
-    return message.ToDatetime(UTC)
+def time_of(message: Any, field_name: str) -> datetime | None:
+    """A time of a message, in UTC; None if it is not set."""
+    return getattr(message, field_name).ToDatetime(UTC) if message.HasField(field_name) else None
