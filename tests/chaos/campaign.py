@@ -2,7 +2,7 @@
 
 Real processes, a mixed load through the gateways, faults of every kind; then everything is healed and drained, and the
 whole history is checked. One line of JSON goes to stdout, everything else to stderr. The exit code is 0 only if
-nothing that was promised was broken.
+nothing that was promised was broken, and 2 if the suite could not be started.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from chaos.history import Effect, History, Promise, read_effects
 from chaos.injector import KINDS, Injector, schedule
 from chaos.load import TENANT, Load
 from chaos.report import Report, recoveries
-from chaos.suite import Suite
+from chaos.suite import Suite, SuiteNotReady
 from waybill.client import Client
 from waybill.errors import NotFound
 from waybill.resources import Task
@@ -40,6 +40,7 @@ CALL_TIMEOUT_SECONDS = 5.0
 DRAIN_SECONDS = 120.0
 READERS = 16
 INTERRUPTED = 130
+NOT_READY = 2
 _SHOWN = 40
 
 
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (KeyboardInterrupt, asyncio.CancelledError):
             say("interrupted; everything was stopped")
             return INTERRUPTED
+        except SuiteNotReady as error:
+            say(f"{error}; everything was stopped")
+            return NOT_READY
 
 
 async def run(seed: int, duration_seconds: float, *, calm: bool = False) -> int:

@@ -8,8 +8,10 @@ from typing import Any
 
 from chaos.history import Effect, History, Promise, Seen, Watched
 from chaos.scenarios import Scenario
-from waybill.core.task import Event, EventType, Failure, Priority, StepState, TaskState, Usage
+from waybill.api.v1 import task_pb2
+from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
 from waybill.resources import Step, Task
+from waybill.rpc.events import usage_to_proto
 
 NAME = "tasks/0-abc"
 SPENT = Usage(3, 1, 5)
@@ -51,46 +53,34 @@ def good_events() -> list[Event]:
 
 def task(**fields: Any) -> Task:
     """The task that those events tell."""
-    stored = Task(
+    message = task_pb2.Task(
         name=NAME,
-        state=TaskState.SUCCEEDED,
-        goal="",
-        priority=Priority.NORMAL,
+        state=task_pb2.TASK_STATE_SUCCEEDED,
+        priority=task_pb2.PRIORITY_NORMAL,
         labels={"request": "r1"},
         plan_revision=1,
         step_count=2,
         ended_step_count=2,
         last_sequence=13,
-        output_json=b'"a word"',
-        failure=None,
-        waiting_reason="",
-        usage=SPENT + SPENT,
-        create_time=None,
-        end_time=None,
+        output=task_pb2.Payload(data=b'"a word"'),
+        usage=usage_to_proto(SPENT + SPENT),
     )
-    return replace(stored, **fields)
+    return replace(Task.of(message), **fields)
 
 
-def step(name: str, agent: str, attempt: int, depends_on: tuple[str, ...], output_json: bytes, **fields: Any) -> Step:
+def step(name: str, agent: str, attempt: int, depends_on: tuple[str, ...], output_json: bytes) -> Step:
     """A step that those events tell."""
-    stored = Step(
+    message = task_pb2.Step(
         name=f"{NAME}/steps/{name}",
         agent=agent,
-        state=StepState.SUCCEEDED,
+        state=task_pb2.STEP_STATE_SUCCEEDED,
         attempt=attempt,
-        failed_attempts=0,
         depends_on=depends_on,
-        input_json=b"{}",
-        output_json=output_json,
-        failure=None,
+        output=task_pb2.Payload(data=output_json),
         worker="worker-2.b",
-        waiting_reason="",
-        usage=SPENT,
-        ready_time=None,
-        start_time=None,
-        end_time=None,
+        usage=usage_to_proto(SPENT),
     )
-    return replace(stored, **fields)
+    return Step.of(message)
 
 
 def ran(name: str, attempt: int, kind: str = "run") -> Effect:

@@ -15,6 +15,8 @@ from waybill.core.task import Event, EventType, TaskState
 from waybill.resources import Task, TaskMetrics
 
 EFFECT_UNKNOWN = "EFFECT_UNKNOWN"
+STARTS = ("step_started", "step_waiting")
+"""Events that begin an attempt: a worker runs it, or a person is asked."""
 
 
 class Kind(StrEnum):
@@ -178,29 +180,27 @@ def _ordered(history: History) -> Iterator[Violation]:
     needs = {step.id: set(step.depends_on) for step in history.steps}
     finished: dict[str, str] = {}
     attempts: Counter[str] = Counter()
-    ended = False
+    ended, paused = False, False
     for event in history.events:
         kind = event.type.value
         if kind == "task_retried":
             ended = False
-            finished = {name: state for name, state in finished.items() if state in ("succeeded", "skipped")}
+            finished = {name: state for name, state in finished.items() if state == "succeeded"}
         elif ended:
             yield Violation(Kind.DISORDER, task, f"{kind} ({event.sequence}) follows the end")
+        paused = kind == "task_paused" or (paused and kind != "task_resumed")
         if event.step in finished:
-            commit = kind in ("step_finished", "step_started")
-            broken = Kind.DUPLICATE_COMMIT if commit else Kind.DISORDER
+            broken = Kind.DUPLICATE_COMMIT if kind in ("step_finished", *STARTS) else Kind.DISORDER
             yield Violation(broken, task, f"{kind} ({event.sequence}) of {event.step} follows its step_finished")
-        if kind in ("step_ready", "step_started"):
-            missing = {name for name in needs.get(event.step, ()) if finished.get(name) not in ("succeeded", "skipped")}
+        if kind in ("step_ready", *STARTS):
+            missing = {name for name in needs.get(event.step, ()) if finished.get(name) != "succeeded"}
             if missing:
                 yield Violation(Kind.DISORDER, task, f"{kind} of {event.step} comes before {sorted(missing)} succeeded")
-        if kind == "step_started":
-            attempts[event.step] += 1
-            if event.attempt != attempts[event.step]:
-                text = f"attempt {event.attempt} of {event.step} starts as the {attempts[event.step]}. one"
-                yield Violation(Kind.DUPLICATE_COMMIT, task, text)
-        elif event.step and event.attempt != attempts[event.step] and kind != "step_ready":
-            text = f"{kind} of {event.step} tells of attempt {event.attempt}, while {attempts[event.step]} runs"
+        if kind in STARTS and paused:
+            yield Violation(Kind.DISORDER, task, f"{kind} ({event.sequence}) of {event.step} while it is paused")
+        attempts[event.step] += kind in STARTS
+        if event.step and kind != "step_ready" and event.attempt != attempts[event.step]:
+            text = f"{kind} ({event.sequence}) of {event.step} has attempt {event.attempt}, not {attempts[event.step]}"
             yield Violation(Kind.DUPLICATE_COMMIT, task, text)
         if kind == "step_finished":
             finished[event.step] = str(event.step_state)

@@ -62,8 +62,13 @@ def _fold_task(task: FoldedTask, event: Event) -> None:
             task.state, task.failure = "cancelling", event.failure
         case "task_paused":
             task.state = "paused"
-        case "task_resumed" | "task_retried":
-            task.state, task.failure = "running", None
+        case "task_resumed":
+            task.state = "running"
+        case "task_retried":
+            task.state, task.failure = str(event.state), None
+            for step in task.steps.values():
+                if step.state != "succeeded":
+                    step.state, step.failure = "pending", None
         case "task_finished":
             task.state, task.failure = str(event.state), event.failure
 
@@ -75,6 +80,8 @@ def _fold_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
         case "step_started":
             step.state, step.attempt, step.worker, step.text = "running", event.attempt, event.worker, ""
             step.attempts, step.wait_ms = step.attempts + 1, step.wait_ms + event.time_ms - step.ready_ms
+        case "step_waiting":
+            step.state, step.attempt, step.worker, step.attempts = "waiting", event.attempt, "", step.attempts + 1
         case "step_text":
             step.text += event.text
         case "step_retried":

@@ -13,7 +13,7 @@ from typing import Any
 from chaos.browser import browse
 from chaos.console import say
 from chaos.history import Promise, Seen, Watched
-from chaos.scenarios import RETRIES, Scenario, scenario
+from chaos.scenarios import Scenario, scenario
 from waybill.client import Client
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition, WaybillError
@@ -103,6 +103,7 @@ class Load:
 
     async def _submit(self, client: Client, promise: Promise) -> None:
         made = promise.scenario
+        more: dict[str, Any] = {"deadline_ms": made.deadline_ms} if made.deadline_ms else {}
         task = await client.submit(
             goal=made.goal,
             plan=made.plan,
@@ -110,6 +111,7 @@ class Load:
             priority=made.priority,
             labels={"scenario": made.name, "request": promise.request_id},
             request_id=promise.request_id,
+            **more,
         )
         if not promise.answers:
             self.promises.append(promise)
@@ -140,8 +142,10 @@ class Load:
             steering.append(self._cancel(client, promise, made.cancel_after_seconds))
         if made.pause_after_seconds is not None:
             steering.append(self._pause(client, promise, made))
-        if made.mend is not None and RETRIES:
+        if made.mend is not None:
             steering.append(self._mend(client, promise, made.mend))
+        if made.answer is not None:
+            steering.append(self._answer(client, promise, made.answer))
         return steering
 
     async def _cancel(self, client: Client, promise: Promise, after_seconds: float) -> None:
@@ -165,6 +169,14 @@ class Load:
         switch.touch()
         await steering.retry(promise.task)
         await self._follow(client, promise, Watched("after retry"))
+
+    async def _answer(self, client: Client, promise: Promise, answer: Any) -> None:
+        steering: Any = client
+        while not any(str(step.state) == "waiting" for step in await client.steps(promise.task)):
+            if (await client.get(promise.task)).state.ended:
+                return
+            await asyncio.sleep(0.2)
+        await steering.answer(promise.task, "ask", answer)
 
 
 def told(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ ANY = object()
 ONCE = hasattr(Context, "once")
 PAUSES = hasattr(Client, "pause")
 RETRIES = hasattr(Client, "retry")
+ANSWERS = hasattr(Client, "answer")
+DEADLINES = "deadline_ms" in inspect.signature(Client.submit).parameters
 
 NOTES = Document(
     "notes.md", "text/markdown", b"# Waybill\n\nA ledger keeps the state of every task.\n\nA worker runs agents.\n"
@@ -43,6 +46,8 @@ class Scenario:
     pause_after_seconds: float | None = None
     pause_seconds: float = 0.0
     mend: Path | None = None
+    answer: Any = None
+    deadline_ms: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,6 +79,10 @@ def _makers(folder: Path, number: int) -> list[tuple[Maker, int]]:
         makers.append((_paused, 2))
     if RETRIES:
         makers.append((lambda rng: _mended(rng, folder / f"mended-{number}"), 2))
+    if ANSWERS:
+        makers += [(_answered, 1), (_unanswered, 1), (_going_on, 1)]
+    if DEADLINES:
+        makers.append((_overdue, 1))
     return makers
 
 
@@ -200,3 +209,34 @@ def _mended(rng: random.Random, switch: Path) -> Scenario:
         _step("third", "echo", value="${second}"),
     ]
     return Scenario("mended", {"steps": steps}, output=5, mend=switch)
+
+
+def _answered(rng: random.Random) -> Scenario:
+    answer = rng.randint(1, 99)
+    steps = [
+        _step("first", "slow", seconds=rng.uniform(0.0, 0.3)),
+        {"name": "ask", "question": {"prompt": "How many?", "timeout_ms": 600_000}, "after": ["first"]},
+        _step("end", "add", values=["${ask}", 1]),
+    ]
+    return Scenario("answered", {"steps": steps}, output=answer + 1, answer=answer)
+
+
+def _unanswered(rng: random.Random) -> Scenario:
+    question = {"prompt": "How many?", "timeout_ms": rng.randint(50, 1_000), "default_answer": 7}
+    steps = [{"name": "ask", "question": question}, _step("end", "echo", value="${ask}")]
+    return Scenario("unanswered", {"steps": steps}, output=7)
+
+
+def _going_on(rng: random.Random) -> Scenario:
+    steps = [
+        _step("bad", "hopeless"),
+        _step("never", "echo", after=("bad",)),
+        _step("beside", "slow", seconds=rng.uniform(0.1, 0.6)),
+        _step("after", "echo", value="${beside}"),
+    ]
+    return Scenario("going on", {"steps": steps, "failure_policy": "continue"}, ends=FAILS)
+
+
+def _overdue(rng: random.Random) -> Scenario:
+    steps = [_step("slow", "slow", seconds=60.0), _step("never", "echo", after=("slow",))]
+    return Scenario("overdue", {"steps": steps}, ends=FAILS, deadline_ms=rng.randint(200, 1_500))

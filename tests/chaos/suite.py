@@ -33,6 +33,10 @@ _WATCH_SECONDS = 0.1
 _PACKAGE_ROOT = Path(__file__).parents[1]
 
 
+class SuiteNotReady(Exception):
+    """A process of the suite does not get to do its work, without any fault."""
+
+
 @dataclass(frozen=True)
 class SelfExit:
     """A process that ended although nobody asked it to."""
@@ -85,12 +89,12 @@ class Suite:
         return _target(self.links[f"client-gateway-{number}"] for number in TWICE)
 
     async def ready(self) -> None:
-        """Wait until every process does its work. Raises TimeoutError, naming who does not."""
+        """Wait until every process does its work. Raises SuiteNotReady, naming who does not."""
         deadline = time.monotonic() + READY_SECONDS
         for name, process in self.processes.items():
             while not (process.running and await process.spec.ready()):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{name} is not ready after {READY_SECONDS:g} s; see {process.log}")
+                    raise SuiteNotReady(f"{name} is not ready after {READY_SECONDS:g} s; see {process.log}")
                 await asyncio.sleep(0.05)
 
     def heal(self) -> None:

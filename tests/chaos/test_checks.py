@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.chaos_histories import NAME, event, good_events, history, ran, step, task
+from chaos.chaos_histories import NAME, SPENT, event, good_events, history, ran, step, task
 from chaos.checks import EFFECT_UNKNOWN, Kind, Violation, check, check_list
 from chaos.history import Seen, Watched
 from chaos.scenarios import FAILS, SUCCEEDS, Scenario
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
+from waybill.resources import StepMetrics, TaskMetrics
 
 EFFECTS = Scenario("effects", ends=SUCCEEDS | FAILS, unknown_allowed=True)
 
@@ -121,6 +122,43 @@ def test_a_step_that_starts_before_what_it_waits_for_is_disorder() -> None:
         events[7:7] = early
 
     assert broken(change) == {Kind.DISORDER}
+
+
+def test_a_start_in_a_paused_task_is_disorder() -> None:
+    paused = history([*good_events()[:3], event(EventType.TASK_PAUSED), *good_events()[3:]])
+    assert Kind.DISORDER in kinds(check(paused))
+    resumed = [*good_events()[:3], event(EventType.TASK_PAUSED), event(EventType.TASK_RESUMED), *good_events()[3:]]
+    assert check(history(resumed)) == []
+
+
+def test_a_retried_task_may_go_on_after_its_end_from_what_did_not_succeed() -> None:
+    events = good_events()
+    failure = Failure("AGENT_ERROR", "why")
+    end = [
+        event(EventType.STEP_FINISHED, step="second", attempt=1, step_state=StepState.FAILED, failure=failure),
+        event(EventType.TASK_FINISHED, state=TaskState.FAILED, failure=failure, usage=SPENT),
+        event(EventType.TASK_RETRIED, state=TaskState.RUNNING),
+        event(EventType.STEP_READY, step="second"),
+        event(EventType.STEP_STARTED, step="second", attempt=2, agent="stream", worker="worker-2.b"),
+        event(EventType.STEP_TEXT, step="second", attempt=2, text="a word"),
+        event(EventType.STEP_FINISHED, step="second", attempt=2, step_state=StepState.SUCCEEDED, usage=SPENT),
+        events[-1],
+    ]
+    retried = [*events[:10], *end]
+    good = history(retried)
+    steps = [good.steps[0], replace(good.steps[1], attempt=2)]
+    assert check(replace(good, steps=steps)) == []
+    again = event(EventType.STEP_READY, step="first")
+    assert kinds(check(replace(history([*retried[:13], again, *retried[13:]]), steps=steps))) >= {Kind.DISORDER}
+
+
+def test_metrics_that_are_not_the_sums_of_the_events_break_the_fold() -> None:
+    first = StepMetrics("first", "echo", attempts=2, wait_ms=0, run_ms=0, usage=SPENT)
+    second = StepMetrics("second", "stream", attempts=1, wait_ms=0, run_ms=0, usage=SPENT)
+    good = TaskMetrics(NAME, 0, 0, wait_ms=0, run_ms=0, usage=SPENT + SPENT, steps=(first, second))
+    assert check(history(metrics=good)) == []
+    for wrong in ({"wait_ms": 1}, {"run_ms": 1}, {"usage": SPENT}, {"steps": (replace(first, attempts=1), second)}):
+        assert kinds(check(history(metrics=replace(good, **wrong)))) == {Kind.FOLD}
 
 
 def test_what_follows_the_end_is_disorder() -> None:
