@@ -296,13 +296,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def work_amid_steering(self, hand: Hand) -> None:
         """A task is steered while its steps run; they end; then, perhaps, it goes on."""
         self.exchange(hand)
-        running = [task.id for task in self.model.tasks.values() if task.state is TaskState.RUNNING]
-        if task_id := self._pick(running):
-            verb = self.random.choice(["pause", "cancel"])
-            self.steer(verb, task_id)
-            self.advance(self.random.choice([0, 900]))
-            self.exchange(hand, self._outcomes())
-            self.steer("resume" if verb == "pause" else "retry", task_id)
+        if ref := self._pick(ref for ref in hand.held if self.model.holding(hand.id, ref)):
+            verb = self.random.choice(["pause", "pause", "cancel"])
+            self.steer(verb, ref.task)
+            self.advance(self.random.choice([0, 0, 900]))
+            self.exchange(hand, self.random.choice([["ok"] * 3, self._outcomes()]))
+            self.steer("resume" if verb == "pause" else "retry", ref.task)
+            self.exchange(hand)
 
     def settle_stale(self, hand: Hand) -> None:
         """A settlement that was made before, by whoever, comes again."""
