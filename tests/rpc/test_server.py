@@ -18,6 +18,7 @@ from waybill.api.v1 import planner_pb2, planner_pb2_grpc
 from waybill.errors import InvalidArgument
 from waybill.rpc.channel import connect
 from waybill.rpc.server import ServiceServer
+from waybill.rpc.status import from_rpc_error
 from waybill.settings import ServiceSettings
 from waybill.telemetry.tracing import current_traceparent
 
@@ -85,6 +86,25 @@ async def test_each_call_ends_with_its_code_and_is_counted(server, channel, goal
         metrics = (await client.get(f"http://127.0.0.1:{server.metrics_port}/metrics")).text
     labels = f'grpc_code="{code.name}",grpc_method="CreatePlan",grpc_service="{SERVICE}",grpc_type="unary"'
     assert f"grpc_server_handled_total{{{labels}}}" in metrics
+
+
+@pytest.mark.parametrize("body", [b"\x0a\xff", b"\x0b" * 200, b"\x0a\x02\xff\xff", b"\x00"])
+async def test_bytes_that_are_no_message_are_refused_by_the_call(channel, body):
+    path = f"/{SERVICE}/CreatePlan"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await channel.unary_unary(path, request_serializer=None, response_deserializer=None)(body)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = from_rpc_error(caught.value)
+    assert (error.reason, "Error parsing" in error.message) == ("MALFORMED", False)
+
+
+async def test_bytes_that_are_no_message_are_refused_in_a_stream_too(channel):
+    path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)(iter([b"\x0a\xff"]))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_method_that_is_not_implemented_says_so(readiness):

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from waybill.errors import WaybillError
+from waybill.errors import InvalidArgument, WaybillError
 from waybill.rpc.status import from_rpc_error, to_grpc_status
 from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
@@ -132,8 +133,40 @@ def _wrap(handler: Handler, method: _Method) -> Handler:
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    wrapped = _generator(servicing, method) if inspect.isasyncgenfunction(servicing) else _coroutine(servicing, method)
-    return make(wrapped, handler.request_deserializer, handler.response_serializer)
+    readable = _each_readable if handler.request_streaming else _readable
+
+    def serve(request: Any, context: Any) -> Any:
+        return servicing(readable(request), context)
+
+    wrapped = _generator(serve, method) if inspect.isasyncgenfunction(servicing) else _coroutine(serve, method)
+    return make(wrapped, _tolerant(handler.request_deserializer), handler.response_serializer)
+
+
+_UNREADABLE = object()
+"""Stands for a request whose bytes are no message of the method's type."""
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Leaves it to the call to refuse what cannot be read: gRPC itself would answer UNKNOWN, with the error's text."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if request is _UNREADABLE:
+        raise InvalidArgument("the request's bytes are not the message that this method takes", reason="MALFORMED")
+    return request
+
+
+async def _each_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
 
 
 def _coroutine(servicing: Servicing, method: _Method) -> Servicing:
