@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TypeVar
 
+from chaos.process import Process
 from chaos.suite import Suite
 
 Choice = TypeVar("Choice")
@@ -148,9 +149,13 @@ class Injector:
 
     async def _harm_process(self, fault: Fault) -> None:
         process = self._suite.processes[fault.target]
-        if not process.running:
-            return
-        self.done.append(fault)
+        if process.busy.locked() or not process.running:
+            return  # an earlier fault took longer than it should, as a busy machine does
+        async with process.busy:
+            self.done.append(fault)
+            await self._harm(process, fault)
+
+    async def _harm(self, process: Process, fault: Fault) -> None:
         match fault.deed:
             case Deed.PAUSE:
                 process.pause()

@@ -32,13 +32,14 @@ class ProcessSpec:
 
 class Process:
     """A `ProcessSpec`, whatever its present incarnation. `wanted` is whether it should run: if it does not, nobody of
-    the campaign has ended it."""
+    the campaign has ended it. `busy` is held by whoever ends it to start it again."""
 
     def __init__(self, spec: ProcessSpec, log: Path) -> None:
         self.spec = spec
         self.log = log
         self.wanted = False
         self.paused = False
+        self.busy = asyncio.Lock()
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -57,7 +58,9 @@ class Process:
         return None if self._popen is None else self._popen.poll()
 
     def start(self) -> None:
-        """Start a new incarnation. The kernel kills it with the campaign, however that ends."""
+        """Start a new incarnation if none runs. The kernel kills it with the campaign, however that ends."""
+        if self.running:
+            return
         command = (sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *self.spec.command)
         with self.log.open("ab") as log:
             log.write(f"--- started at {time.time():.3f}\n".encode())

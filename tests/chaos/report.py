@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from chaos.checks import Kind, Violation
+from chaos.checks import EFFECT_UNKNOWN, Kind, Violation
 from chaos.history import History
 from chaos.injector import KINDS, Fault, Kill
 
@@ -37,6 +37,10 @@ class Report:
     recovery_p99_s: float | None = None
     drain_s: float = 0.0
     tasks_by_end: dict[str, int] = field(default_factory=dict)
+    tasks_by_scenario: dict[str, int] = field(default_factory=dict)
+    watchers: int = 0
+    effects: int = 0
+    unknown_effects: int = 0
     folder: str = ""
 
     def line(self) -> str:
@@ -44,11 +48,16 @@ class Report:
         return json.dumps(asdict(self), separators=(", ", ": "))
 
     def count_histories(self, histories: Sequence[History]) -> None:
-        """Count tasks, steps and attempts."""
+        """Count tasks, steps and attempts, watchers and effects."""
         self.tasks = len(histories)
         self.steps = sum(len(history.steps) for history in histories)
         self.attempts = sum(step.attempt for history in histories for step in history.steps)
-        self.tasks_by_end = dict(Counter(str(history.task.state) for history in histories if history.task))
+        found = [history.task for history in histories if history.task]
+        self.tasks_by_end = dict(sorted(Counter(str(task.state) for task in found).items()))
+        self.tasks_by_scenario = dict(sorted(Counter(history.promise.scenario.name for history in histories).items()))
+        self.watchers = sum(len(history.promise.watched) for history in histories)
+        self.effects = sum(row.kind == "effect" for history in histories for row in history.effects)
+        self.unknown_effects = sum(task.failure is not None and task.failure.reason == EFFECT_UNKNOWN for task in found)
 
     def count_faults(self, faults: Sequence[Fault], kills: Sequence[Kill]) -> None:
         """Count what the injector did."""
