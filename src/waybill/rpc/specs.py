@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core.limits import MAX_ANSWER_TIMEOUT_MS, MAX_DEADLINE_MS, MAX_QUEUE_TIMEOUT_MS
@@ -16,79 +15,88 @@ from waybill.core.step_rules import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BA
 from waybill.core.task import Priority
 from waybill.errors import InvalidArgument
 from waybill.rpc.enums import FAILURE_POLICY_TO_PROTO, PRIORITY_TO_PROTO
-from waybill.rpc.payloads import MAX_JSON_DEPTH, json_payload
-
-_Read = TypeVar("_Read")
-
-
-class _Strict(msgspec.Struct, forbid_unknown_fields=True):
-    """Base: whatever is not a field is refused."""
+from waybill.rpc.payloads import json_payload
+from waybill.rpc.strict import Strict, read_json
 
 
-class _Retry(_Strict):
+class RetryForm(Strict):
+    """`RetryPolicy` as JSON."""
+
     max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 0
     initial_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_INITIAL_BACKOFF_MS)] | None = None
     max_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_BACKOFF_MS)] | None = None
     multiplier: Annotated[float, Meta(ge=1.0, le=10.0)] | None = None
     jitter: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    final_reasons: list[str] = []
+    final_reasons: list[str] = field(default_factory=list)
 
 
-class _Question(_Strict):
+class QuestionForm(Strict):
+    """`Question` as JSON, its schema and default inline."""
+
     prompt: str
     answer_schema: Raw | UnsetType = UNSET
     timeout_ms: Annotated[int, Meta(ge=0, le=MAX_ANSWER_TIMEOUT_MS)] = 0
     default_answer: Raw | UnsetType = UNSET
 
 
-class _Step(_Strict):
+class StepForm(Strict):
+    """`PlanStep` as JSON, its input inline."""
+
     name: str
     agent: str = ""
     input: Raw | UnsetType = UNSET
-    after: list[str] = []
-    retry: _Retry | None = None
+    after: list[str] = field(default_factory=list)
+    retry: RetryForm | None = None
     run_timeout_ms: Annotated[int, Meta(ge=1, le=MAX_RUN_TIMEOUT_MS)] = 0
     queue_timeout_ms: Annotated[int, Meta(ge=0, le=MAX_QUEUE_TIMEOUT_MS)] = 0
-    question: _Question | None = None
+    question: QuestionForm | None = None
 
 
-class _Plan(_Strict):
-    steps: list[_Step]
+class PlanForm(Strict):
+    """A plan file: `Plan` as JSON."""
+
+    steps: list[StepForm]
     failure_policy: FailurePolicy = FailurePolicy.STOP
 
 
-class _Document(_Strict):
+class DocumentForm(Strict):
+    """`Document` as JSON: exactly one of `text` and `data_base64`."""
+
     name: str
     media_type: str = ""
     text: str | None = None
     data_base64: bytes | None = None
 
 
-class _Submission(_Strict):
+class SubmissionForm(Strict):
+    """The body of `POST /v1/tasks`: `TaskSpec` as JSON, with the request id."""
+
     goal: str = ""
-    plan: _Plan | None = None
+    plan: PlanForm | None = None
     input: Raw | UnsetType = UNSET
-    documents: list[_Document] = []
-    paths: list[str] = []
+    documents: list[DocumentForm] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     priority: Priority = Priority.NORMAL
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = field(default_factory=dict)
     deadline_ms: Annotated[int, Meta(ge=0, le=MAX_DEADLINE_MS)] = 0
     template: str = ""
     request_id: str = ""
 
 
-class _Batch(_Strict):
-    requests: list[_Submission]
+class BatchForm(Strict):
+    """The body of `POST /v1/tasks:batch`."""
+
+    requests: list[SubmissionForm]
 
 
 def submission_from_json(body: bytes) -> gateway_pb2.SubmitTaskRequest:
     """The request that a JSON body describes. Raises `InvalidArgument` with the field that does not fit."""
-    return _request(_read(body, _Submission), "")
+    return _request(read_json(body, SubmissionForm), "")
 
 
 def batch_from_json(body: bytes) -> gateway_pb2.BatchSubmitTasksRequest:
     """The requests of `{"requests": [...]}`. Raises `InvalidArgument` with the field that does not fit."""
-    batch = _read(body, _Batch)
+    batch = read_json(body, BatchForm)
     requests = [_request(item, f"requests[{position}].") for position, item in enumerate(batch.requests)]
     return gateway_pb2.BatchSubmitTasksRequest(requests=requests)
 
@@ -100,7 +108,7 @@ def spec_from_json(spec: bytes | str | Mapping[str, Any]) -> task_pb2.TaskSpec:
 
 def plan_from_json(plan: bytes | str | Mapping[str, Any]) -> task_pb2.Plan:
     """The plan of `{"steps": [...]}`, as JSON text or decoded. Raises `InvalidArgument` as above."""
-    return _plan(_read(_text(plan), _Plan))
+    return _plan(read_json(_text(plan), PlanForm))
 
 
 def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
@@ -114,35 +122,7 @@ def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
         raise InvalidArgument.of_field("body", f"has no JSON form: {error}") from error
 
 
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING_FIELD = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
-
-
-def _read(body: bytes, kind: type[_Read]) -> _Read:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        raise _violation(str(error)) from error
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise InvalidArgument.of_field("body", f"is not JSON: {error}") from error
-    except RecursionError as error:
-        raise InvalidArgument.of_field("body", f"is nested over {MAX_JSON_DEPTH} deep; flatten it") from error
-
-
-def _violation(message: str) -> InvalidArgument:
-    """The error for what msgspec says, such as "Expected `int`, got `str` - at `$.plan.steps[0].run_timeout_ms`"."""
-    what, found, where = message.rpartition(" - at `")
-    if not found:
-        what, where = message, ""
-    path = where.removesuffix("`").removeprefix("$").lstrip(".")
-    for pattern, description in ((_UNKNOWN_FIELD, "is not a known field"), (_MISSING_FIELD, "is required")):
-        named = pattern.fullmatch(what)
-        if named is not None:
-            return InvalidArgument.of_field(f"{path}.{named[1]}".lstrip("."), description)
-    return InvalidArgument.of_field(path or "body", what)
-
-
-def _request(submission: _Submission, prefix: str) -> gateway_pb2.SubmitTaskRequest:
+def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskRequest:
     spec = task_pb2.TaskSpec(
         goal=submission.goal,
         plan=_plan(submission.plan) if submission.plan is not None else None,
@@ -160,13 +140,13 @@ def _request(submission: _Submission, prefix: str) -> gateway_pb2.SubmitTaskRequ
     return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
 
 
-def _plan(plan: _Plan) -> task_pb2.Plan:
+def _plan(plan: PlanForm) -> task_pb2.Plan:
     return task_pb2.Plan(
         steps=[_step(step) for step in plan.steps], failure_policy=FAILURE_POLICY_TO_PROTO[plan.failure_policy]
     )
 
 
-def _step(step: _Step) -> task_pb2.PlanStep:
+def _step(step: StepForm) -> task_pb2.PlanStep:
     return task_pb2.PlanStep(
         name=step.name,
         agent=step.agent,
@@ -179,7 +159,7 @@ def _step(step: _Step) -> task_pb2.PlanStep:
     )
 
 
-def _retry(retry: _Retry) -> task_pb2.RetryPolicy:
+def _retry(retry: RetryForm) -> task_pb2.RetryPolicy:
     return task_pb2.RetryPolicy(
         max_attempts=retry.max_attempts,
         initial_backoff_ms=retry.initial_backoff_ms,
@@ -190,7 +170,7 @@ def _retry(retry: _Retry) -> task_pb2.RetryPolicy:
     )
 
 
-def _question(question: _Question) -> task_pb2.Question:
+def _question(question: QuestionForm) -> task_pb2.Question:
     return task_pb2.Question(
         prompt=question.prompt,
         answer_schema=bytes(question.answer_schema).decode() if isinstance(question.answer_schema, Raw) else "",
@@ -204,7 +184,7 @@ def _inline(value: Raw | UnsetType) -> task_pb2.Payload | None:
     return json_payload(bytes(value)) if isinstance(value, Raw) else None
 
 
-def _document(document: _Document, field: str) -> task_pb2.Document:
+def _document(document: DocumentForm, field: str) -> task_pb2.Document:
     match document.text, document.data_base64:
         case str() as text, None:
             data = text.encode()
