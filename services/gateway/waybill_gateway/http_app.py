@@ -34,6 +34,7 @@ from waybill_gateway.http_requests import (
     task_of,
 )
 from waybill_gateway.http_steering import steering_routes
+from waybill_gateway.openapi import openapi_endpoint
 from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
@@ -53,6 +54,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         Route("/v1/tasks/{task}/metrics", handlers.get_task_metrics, methods=["GET"]),
         Route("/v1/tasks/{task}/events", handlers.watch_task, methods=["GET"]),
         *operating_routes(verbs, settings),
+        Route("/openapi.json", openapi_endpoint(), methods=["GET"]),
         Route("/healthz", handlers.health, methods=["GET"]),
         Route("/readyz", handlers.readiness, methods=["GET"]),
     ]
