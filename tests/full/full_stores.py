@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from store_servers import Server
 
+from waybill.errors import Unavailable
 from waybill.ledger import keys
 from waybill.ledger.records import NewTask
 
@@ -19,6 +21,7 @@ _WITHOUT_SIGNAL = (
     "import os, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 AnyServer = TypeVar("AnyServer", bound=Server)
+Reply = TypeVar("Reply")
 
 
 @dataclass
@@ -93,3 +96,13 @@ def traces_of(server: Server, task: NewTask) -> list[str]:
                 continue
             found += [name for entry in held if task.id.encode() in entry]
     return found
+
+
+async def patiently(call: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Repeat a call until the store takes it, as clients and workers do."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await call()
+            except Unavailable:
+                await asyncio.sleep(0.02)
