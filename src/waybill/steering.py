@@ -51,7 +51,7 @@ class Steering(ABC):
         return await self._steer("RetryTask", gateway_pb2.RetryTaskRequest, task, request_id)
 
     async def _steer(self, method: str, message: Any, task: Task | str, request_id: str | None) -> Task:
-        request = message(name=task_name(task), request_id=_chosen(request_id))
+        request = message(name=task_name(task), request_id=chosen_request_id(request_id))
         return Task.of((await self.call(method, request)).task)
 
     async def retry_many(
@@ -73,7 +73,7 @@ class Steering(ABC):
         """
         wanted = TaskFilter(states, labels or {}, agent, template, created_from, created_until)
         request = gateway_pb2.RetryTasksRequest(
-            filter=wanted.message(), page_size=page_size, request_id=_chosen(request_id)
+            filter=wanted.message(), page_size=page_size, request_id=chosen_request_id(request_id)
         )
         while True:
             page = await self.call("RetryTasks", request)
@@ -92,7 +92,7 @@ class Steering(ABC):
         request = gateway_pb2.AnswerStepRequest(
             name=step_name(task, step),
             answer=conversion.json_payload(_json("answer", value)),
-            request_id=_chosen(request_id),
+            request_id=chosen_request_id(request_id),
         )
         return Step.of((await self.call("AnswerStep", request)).step)
 
@@ -114,38 +114,38 @@ class Steering(ABC):
             key=key,
             state=conversion.EFFECT_STATE_TO_PROTO[state],
             result=conversion.json_payload(_json("result", result)) if state is EffectState.DONE else None,
-            request_id=_chosen(request_id),
+            request_id=chosen_request_id(request_id),
         )
         return Effect.of((await self.call("ResolveEffect", request)).effect)
 
     async def retry_dead_letter(self, letter: DeadLetter | str, request_id: str | None = None) -> Task:
         """Remove a dead letter and retry its task. Raises `NotFound`, or `FailedPrecondition` until that has ended."""
-        request = gateway_pb2.RetryDeadLetterRequest(name=letter_name(letter), request_id=_chosen(request_id))
+        request = gateway_pb2.RetryDeadLetterRequest(name=letter_name(letter), request_id=chosen_request_id(request_id))
         return Task.of((await self.call("RetryDeadLetter", request)).task)
 
     async def drop_dead_letter(self, letter: DeadLetter | str, request_id: str | None = None) -> None:
         """Remove a dead letter; its task stays as it ended. Raises `NotFound`."""
-        request = gateway_pb2.DropDeadLetterRequest(name=letter_name(letter), request_id=_chosen(request_id))
+        request = gateway_pb2.DropDeadLetterRequest(name=letter_name(letter), request_id=chosen_request_id(request_id))
         await self.call("DropDeadLetter", request)
 
     async def pause_agent(self, agent: Agent | str, request_id: str | None = None) -> Agent:
         """Start nothing more of an agent, for any tenant. Raises `NotFound` if no worker ever announced it."""
-        request = gateway_pb2.PauseAgentRequest(name=agent_name(agent), request_id=_chosen(request_id))
+        request = gateway_pb2.PauseAgentRequest(name=agent_name(agent), request_id=chosen_request_id(request_id))
         return Agent.of((await self.call("PauseAgent", request)).agent)
 
     async def resume_agent(self, agent: Agent | str, request_id: str | None = None) -> Agent:
         """Let an agent go on. Raises `NotFound` if no worker ever announced it."""
-        request = gateway_pb2.ResumeAgentRequest(name=agent_name(agent), request_id=_chosen(request_id))
+        request = gateway_pb2.ResumeAgentRequest(name=agent_name(agent), request_id=chosen_request_id(request_id))
         return Agent.of((await self.call("ResumeAgent", request)).agent)
 
     async def pause_tenant(self, request_id: str | None = None) -> Tenant:
         """Start nothing more of the tenant that this client speaks for."""
-        request = gateway_pb2.PauseTenantRequest(request_id=_chosen(request_id))
+        request = gateway_pb2.PauseTenantRequest(request_id=chosen_request_id(request_id))
         return Tenant.of((await self.call("PauseTenant", request)).tenant)
 
     async def resume_tenant(self, request_id: str | None = None) -> Tenant:
         """Let the tenant that this client speaks for go on."""
-        request = gateway_pb2.ResumeTenantRequest(request_id=_chosen(request_id))
+        request = gateway_pb2.ResumeTenantRequest(request_id=chosen_request_id(request_id))
         return Tenant.of((await self.call("ResumeTenant", request)).tenant)
 
 
@@ -172,7 +172,8 @@ def agent_name(agent: Agent | str) -> str:
     return name if name.startswith("agents/") else f"agents/{name}"
 
 
-def _chosen(request_id: str | None) -> str:
+def chosen_request_id(request_id: str | None) -> str:
+    """The id that a call is made under: a random one if none was chosen."""
     return request_id or uuid.uuid4().hex
 
 

@@ -76,6 +76,67 @@ def test_what_does_not_fit_is_counted_and_what_runs_is_shown_first() -> None:
     assert "… and 97 more; 0 of 100 ended" in picture
 
 
+def fold(*events: Event) -> TaskProgress:
+    task = TaskProgress("tasks/t1")
+    for event in events:
+        task.apply(event)
+    return task
+
+
+def test_a_paused_task_shows_so_and_runs_again_when_resumed() -> None:
+    task = fold(*STORY[:4], Event(type=EventType.TASK_PAUSED))
+    assert task.state is TaskState.PAUSED
+    task.apply(Event(type=EventType.TASK_RESUMED))
+    assert (task.state, task.steps["a"].state) == (TaskState.RUNNING, StepState.RUNNING)
+
+
+def test_given_a_failed_task_when_it_is_retried_then_failures_are_void_and_what_succeeded_stays() -> None:
+    failure = Failure("AGENT_ERROR", "no luck")
+    failed = Event(type=EventType.STEP_FINISHED, step="b", attempt=1, step_state=StepState.FAILED, failure=failure)
+    skipped = Event(type=EventType.STEP_FINISHED, step="c", step_state=StepState.SKIPPED)
+    ended = Event(type=EventType.TASK_FINISHED, state=TaskState.FAILED, failure=failure, elapsed_ms=9)
+    task = fold(*STORY[:10], failed, skipped, ended)
+    assert "⤼ c" in drawn(task)
+    task.apply(Event(type=EventType.TASK_RETRIED, state=TaskState.RUNNING))
+    assert (task.state, task.failure, task.elapsed_ms) == (TaskState.RUNNING, None, 0)
+    assert [(step.state, step.failure) for step in task.steps.values()] == [
+        (StepState.SUCCEEDED, None),
+        (StepState.PENDING, None),
+        (StepState.PENDING, None),
+    ]
+    assert "no luck" not in drawn(task)
+
+
+def test_a_step_that_waits_for_a_person_shows_what_it_asks() -> None:
+    task = fold(*STORY[:9], Event(type=EventType.STEP_WAITING, step="b", attempt=1, message="Shall it be sent?"))
+    assert "? b  Shall it be sent?" in drawn(task)
+
+
+def test_after_a_reset_the_story_adds_up_from_its_beginning() -> None:
+    task = fold(*STORY, Event(type=EventType.STREAM_RESET), *STORY[:5])
+    assert task == fold(*STORY[:5])
+
+
+def test_text_of_a_retried_attempt_is_void() -> None:
+    begun = Event(type=EventType.STEP_STARTED, step="a", attempt=1)
+    written = Event(type=EventType.STEP_TEXT, step="a", attempt=1, text="first try")
+    assert fold(begun, written).steps["a"].note == "first try"
+    assert fold(begun, written, Event(type=EventType.STEP_RETRIED, step="a", attempt=1)).steps["a"].note == ""
+    again = Event(type=EventType.STEP_STARTED, step="a", attempt=2)
+    assert fold(begun, written, again).steps["a"].note == ""
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.text("ab\n", max_size=6)), max_size=8))
+def test_the_note_is_the_last_line_of_the_text_that_is_not_void(pieces: list[tuple[int, str]]) -> None:
+    text = ""
+    task = fold(Event(type=EventType.STEP_STARTED, step="a", attempt=1))
+    for offset, piece in pieces:
+        at = min(offset, len(text))
+        text = text[:at] + piece
+        task.apply(Event(type=EventType.STEP_TEXT, step="a", attempt=1, text=piece, text_offset=at))
+    assert task.steps["a"].note == text.strip().rpartition("\n")[2]
+
+
 @given(st.text())
 def test_every_event_is_one_line_that_a_terminal_does_not_obey(text: str) -> None:
     for event in (

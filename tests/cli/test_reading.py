@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from waybill.cli.reading import Typed, split_sources, submission
+from waybill.cli.reading import Typed, moment, span_ms, split_sources, submission
 from waybill.cli.run import DEFAULT_GOAL, question
 from waybill.core.task import Document
 from waybill.errors import InvalidArgument
@@ -83,3 +84,26 @@ def test_without_anything_typed_waybill_is_asked_about_itself() -> None:
 def test_a_source_that_the_worker_could_not_be_told_of_is_refused() -> None:
     with pytest.raises(InvalidArgument, match=r"^--sources: "):
         question("g", ["/srv/a:b"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "ms"), [("90s", 90_000), ("10m", 600_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("1.5s", 1_500)]
+)
+def test_spans_of_time_are_read(typed: str, ms: int) -> None:
+    assert span_ms(typed, "--deadline") == ms
+
+
+@pytest.mark.parametrize("typed", ["", "10", "m", "10 m", "-1m", "1h 30m", "10min", "1y"])
+def test_what_is_no_span_is_refused_by_its_option(typed: str) -> None:
+    with pytest.raises(InvalidArgument, match="--deadline"):
+        span_ms(typed, "--deadline")
+
+
+def test_moments_are_times_or_spans_ago() -> None:
+    assert moment("2026-11-24T09:30:00+01:00", "--since") == datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
+    assert moment("2026-11-24T09:30", "--since") == datetime(2026, 11, 24, 9, 30).astimezone(UTC)
+    before = datetime.now(UTC)
+    assert before - timedelta(hours=2) <= moment("2h", "--since") <= datetime.now(UTC) - timedelta(hours=2)
+    for typed in ("yesterday", "9999999999d", "10x"):
+        with pytest.raises(InvalidArgument, match="--until"):
+            moment(typed, "--until")

@@ -8,6 +8,22 @@ from typing import Annotated
 
 import typer
 
+from waybill.cli.groups import agents_app, dead_app, effect_app, tenant_app
+from waybill.cli.options import (
+    GATEWAY,
+    TENANT,
+    Address,
+    Json,
+    Since,
+    Sources,
+    TaskName,
+    Tenant,
+    Until,
+    WantedAgent,
+    WantedLabels,
+    WantedTemplate,
+)
+from waybill.cli.steering_app import steering_app
 from waybill.core.task import Priority, TaskState
 
 app = typer.Typer(
@@ -19,19 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Address = Annotated[
-    str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
-]
-Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Sources = Annotated[
-    list[str] | None,
-    typer.Option("--sources", metavar="PATH[,PATH...]", help="Folders and files to answer from; may be repeated."),
-]
-GATEWAY = "127.0.0.1:7400"
-TENANT = "default"
 
 
 @app.callback()
@@ -89,6 +92,10 @@ def submit(
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
     priority: Annotated[Priority, typer.Option(help="Higher ones run first.")] = Priority.NORMAL,
     request_id: Annotated[str, typer.Option(help="Makes submitting again return the same task.")] = "",
+    deadline: Annotated[
+        str, typer.Option(metavar="SPAN", help="The task fails if it has not ended by then: 90s, 10m, 1h30m, 2d.")
+    ] = "",
+    template: Annotated[str, typer.Option(help="Name of what the plan was made from, for lists.")] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Watch the task to its end.")] = False,
     json: Json = False,
     address: Address = GATEWAY,
@@ -99,7 +106,18 @@ def submit(
     from waybill.cli.exits import finish
     from waybill.cli.reading import Typed, split_sources
 
-    typed = Typed(goal, plan, input, split_sources(sources or []), document or (), label or (), priority, request_id)
+    typed = Typed(
+        goal,
+        plan,
+        input,
+        split_sources(sources or []),
+        document or (),
+        label or (),
+        priority,
+        request_id,
+        deadline,
+        template,
+    )
     raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
 
 
@@ -121,6 +139,11 @@ def watch(
 @app.command("list")
 def list_tasks(
     state: Annotated[list[TaskState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
+    label: WantedLabels = None,
+    agent: WantedAgent = "",
+    template: WantedTemplate = "",
+    since: Since = "",
+    until: Until = "",
     limit: Annotated[int, typer.Option(min=1, help="Most tasks to print.")] = 50,
     json: Json = False,
     address: Address = GATEWAY,
@@ -129,35 +152,34 @@ def list_tasks(
     """Print the newest tasks, one a line."""
     from waybill.cli import commands
     from waybill.cli.exits import finish
+    from waybill.cli.reading import TypedFilter
 
-    raise typer.Exit(finish(lambda: commands.list_tasks(address, tenant, state or (), limit, as_json=json)))
+    wanted = TypedFilter(state or (), label or (), agent, template, since, until)
+    raise typer.Exit(finish(lambda: commands.list_tasks(address, tenant, wanted, limit, as_json=json)))
 
 
 @app.command()
-def show(task: TaskName, json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
+def show(
+    task: TaskName,
+    attempts: Annotated[
+        bool, typer.Option("--attempts", help="Also every attempt of every step: worker, times, spend, error.")
+    ] = False,
+    json: Json = False,
+    address: Address = GATEWAY,
+    tenant: Tenant = TENANT,
+) -> None:
     """Print a task with its steps, times, cost and output."""
     from waybill.cli import commands
     from waybill.cli.exits import finish
 
-    raise typer.Exit(finish(lambda: commands.show(address, tenant, task, as_json=json)))
+    raise typer.Exit(finish(lambda: commands.show(address, tenant, task, attempts=attempts, as_json=json)))
 
 
-@app.command()
-def cancel(task: TaskName, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Cancel a task."""
-    from waybill.cli import commands
-    from waybill.cli.exits import finish
-
-    raise typer.Exit(finish(lambda: commands.cancel(address, tenant, task)))
-
-
-@app.command()
-def agents(json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print the agents that workers have announced, with their workers and backlog."""
-    from waybill.cli import commands
-    from waybill.cli.exits import finish
-
-    raise typer.Exit(finish(lambda: commands.agents(address, tenant, as_json=json)))
+app.add_typer(steering_app)
+app.add_typer(effect_app, name="effect")
+app.add_typer(dead_app, name="dead")
+app.add_typer(agents_app, name="agents")
+app.add_typer(tenant_app, name="tenant")
 
 
 if __name__ == "__main__":

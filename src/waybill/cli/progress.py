@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
 
+_TAIL_CHARS = 1_000
+"""How much of a streamed text is kept: enough for its last line."""
+
 
 @dataclass
 class StepProgress:
@@ -21,6 +24,20 @@ class StepProgress:
     note: str = ""
     fraction: float | None = None
     failure: Failure | None = None
+    streamed_chars: int = 0
+    tail: str = ""
+
+    def begin(self, state: StepState) -> None:
+        """Come into a state in which nothing is told of yet; what an earlier attempt streamed is void."""
+        self.state = state
+        self.note, self.fraction, self.streamed_chars, self.tail = "", None, 0, ""
+
+    def stream(self, offset: int, text: str) -> None:
+        """Take streamed text in, which follows the first `offset` characters: what came after them before is void."""
+        void = max(0, self.streamed_chars - offset)
+        kept = self.tail[: max(0, len(self.tail) - void)]
+        self.tail, self.streamed_chars = (kept + text)[-_TAIL_CHARS:], offset + len(text)
+        self.note = self.tail.strip().rpartition("\n")[2]
 
 
 @dataclass
@@ -64,23 +81,48 @@ class TaskProgress:
                 self.state = event.state or self.state
                 self.failure, self.elapsed_ms = event.failure, event.elapsed_ms
                 self.usage = event.usage or self.usage
+            case EventType.TASK_PAUSED:
+                self.state = TaskState.PAUSED
+            case EventType.TASK_RESUMED:
+                self.state = TaskState.RUNNING
+            case EventType.TASK_RETRIED:
+                self._retry(event.state or TaskState.RUNNING)
+            case EventType.STREAM_RESET:
+                self._forget()
             case _:
                 self._apply_to_step(self.steps.setdefault(event.step, StepProgress(event.step)), event)
+
+    def _retry(self, state: TaskState) -> None:
+        """Run again from what did not succeed; failures are void."""
+        self.state, self.failure, self.elapsed_ms = state, None, 0
+        for step in self.steps.values():
+            if step.state is not StepState.SUCCEEDED:
+                step.begin(StepState.PENDING)
+                step.failure, step.run_ms = None, 0
+
+    def _forget(self) -> None:
+        """Know no more than at the start: the store lost events, and the history begins anew."""
+        self.state, self.failure, self.usage = TaskState.PLANNING, None, Usage()
+        self.accepted_ms = self.elapsed_ms = self.step_count = 0
+        self.steps = {}
 
     def _apply_to_step(self, step: StepProgress, event: Event) -> None:
         match event.type:
             case EventType.STEP_READY:
                 step.state = StepState.READY
             case EventType.STEP_STARTED:
-                step.state, step.attempt, step.started_ms = StepState.RUNNING, event.attempt, event.time_ms
-                step.agent = event.agent or step.agent
-                step.note, step.fraction = "", None
+                step.begin(StepState.RUNNING)
+                step.attempt, step.started_ms, step.agent = event.attempt, event.time_ms, event.agent or step.agent
+            case EventType.STEP_WAITING:
+                step.begin(StepState.WAITING)
+                step.attempt, step.note = event.attempt, event.message
             case EventType.STEP_PROGRESS:
                 step.note, step.fraction = event.message, event.fraction
             case EventType.STEP_TEXT:
-                step.note = event.text.strip().rpartition("\n")[2] or step.note
+                step.stream(event.text_offset, event.text)
             case EventType.STEP_RETRIED:
-                step.state, step.failure, step.fraction = StepState.BACKOFF, event.failure, None
+                step.begin(StepState.BACKOFF)
+                step.failure = event.failure
             case EventType.STEP_FINISHED:
-                step.state = event.step_state or step.state
-                step.run_ms, step.failure, step.note, step.fraction = event.run_ms, event.failure, "", None
+                step.begin(event.step_state or step.state)
+                step.run_ms, step.failure = event.run_ms, event.failure

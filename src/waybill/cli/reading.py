@@ -1,21 +1,26 @@
-"""Owns turning what was typed into a submission: plan files, documents, labels, sources."""
+"""Owns turning what was typed into values: submissions, filters, plan files, documents, labels, times, spans."""
 
 from __future__ import annotations
 
 import mimetypes
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from waybill.core.task import Document, Priority
+from waybill.core.task import Document, Priority, TaskState
 from waybill.errors import InvalidArgument
+from waybill.filters import TaskFilter
 from waybill.resources import Submission
 
 _TEXT = "text/plain"
+_SPAN_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MEDIA_TYPES = {".md": "text/markdown", ".markdown": "text/markdown", ".txt": _TEXT, ".rst": _TEXT}
 
 
@@ -31,6 +36,20 @@ class Typed:
     labels: Sequence[str] = ()
     priority: Priority = Priority.NORMAL
     request_id: str = ""
+    deadline: str = ""
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class TypedFilter:
+    """The options that name many tasks, as typed."""
+
+    states: Sequence[TaskState] = ()
+    labels: Sequence[str] = ()
+    agent: str = ""
+    template: str = ""
+    since: str = ""
+    until: str = ""
 
 
 def submission(typed: Typed) -> Submission:
@@ -40,13 +59,49 @@ def submission(typed: Typed) -> Submission:
     return Submission(
         goal=typed.goal,
         plan=_plan(typed.plan) if typed.plan is not None else None,
-        input=_json(typed.input.encode(), "--input") if typed.input else None,
+        input=read_json(typed.input.encode(), "--input") if typed.input else None,
         documents=[_document(path) for path in typed.documents],
         paths=[Path(source).expanduser().absolute() for source in typed.sources],
         priority=typed.priority,
         labels=_labels(typed.labels),
         request_id=typed.request_id or None,
+        deadline_ms=span_ms(typed.deadline, "--deadline") if typed.deadline else 0,
+        template=typed.template,
     )
+
+
+def task_filter(typed: TypedFilter) -> TaskFilter:
+    """The tasks that are meant. Raises `InvalidArgument` naming the option that is wrong."""
+    return TaskFilter(
+        states=typed.states,
+        labels=_labels(typed.labels),
+        agent=typed.agent,
+        template=typed.template,
+        created_from=moment(typed.since, "--since") if typed.since else None,
+        created_until=moment(typed.until, "--until") if typed.until else None,
+    )
+
+
+def span_ms(typed: str, option: str) -> int:
+    """Milliseconds of a span such as 90s, 10m, 1h30m or 2d. Raises `InvalidArgument`."""
+    parts = _SPAN_PART.findall(typed)
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != typed:
+        raise InvalidArgument.of_field(option, f"{typed!r} is no span of time such as 90s, 10m, 1h30m or 2d")
+    return sum(round(float(number) * _UNIT_MS[unit]) for number, unit in parts)
+
+
+def moment(typed: str, option: str) -> datetime:
+    """The time that was typed: ISO 8601, local unless it says otherwise, or a span of time ago.
+
+    Raises `InvalidArgument`.
+    """
+    try:
+        if _SPAN_PART.match(typed):
+            return datetime.now(UTC) - timedelta(milliseconds=span_ms(typed, option))
+        return datetime.fromisoformat(typed).astimezone(UTC)
+    except (ValueError, OverflowError, InvalidArgument):
+        told = f"{typed!r} is neither a time such as 2026-11-24T09:30 nor a span such as 2h, for 2 hours ago"
+        raise InvalidArgument.of_field(option, told) from None
 
 
 def split_sources(values: Sequence[str]) -> list[str]:
@@ -56,14 +111,15 @@ def split_sources(values: Sequence[str]) -> list[str]:
 
 def _plan(path: Path) -> Mapping[str, Any]:
     text = sys.stdin.buffer.read() if str(path) == "-" else _read(path, "--plan")
-    plan = _json(text, "--plan")
+    plan = read_json(text, "--plan")
     if not isinstance(plan, dict):
         raise InvalidArgument.of_field("--plan", f'{path} is not a plan: write {{"steps": [...]}}')
     inner = plan.get("plan")
     return inner if isinstance(inner, dict) and set(plan) == {"plan"} else plan
 
 
-def _json(text: bytes, option: str) -> Any:
+def read_json(text: bytes, option: str) -> Any:
+    """The value of JSON text. Raises `InvalidArgument`."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

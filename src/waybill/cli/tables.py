@@ -1,17 +1,19 @@
-"""Owns tasks, steps and agents as tables and lines for people."""
+"""Owns tasks, steps, attempts, effects, dead letters and agents as tables and lines for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from datetime import UTC
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from waybill.api.v1 import task_pb2
+from waybill.attempts import Attempt, DeadLetter
 from waybill.cli.lines import printable, seconds_text, usage_text
+from waybill.core.task import Failure, StepState
 from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc import conversion
 
@@ -28,17 +30,19 @@ def task_line(task: task_pb2.Task) -> str:
     return f"{time}  {task.name}  {state:<10} {steps:>7}  {printable(task.goal, _GOAL_CHARS)}".rstrip()
 
 
-def print_task(task: Task, steps: Sequence[Step], metrics: TaskMetrics) -> None:
-    """A task with its steps and, at the end, what it returned."""
+def print_task(
+    task: Task, steps: Sequence[Step], metrics: TaskMetrics, attempts: Mapping[str, Sequence[Attempt]] | None = None
+) -> None:
+    """A task with its steps, the attempts of steps by name if there are any, and, at the end, what it returned."""
     console = _console()
     facts = [
         ("state", task.state.value),
         ("goal", printable(task.goal, 1000)),
         ("labels", ", ".join(f"{key}={value}" for key, value in task.labels.items())),
-        (
-            "accepted",
-            task.create_time.astimezone().isoformat(sep=" ", timespec="milliseconds") if task.create_time else "",
-        ),
+        ("template", task.template),
+        ("accepted", _time_text(task.create_time)),
+        ("deadline", _time_text(task.deadline_time)),
+        ("archived", "yes: the store has dropped it" if task.archived else ""),
         ("elapsed", f"{seconds_text(metrics.elapsed_ms)} (planning {seconds_text(metrics.planning_ms)})"),
         ("used", usage_text(task.usage)),
         ("waits", task.waiting_reason),
@@ -50,6 +54,8 @@ def print_task(task: Task, steps: Sequence[Step], metrics: TaskMetrics) -> None:
             console.print(Text(f"  {name:<9}{value}"), soft_wrap=True)
     if steps:
         console.print(_steps_table(steps, metrics))
+    if attempts:
+        console.print(_attempts_table((step.id, attempts.get(step.id, ())) for step in steps))
     if task.output_json is not None:
         output = task.output
         report = output.get("report") if isinstance(output, dict) else None
@@ -63,7 +69,7 @@ def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
         table.add_column(title, justify="right" if title in ("attempt", "waited", "ran") else "left", overflow="fold")
     for step in steps:
         entry = measured.get(step.id)
-        failure = f"{step.failure.reason}: {printable(step.failure.message)}" if step.failure else ""
+        asked = printable(step.question.prompt) if step.question and step.state is StepState.WAITING else ""
         cells = (
             step.id,
             step.agent,
@@ -72,10 +78,73 @@ def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
             seconds_text(entry.wait_ms) if entry else "",
             seconds_text(entry.run_ms) if entry else "",
             printable(", ".join(step.depends_on), 60),
-            step.waiting_reason or failure,
+            asked or step.waiting_reason or _failure_text(step.failure),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _attempts_table(attempts: Iterable[tuple[str, Sequence[Attempt]]]) -> Table:
+    table = Table(box=None, header_style="bold")
+    for title in ("attempts of", "", "state", "worker", "started", "waited", "ran", "used", "error"):
+        table.add_column(title, justify="right" if title in ("", "waited", "ran") else "left", overflow="fold")
+    for step, made in attempts:
+        for attempt in made:
+            cells = (
+                step,
+                str(attempt.attempt),
+                attempt.state.value,
+                attempt.worker,
+                _time_text(attempt.start_time),
+                seconds_text(attempt.wait_ms),
+                seconds_text(attempt.run_ms),
+                usage_text(attempt.usage),
+                _failure_text(attempt.failure),
+            )
+            table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def effect_line(effect: task_pb2.Effect) -> str:
+    """An effect on one line: step, key, state, the attempt that set it, what it returned."""
+    state = conversion.EFFECT_STATE_FROM_PROTO[effect.state].value
+    result = printable(effect.result.data.decode(errors="replace")) if effect.HasField("result") else ""
+    step = effect.step.rpartition("/")[2]
+    return f"{step}  {printable(effect.key)}  {state}  attempt={effect.attempt}  {result}".rstrip()
+
+
+def letter_line(letter: task_pb2.DeadLetter) -> str:
+    """A dead letter on one line: time, name, step, agent, processes killed, why."""
+    time = letter.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    why = f"{letter.failure.reason}: {printable(letter.failure.message)}" if letter.HasField("failure") else ""
+    return f"{time}  {letter.name}  {letter.step}  {letter.agent}  deaths={letter.deaths}  {why}".rstrip()
+
+
+def print_letter(letter: DeadLetter) -> None:
+    """A dead letter with its attempts and input."""
+    console = _console()
+    facts = [
+        ("step", letter.step),
+        ("agent", letter.agent),
+        ("given up", _time_text(letter.create_time)),
+        ("deaths", str(letter.deaths)),
+        ("failure", _failure_text(letter.failure)),
+        ("input", printable((letter.input_json or b"").decode(errors="replace"), 1000)),
+    ]
+    console.print(Text(letter.name, style="bold"))
+    for name, value in facts:
+        if value:
+            console.print(Text(f"  {name:<9}{value}"), soft_wrap=True)
+    if letter.attempts:
+        console.print(_attempts_table([(letter.step.rpartition("/")[2], letter.attempts)]))
+
+
+def _time_text(time: datetime | None) -> str:
+    return time.astimezone().isoformat(sep=" ", timespec="milliseconds") if time else ""
+
+
+def _failure_text(failure: Failure | None) -> str:
+    return f"{failure.reason}: {printable(failure.message)}" if failure else ""
 
 
 def print_agents(agents: Iterable[task_pb2.Agent]) -> None:
@@ -86,6 +155,7 @@ def print_agents(agents: Iterable[task_pb2.Agent]) -> None:
     for agent in agents:
         counts = (agent.live_workers, agent.waiting_steps, agent.queued_batches)
         first_line = printable(agent.description.partition("\n")[0])
+        first_line = f"(paused) {first_line}" if agent.paused else first_line
         cells = (agent.name.removeprefix("agents/"), *map(str, counts), first_line)
         table.add_row(*(Text(cell) for cell in cells))
     _console().print(table)

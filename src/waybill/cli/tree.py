@@ -22,9 +22,16 @@ _STEP_LOOKS = {
     StepState.SUCCEEDED: ("✔", "green"),
     StepState.FAILED: ("✘", "bold red"),
     StepState.CANCELLED: ("–", "dim"),
+    StepState.SKIPPED: ("⤼", "dim"),
+    StepState.WAITING: ("?", "bold magenta"),
 }
-_TASK_STYLES = {TaskState.SUCCEEDED: "bold green", TaskState.FAILED: "bold red", TaskState.CANCELLED: "yellow"}
-_MOVING = (StepState.RUNNING, StepState.BACKOFF, StepState.FAILED)
+_TASK_STYLES = {
+    TaskState.SUCCEEDED: "bold green",
+    TaskState.FAILED: "bold red",
+    TaskState.CANCELLED: "yellow",
+    TaskState.PAUSED: "bold magenta",
+}
+_MOVING = (StepState.RUNNING, StepState.WAITING, StepState.BACKOFF, StepState.FAILED)
 
 
 def task_tree(task: TaskProgress, most_steps: int, now_ms: int | None = None) -> RenderableType:

@@ -1,0 +1,33 @@
+"""Owns the options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Address = Annotated[
+    str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
+]
+Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
+StepName = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step in the task's plan.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RequestId = Annotated[str, typer.Option(help="Makes the same call again change nothing more.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--sources", metavar="PATH[,PATH...]", help="Folders and files to answer from; may be repeated."),
+]
+WantedLabels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="Only tasks with this label; may be repeated."),
+]
+WantedAgent = Annotated[str, typer.Option("--agent", help="Only tasks with a step that this agent runs.")]
+WantedTemplate = Annotated[str, typer.Option("--template", help="Only tasks made from this template.")]
+Since = Annotated[
+    str, typer.Option(metavar="TIME", help="Accepted at or after: a time such as 2026-11-24T09:30, or 2h for 2 h ago.")
+]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Accepted before: as --since.")]
+
+GATEWAY = "127.0.0.1:7400"
+TENANT = "default"
