@@ -101,6 +101,21 @@ async def test_given_nobody_who_listens_then_it_is_unavailable(unused_port: Call
         await store.close()
 
 
+async def test_given_a_store_that_wants_a_password_then_the_reason_says_so(
+    store: redis.asyncio.Redis, store_url: str
+) -> None:
+    with_password = store_url.replace("://", "://:wrong@")
+    client = Store(with_password)
+    await store.config_set("requirepass", "right")
+    try:
+        with pytest.raises(Unavailable) as refused:
+            await client.command("GET", "waybill:{0}:nothing")
+        assert refused.value.reason == "STORE_LOGIN_REFUSED"
+    finally:
+        await client.close()
+        await store.config_set("requirepass", "")
+
+
 async def test_connections_are_kept_alive_by_the_system(embedded_url: str) -> None:
     node = Node(embedded_url)
     connection = await node.connection()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
 import pytest
-from store_servers import HOST, SERVICE, SLOT, Server, Servers, until
+from store_servers import HOST, SERVICE, SLOT, Server, Servers, until, watched
 from topology_sentinel import answer, answer_always
 
 from waybill.errors import Unavailable
@@ -15,6 +16,13 @@ from waybill.ledger.address import parse
 from waybill.ledger.connection import Store
 from waybill.ledger.discovery import MOST_ASKED, ClusterNodes, Sentinels, discovery_of
 from waybill.ledger.keys import prefix
+
+
+@pytest.fixture(scope="module")
+def steady_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """A master and a Sentinel, for tests that break neither."""
+    with watched(tmp_path_factory.mktemp("steady")) as running:
+        yield running
 
 
 def sentinels_of(servers: Servers) -> list[Server]:
@@ -50,13 +58,13 @@ async def test_given_a_sentinel_that_missed_a_failover_then_it_is_outvoted(watch
             assert owner != old.url
 
 
-async def test_given_sentinels_that_know_no_such_service_then_it_is_unavailable(watched_store: Servers) -> None:
+async def test_given_sentinels_that_know_no_such_service_then_it_is_unavailable(steady_store: Servers) -> None:
     with pytest.raises(Unavailable):
-        await Sentinels(parse(watched_store.url.replace(SERVICE, "other"))).owner()
+        await Sentinels(parse(steady_store.url.replace(SERVICE, "other"))).owner()
 
 
-async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(watched_store: Servers) -> None:
-    replica = watched_store.replica()
+async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(steady_store: Servers) -> None:
+    replica = steady_store.replica()
     said = answer(replica.port)
     async with await asyncio.start_server(lambda r, w: answer_always(r, w, said), HOST, 0) as server:
         store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")
@@ -66,7 +74,7 @@ async def test_given_a_demoted_master_then_it_is_not_taken_for_the_owner(watched
 
 
 async def test_given_an_owner_with_several_names_when_it_is_looked_up_then_its_connections_are_kept(
-    watched_store: Servers, monkeypatch: pytest.MonkeyPatch
+    steady_store: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owner_module, "LOOK_SECONDS", 0.0)
     names = itertools.cycle([HOST, "localhost"])
@@ -75,7 +83,7 @@ async def test_given_an_owner_with_several_names_when_it_is_looked_up_then_its_c
     async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await answer_always(reader, writer, answer(watched_store.masters[0].port, next(names)))
+        await answer_always(reader, writer, answer(steady_store.masters[0].port, next(names)))
 
     async with await asyncio.start_server(tell, HOST, 0) as server:
         store = Store(f"redis+sentinel://{HOST}:{server.sockets[0].getsockname()[1]}/{SERVICE}")

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
-from waybill.errors import Unavailable
+from waybill.errors import WaybillError
 from waybill.ledger import keys
 from waybill.ledger.connection import Store
 from waybill.ledger.listener import Listener
+from waybill.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 PLANNING = "planning"
 """The bell that rings when a task waits for a plan."""
@@ -55,14 +58,16 @@ class Bells:
 
     async def _tell(self, verb: Literal["subscribe", "unsubscribe"], channel: str) -> None:
         if self._listener is not None:
-            with suppress(Unavailable):
+            with suppress(WaybillError):
                 await getattr(self._listener, verb)(channel)
 
     async def run(self) -> None:
         """Listen until cancelled, reconnecting whenever the store comes back."""
         while True:
-            with suppress(Unavailable):
+            try:
                 await self._listen()
+            except WaybillError as error:
+                _log.warning("bells are not heard", error=error.message)
             self._wake(self._waiting)
             await asyncio.sleep(_RECONNECT_SECONDS)
 

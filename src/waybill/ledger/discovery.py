@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from waybill.errors import Unavailable
 from waybill.ledger.address import Endpoint, Kind, StoreAddress
 from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.ledger.replies import translate
 from waybill.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -71,8 +72,6 @@ class Sentinels(_NoCluster):
     async def owner(self) -> str:
         """The master by the newest configuration that any Sentinel who answers knows of."""
         answers = await ask([self._address.seed_url(seed) for seed in self._address.seeds], self._master)
-        if not answers:
-            raise Unavailable("the store has no master now; try again")
         _, master = max(answers)
         return self._address.node_url(master)
 
@@ -137,27 +136,41 @@ def discovery_of(address: StoreAddress, slot: int) -> Discovery:
 
 
 async def ask(urls: Sequence[str], question: Callable[[Node], Awaitable[Answer]]) -> list[Answer]:
-    """The answers of the servers that give one, once more than half have answered or none is left to."""
+    """The answers of the servers that give one, once more than half have answered or none is left to.
+
+    Raises Unavailable if none gives one, with the error of one of them as its cause.
+    """
     asking = [asyncio.create_task(_ask_one(url, question)) for url in urls]
     answers: list[Answer] = []
+    errors: list[Exception] = []
     try:
         for answering in asyncio.as_completed(asking):
-            answers += await answering
+            try:
+                answers.append(await answering)
+            except (RedisError, OSError) as error:
+                errors.append(error)
             if len(answers) > len(urls) / 2:
                 break
     finally:
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
+    if not answers:
+        # A refused login is for somebody to mend; that others are away as well is no news then.
+        telling = max(errors, key=lambda error: isinstance(error, AuthenticationError))
+        raise _nobody(telling) from telling
     return answers
 
 
-async def _ask_one(url: str, question: Callable[[Node], Awaitable[Answer]]) -> list[Answer]:
+def _nobody(error: Exception) -> Unavailable:
+    known = translate(error)
+    return known if isinstance(known, Unavailable) else Unavailable("the store has no master now; try again")
+
+
+async def _ask_one(url: str, question: Callable[[Node], Awaitable[Answer]]) -> Answer:
     node = Node(url)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            return [await question(node)]
-    except (RedisError, OSError):
-        return []
+            return await question(node)
     finally:
         await node.close()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError
 
 from waybill.cancellation import cancel_all
-from waybill.errors import Unavailable
+from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.discovery import Discovery
 from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.ledger.replies import store_errors
 from waybill.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -65,7 +66,7 @@ class Owner:
     async def lost(self, node: Node, error: Exception) -> None:
         """Forget an owner that failed, so that the next call finds out who it is."""
         if not self._discovery.fixed and self._node is node:
-            _log.warning("the store's owner failed", node=node.name, error=str(error))
+            _log.warning("the store's owner failed", node=node.name, error=repr(error))
             await self._replace(node, None)
 
     async def close(self) -> None:
@@ -77,9 +78,9 @@ class Owner:
     async def _find(self) -> Node:
         try:
             node = await self._found()
-        except Unavailable as error:
+        except WaybillError as error:
             if not self._missing:
-                _log.warning("the store has no owner that can be reached", error=error.message)
+                _log.warning("the store has no owner that can be reached", error=repr(error.__cause__ or error))
             self._missing = True
             raise
         if not self._discovery.fixed:
@@ -97,7 +98,7 @@ class Owner:
         try:
             url = await self._discovery.owner()
             found = await _checked(Node(url)) if url != node.url else node
-        except Unavailable:
+        except WaybillError:
             return  # the owner may be well though nobody can be asked
         finally:
             self._looked_at = time.monotonic()
@@ -125,16 +126,14 @@ def _retrieve(finding: asyncio.Task[Node]) -> None:
 async def _checked(node: Node) -> Node:
     """The node itself. Raises Unavailable if it is no master: who was named may not know of it yet, or not any more."""
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            role, info = await node.replies([("ROLE",), ("INFO", "server")])
-        for refusal in (role, info):
-            if isinstance(refusal, Exception):
-                raise refusal
+        with store_errors():
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                role, info = await node.replies([("ROLE",), ("INFO", "server")])
+            for refusal in (role, info):
+                if isinstance(refusal, Exception):
+                    raise refusal
         if role[0] not in (b"master", "master"):
             raise Unavailable("the store has no master now; try again")
-    except (RedisError, OSError) as error:
-        await node.close()
-        raise Unavailable("the store cannot be reached; try again") from error
     except BaseException:
         await node.close()
         raise

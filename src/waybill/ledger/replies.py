@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     ClusterDownError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -43,6 +44,8 @@ def translate(error: Exception) -> WaybillError:
     """One of our errors for one of the client's, or for one of ours itself. Details stay in the cause."""
     if isinstance(error, WaybillError):
         return error
+    if isinstance(error, AuthenticationError):
+        return Unavailable("the store refuses this service's user or password", reason="STORE_LOGIN_REFUSED")
     if is_lost(error) or isinstance(error, _BUSY) or str(error).startswith(_BUSY_CODES):
         return Unavailable("the store cannot be reached; try again")
     if isinstance(error, OutOfMemoryError):
