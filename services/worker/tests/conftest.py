@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from waybill_worker import frames, guard, patience
-from waybill_worker.attempt import Attempt
-from waybill_worker.execution import Execution
+from waybill_worker import frames, patience
 from waybill_worker.pool import ProcessPool
 from waybill_worker.worker import Worker
-from worker_fake_ledger import FakeLedger, grant_of
+from worker_fake_ledger import FakeLedger
+from worker_process import Process, StartProcess
+from worker_runner import Runner
+from worker_tasks import ticking
 
 from waybill.agent import AgentDefinition, load_agents
-from waybill.ledger.records import Grant, Settlement
+from waybill.ledger.ledger import Ledger
 
 SAMPLES = "worker_sample_agents"
 
@@ -51,28 +52,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "LONGEST_WAIT_SECONDS", 0.01)
 
 
-class Runner:
-    """Runs single attempts that the ledger counts as held."""
-
-    def __init__(self, fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> None:
-        self.ledger = fake
-        self._execution = Execution(fake, "w.1", agents, pool)
-
-    def start(self, grant: Grant) -> tuple[Attempt, asyncio.Future[Settlement | None]]:
-        """The attempt, and what it comes to."""
-        guard.install(asyncio.get_running_loop())
-        self.ledger.held[grant.ref] = (grant, 1)
-        ended: asyncio.Future[Settlement | None] = asyncio.get_running_loop().create_future()
-        return Attempt(grant, self._execution, lambda _, settlement: ended.set_result(settlement)), ended
-
-    async def run(self, agent: str, input: object = None, **options: object) -> Settlement:
-        """What one attempt comes to."""
-        _, ended = self.start(grant_of(agent, input, **options))  # type: ignore[arg-type]
-        settlement = await asyncio.wait_for(ended, 30)
-        assert settlement is not None
-        return settlement
-
-
 @pytest.fixture
 def runner(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> Runner:
     """Runs single attempts."""
@@ -87,3 +66,27 @@ async def worker(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: Pro
     yield made
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.fixture
+def start_process(embedded_url: str, tmp_path: Path) -> Iterator[StartProcess]:
+    """Starts worker processes on the embedded store; whatever still runs at the end is killed."""
+    started: list[Process] = []
+
+    def begin(name: str = "w", **environment: str) -> Process:
+        started.append(Process(embedded_url, tmp_path / f"{name}.log", name, **environment))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        with process.popen:
+            process.popen.kill()
+
+
+@pytest.fixture
+async def live_ledger(embedded_url: str) -> AsyncIterator[Ledger]:
+    """A ledger on the store of the worker processes, where time goes by."""
+    opened = Ledger(embedded_url)
+    async with ticking(opened):
+        yield opened
+    await opened.close()

@@ -3,97 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
 import psutil
 import pytest
-from worker_tasks import ended, running, step, steps_of, submit, ticking
+from worker_process import StartProcess
+from worker_tasks import ended, running, step, steps_of, submit
 
 from waybill.agent import AgentDefinition
 from waybill.api.v1 import worker_pb2, worker_pb2_grpc
 from waybill.core.task import TaskState
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.records import WorkerRecord
 
 Agents = dict[str, AgentDefinition]
-Start = Callable[..., "Process"]
-
-
-class Process:
-    """One worker process."""
-
-    def __init__(self, url: str, log: Path, name: str, **environment: str) -> None:
-        self.name = name
-        self.log = log
-        variables = {
-            "WAYBILL_REDIS_URL": url,
-            "WAYBILL_WORKER_NAME": name,
-            "WAYBILL_WORKER_AGENTS": "worker_sample_agents",
-            "WAYBILL_WORKER_GRPC_PORT": "0",
-            "WAYBILL_WORKER_METRICS_PORT": "0",
-            "WAYBILL_WORKER_SHUTDOWN_GRACE_SECONDS": "3",
-            "PYTHONPATH": str(Path(__file__).parent),
-            **environment,
-        }
-        with log.open("a") as stderr:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", "waybill_worker"],
-                env={**os.environ, **variables},
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-            )
-
-    def family(self) -> list[psutil.Process]:
-        """The processes it has started."""
-        return psutil.Process(self.popen.pid).children(recursive=True)
-
-    async def record(self, ledger: Ledger) -> WorkerRecord:
-        """What the ledger knows of it, once it does."""
-        async with asyncio.timeout(60):
-            while True:
-                assert self.popen.poll() is None, self.log.read_text()
-                for record in await ledger.workers():
-                    if record.id.startswith(f"{self.name}."):
-                        return record
-                await asyncio.sleep(0.05)
-
-    async def exit_code(self) -> int:
-        """How it ended, once it has."""
-        return await asyncio.wait_for(asyncio.to_thread(self.popen.wait), 60)
-
-    def output(self) -> bytes:
-        """All it wrote to stdout."""
-        return self.popen.communicate()[0]
+Start = StartProcess
 
 
 @pytest.fixture
-def start(embedded_url: str, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts workers; whatever still runs at the end is killed."""
-    started: list[Process] = []
-
-    def begin(name: str = "w", **environment: str) -> Process:
-        started.append(Process(embedded_url, tmp_path / f"{name}.log", name, **environment))
-        return started[-1]
-
-    yield begin  # type: ignore[misc]
-    for process in started:
-        with process.popen:
-            process.popen.kill()
+def start(start_process: Start) -> Start:
+    """Starts workers."""
+    return start_process
 
 
 @pytest.fixture
-async def ledger(embedded_url: str) -> AsyncIterator[Ledger]:
-    """A ledger on the store of the worker processes, where time goes by."""
-    opened = Ledger(embedded_url)
-    async with ticking(opened):
-        yield opened
-    await opened.close()
+def ledger(live_ledger: Ledger) -> Ledger:
+    """The ledger of these workers."""
+    return live_ledger
 
 
 async def all_gone(processes: list[psutil.Process]) -> None:

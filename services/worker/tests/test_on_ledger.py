@@ -97,7 +97,7 @@ async def test_given_a_wide_fan_out_when_two_workers_run_it_then_the_join_gets_a
     assert all(record.attempt == 1 for record in steps.values())
 
 
-async def test_given_an_agent_whose_process_dies_when_run_then_it_is_tried_again_and_fails_in_the_end(
+async def test_given_an_agent_whose_process_dies_when_run_then_it_runs_again_until_it_is_a_dead_letter(
     ledger: Ledger, agents: Agents, start: Start
 ) -> None:
     task_id = await submit(ledger, agents, step("end", "dying", {"how": "kill"}))
@@ -107,6 +107,9 @@ async def test_given_an_agent_whose_process_dies_when_run_then_it_is_tried_again
 
     assert task.state is TaskState.FAILED
     assert (steps["end"].attempt, steps["end"].failure and steps["end"].failure.reason) == (3, "PROCESS_DIED")
+    assert (steps["end"].deaths, steps["end"].tries) == (3, 0)
+    letters, _ = await ledger.dead_letters("default", 10)
+    assert [letter.step for letter in letters] == ["end"]
 
 
 @pytest.mark.parametrize("agent", ["sleeper", "hanging"])

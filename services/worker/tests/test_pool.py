@@ -40,7 +40,7 @@ def forker_of(pid: int) -> psutil.Process:
         ("kill", "killed by SIGKILL"),
     ],
 )
-async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_alone_fails(
+async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_alone_has_died(
     runner: Any, fake: FakeLedger, how: str, cause: str
 ) -> None:
     bystander, ended = runner.start(grant_of("hanging", number=2))
@@ -48,7 +48,7 @@ async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_al
 
     settlement = await runner.run("dying", {"how": how})
 
-    assert (settlement.outcome, settlement.failure.reason) == (Outcome.FAILED, "PROCESS_DIED")
+    assert (settlement.outcome, settlement.failure.reason) == (Outcome.DIED, "PROCESS_DIED")
     assert settlement.failure.message.endswith(cause)
     assert (await runner.run("pid-of-process", number=3)).outcome is Outcome.SUCCEEDED
     assert not ended.done()
@@ -56,7 +56,7 @@ async def test_given_an_agent_that_ends_its_process_when_run_then_its_attempt_al
     await ended
 
 
-async def test_given_a_running_agent_when_its_process_is_killed_then_the_attempt_fails_and_the_next_succeeds(
+async def test_given_a_running_agent_when_its_process_is_killed_then_the_attempt_died_and_the_next_succeeds(
     runner: Any, fake: FakeLedger
 ) -> None:
     _, ended = runner.start(grant_of("hanging"))
@@ -65,7 +65,7 @@ async def test_given_a_running_agent_when_its_process_is_killed_then_the_attempt
     os.kill(int(event.message), signal.SIGKILL)
 
     settlement = await asyncio.wait_for(ended, 30)
-    assert (settlement.outcome, settlement.failure.reason) == (Outcome.FAILED, "PROCESS_DIED")
+    assert (settlement.outcome, settlement.failure.reason) == (Outcome.DIED, "PROCESS_DIED")
     assert (await runner.run("pid-of-process", number=2)).outcome is Outcome.SUCCEEDED
 
 

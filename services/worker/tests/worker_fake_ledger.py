@@ -150,6 +150,9 @@ class FakeLedger:
         """As the ledger does, but for a shorter while."""
         if not self.known:
             raise NotFound("unknown worker")
+        # What it read before and has not claimed it never got: the tick would find that out.
+        self.queue.extendleft(self.entries.values())
+        self.entries.clear()
         if not self.queue:
             self.changed.clear()
             try:

@@ -304,3 +304,9 @@ async def later(seconds: float) -> None:
 def later_in_process(seconds: float) -> None:
     """The same in a process."""
     raise AgentError("busy", retry_after_seconds=seconds)
+
+
+@agent
+async def stuck() -> None:
+    """Hold the loop of the worker."""
+    time.sleep(3600)

@@ -14,6 +14,7 @@ from waybill.agent import AgentDefinition
 from waybill.cancellation import cancel_all
 from waybill.core.plan import AgentSchema, Plan, PlanStep, RetryPolicy
 from waybill.core.validation import link
+from waybill.errors import Unavailable
 from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import NewTask, StepRecord, TaskRecord
 
@@ -72,7 +73,8 @@ async def ticking(ledger: Ledger) -> AsyncIterator[None]:
 
     async def tick() -> None:
         while True:
-            await ledger.tick()
+            with contextlib.suppress(Unavailable):  # then no time goes by
+                await ledger.tick()
             await asyncio.sleep(0.05)
 
     ticker = asyncio.create_task(tick())

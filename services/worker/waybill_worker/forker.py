@@ -121,6 +121,8 @@ class _Forker:
             if pid == 0:
                 return
             self._running.discard(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # what it forked and left behind
             self._connection.sendall(REPORT.pack(True, pid, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:
