@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import pwd
 import shutil
@@ -20,6 +19,7 @@ import psycopg
 from store_servers import HOST, free_port
 
 _OWNERS = ("postgres", "nobody")
+_DATABASE = "archive"
 
 
 class Database(Protocol):
@@ -82,7 +82,6 @@ class Server:
     folder: Path
     port: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
 
     @property
     def data(self) -> Path:
@@ -118,7 +117,7 @@ class Server:
         deadline = time.monotonic() + 60
         while True:
             try:
-                self._execute("SELECT 1")
+                self._execute(f"CREATE DATABASE {_DATABASE}")
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline, "the server does not answer"
                 time.sleep(0.05)
@@ -126,30 +125,34 @@ class Server:
                 return
 
     def stop(self) -> None:
-        """Stop, whoever is connected."""
+        """Stop at once, as its files go too."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGQUIT)
         self.process.wait(60)
 
     def _url(self, name: str) -> str:
         return f"postgresql+psycopg://waybill@{HOST}:{self.port}/{name}"
 
-    def _execute(self, statement: str) -> None:
-        with psycopg.connect(host=HOST, port=self.port, user="waybill", dbname="postgres", autocommit=True) as client:
+    def _execute(self, statement: str, database: str = "postgres") -> None:
+        with psycopg.connect(
+            host=HOST, port=self.port, user="waybill", dbname=database, autocommit=True, connect_timeout=20
+        ) as client:
             client.execute(statement)  # type: ignore[call-overload]
 
+    def _cut_off(self, database: str) -> None:
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'")
+
     def empty(self, folder: Path) -> str:
-        name = f"archive_{next(self._numbers)}"
-        self._execute(f"CREATE DATABASE {name}")
-        return self._url(name)
+        self._cut_off(_DATABASE)
+        self._execute("DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public", _DATABASE)
+        return self._url(_DATABASE)
 
     @contextlib.contextmanager
     def away(self, folder: Path) -> Iterator[str]:
         url = self.empty(folder)
-        name = url.rpartition("/")[2]
-        self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        self._execute(f"ALTER DATABASE {_DATABASE} ALLOW_CONNECTIONS false")
+        self._cut_off(_DATABASE)
         try:
             yield url
         finally:
-            self._execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            self._execute(f"ALTER DATABASE {_DATABASE} ALLOW_CONNECTIONS true")

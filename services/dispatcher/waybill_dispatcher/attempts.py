@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from waybill.core.task import Event, EventType, Failure, StepState, Usage
+from waybill.errors import NotFound
 from waybill.ledger.reads import Reads
 from waybill.ledger.records import TaskRecord
 
@@ -95,8 +96,11 @@ _HANDLERS: dict[EventType, Callable[[AttemptFold, Event], None]] = {
 
 
 async def folded(ledger: Reads, task: TaskRecord) -> AttemptFold:
-    """The attempts of all steps of a stored task. Raises Unavailable."""
+    """The attempts of all steps of a stored task. Raises Unavailable, and NotFound if it was dropped meanwhile."""
     fold = AttemptFold()
     for first in range(1, task.last_sequence + 1, _EVENTS_A_READ):
-        fold.add_all(await ledger.events(task.id, first, _EVENTS_A_READ))
+        events = await ledger.events(task.id, first, _EVENTS_A_READ)
+        if not events:
+            raise NotFound(f"there is no task {task.id}")
+        fold.add_all(events)
     return fold

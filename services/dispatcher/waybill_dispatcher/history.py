@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from waybill_dispatcher.waiting import Standstill, standstill
 
 if TYPE_CHECKING:
     from waybill_dispatcher.archive import Archive
+
+Result = TypeVar("Result")
 
 _STEPS_A_READ = 500
 _STEPS_WITH_PAYLOADS_A_READ = 50
@@ -87,9 +89,24 @@ class History:
             )
         return found.record
 
+    async def _read(self, tenant: str, task_id: str, work: Callable[[Found], Awaitable[Result]]) -> Result:
+        """What `work` reads of a task. It reads in several calls, between which the store may drop the task: then it
+        reads the archive instead.
+        """
+        found = await self.found(tenant, task_id)
+        try:
+            return await work(found)
+        except NotFound:
+            if found.archived or self._archive is None:
+                raise
+        now = await self.found(tenant, task_id)
+        return await work(now)
+
     async def task(self, tenant: str, task_id: str) -> task_pb2.Task:
         """A task with its output, or with what it waits for. Raises NotFound."""
-        found = await self.found(tenant, task_id)
+        return await self._read(tenant, task_id, self._task)
+
+    async def _task(self, found: Found) -> task_pb2.Task:
         return views.task_message(
             found.record,
             output=await self._output(found),
@@ -102,6 +119,8 @@ class History:
         if record.state is not TaskState.SUCCEEDED:
             return b""
         outputs = await found.reads.outputs(record.id, record.sinks)
+        if not all(outputs) and not found.archived:
+            await self._ledger.task(record.id)  # a step that succeeded has an output: was the task dropped meanwhile?
         if len(record.sinks) == 1:
             return outputs[0]
         names = await self._names(found, record.sinks)
@@ -135,12 +154,15 @@ class History:
 
         What is large comes in smaller pages.
         """
-        found = await self.found(tenant, task_id)
+        return await self._read(tenant, task_id, lambda found: self._steps(found, after, limit))
+
+    async def _steps(self, found: Found, after: int, limit: int) -> tuple[list[task_pb2.Step], int, int]:
         last = min(after + limit, found.record.step_count)
         steps: list[StepRecord] = []
         size_bytes = 0
         for first in range(after + 1, last + 1, _STEPS_WITH_PAYLOADS_A_READ):
-            chunk = await found.reads.steps(task_id, first, min(first + _STEPS_WITH_PAYLOADS_A_READ - 1, last))
+            up_to = min(first + _STEPS_WITH_PAYLOADS_A_READ - 1, last)
+            chunk = await found.reads.steps(found.record.id, first, up_to)
             for step in chunk:
                 size_bytes += len(step.input) + len(step.output)
                 if steps and size_bytes > _PAGE_BYTES:
@@ -200,22 +222,31 @@ class History:
 
     async def step(self, tenant: str, task_id: str, name: str) -> task_pb2.Step:
         """A step by its name. Raises NotFound."""
-        found = await self.found(tenant, task_id)
-        (message,) = await self._step_messages(found, [await self._step(found, name, payloads=True)])
-        return message
+
+        async def read(found: Found) -> task_pb2.Step:
+            (message,) = await self._step_messages(found, [await self._step(found, name, payloads=True)])
+            return message
+
+        return await self._read(tenant, task_id, read)
 
     async def attempts(self, tenant: str, task_id: str, step_name: str) -> list[Attempt]:
         """The attempts of a step, oldest first. Raises NotFound."""
-        found = await self.found(tenant, task_id)
-        step = await self._step(found, step_name)
-        if found.archived and self._archive is not None:
-            return await self._archive.attempts(task_id, step.number)
-        return (await folded(self._ledger, found.record)).of(step_name)
+
+        async def read(found: Found) -> list[Attempt]:
+            step = await self._step(found, step_name)
+            if found.archived and self._archive is not None:
+                return await self._archive.attempts(task_id, step.number)
+            return (await folded(self._ledger, found.record)).of(step_name)
+
+        return await self._read(tenant, task_id, read)
 
     async def metrics(self, tenant: str, task_id: str) -> task_pb2.TaskMetrics:
         """Latency and cost of a task. Raises NotFound."""
-        found = await self.found(tenant, task_id)
-        return views.metrics_message(found.record, await self._all_steps(found), int(time.time() * 1000))
+
+        async def read(found: Found) -> task_pb2.TaskMetrics:
+            return views.metrics_message(found.record, await self._all_steps(found), int(time.time() * 1000))
+
+        return await self._read(tenant, task_id, read)
 
     async def events(self, tenant: str, task_id: str, first: int, limit: int) -> list[Event]:
         """Events that exist. Raises NotFound, also for an archived task: events are not kept there."""
