@@ -12,6 +12,7 @@ SOURCES ?=
 JSON ?=
 DURATION ?= 120
 SEED ?= 1
+TASKS ?= 200000
 
 .DEFAULT_GOAL := help
 
@@ -29,6 +30,15 @@ test: $(DEV)  ## Run all tests
 
 chaos: $(DEV)  ## Load and faults on the whole suite, then a check of all it promised: make chaos [DURATION=120] [SEED=1]
 	@PYTHONPATH=tests $(BIN)/python -m chaos.campaign --duration $(DURATION) --seed $(SEED)
+
+soak: $(DEV)  ## Many tasks with retention on: is memory flat, in the store and every process? make soak [TASKS=200000]
+	@nice $(BIN)/python bench/soak.py --tasks $(TASKS)
+
+bench-memory: $(DEV)  ## Bytes of the store that a finished task takes, and a step of a wide plan
+	@$(BIN)/python bench/memory.py
+
+bench-recovery: $(DEV)  ## Seconds from kill -9 of a worker to the next attempt of its step
+	@$(BIN)/python bench/recovery.py
 
 format: $(DEV)  ## Format the code and mend what lint can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -76,5 +86,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test chaos format lint generate docs verify ci lock clean
+.PHONY: help run up test chaos soak bench-memory bench-recovery format lint generate docs verify ci lock clean
 export GOAL SOURCES
