@@ -71,9 +71,10 @@ class Context(ABC):
     def once(self, key: str, function: Callable[[], Any], *, reconcile: Callable[[str], Any] | None = None) -> Any:
         """Do something that must not happen twice, unless an earlier attempt has done it; what it returned, as JSON.
 
-        To be awaited in an async agent; a plain agent gets the value itself. `function` may be async or plain. `key`
-        names the effect within the step: 1 to 200 visible characters. What `function` returns is stored, at most
-        1 MiB of JSON, and every attempt gets it in the form that JSON gives it: tuples as lists, models as dicts.
+        To be awaited where an event loop runs, as in async agents; a plain agent gets the value itself. `function`,
+        async or plain, does it. `key` names the effect within the step: 1 to 200 visible characters. What `function`
+        returns is stored, at most 1 MiB of JSON, and every attempt gets it in the form that JSON gives it: tuples as
+        lists, models as dicts.
 
         If `function` raises, the effect did not happen: a later attempt may try it again. EffectUnknown, TimeoutError
         and a cancellation mean that nobody knows, as does a crash before its record. Then `reconcile`, or else the

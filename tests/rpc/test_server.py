@@ -136,6 +136,26 @@ async def test_readiness_follows_the_service_and_liveness_does_not(channel, read
     watching.cancel()
 
 
+async def test_liveness_says_what_the_service_says_of_itself():
+    life = {"alive": True}
+
+    async def ready() -> bool:
+        return True
+
+    settings = ServiceSettings(shutdown_grace_seconds=0)
+    running = ServiceServer("test", settings, ready=ready, alive=lambda: life["alive"])
+    await running.start([SERVICE])
+    async with connect(f"127.0.0.1:{running.grpc_port}") as channel:
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="liveness"))
+        assert (await watching.read()).status == SERVING
+        life["alive"] = False
+        assert (await watching.read()).status == NOT_SERVING
+        life["alive"] = True
+        assert (await watching.read()).status == SERVING
+        watching.cancel()
+    await running.stop()
+
+
 async def test_a_call_in_flight_may_finish_when_the_server_stops(server, channel):
     call = asyncio.ensure_future(plan(channel, "slow"))
     await asyncio.sleep(0.1)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from waybill.errors import Permanent, WaybillError
+from waybill.telemetry.logs import get_logger
 from waybill_worker import frames
 from waybill_worker.context import AttemptContext
+
+_log = get_logger(__name__)
 
 
 class Answers:
@@ -33,6 +36,9 @@ class Answers:
             answer = await self._find(question)
         except WaybillError as error:
             answer = frames.Refused(question.id, error.reason, error.message, isinstance(error, Permanent))
+        except Exception as error:  # without an answer the agent would wait for ever
+            _log.error("a question of an agent has no answer", exc_info=error)
+            answer = frames.Refused(question.id, WaybillError.reason, "the worker could not find the answer", False)
         if not self._writer.is_closing():
             self._writer.write(frames.encode(answer))
 

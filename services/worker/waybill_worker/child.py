@@ -8,6 +8,7 @@ import queue
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 
 from opentelemetry import context as otel_context
@@ -58,7 +59,8 @@ class Connection:
             while True:
                 message = frames.to_process.decode(frames.receive(self._socket))
                 if isinstance(message, frames.Run):
-                    current = ProcessContext(message, self.send, self._agents[message.agent].reconcile)
+                    definition = self._agents.get(message.agent)
+                    current = ProcessContext(message, self.send, definition.reconcile if definition else None)
                     self._runs.put((message, current))
                 elif isinstance(message, frames.Cancel):
                     if current is not None:
@@ -67,6 +69,9 @@ class Connection:
                     current.hear(message)
         except (OSError, EOFError):
             os._exit(0)  # the worker is gone, or has no more use for this process
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)  # an agent that nobody hears any more would wait for ever
 
 
 def serve(connection: socket.socket, agents: Mapping[str, AgentDefinition]) -> None:

@@ -43,25 +43,32 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no more. Calls after the first change nothing."""
         self._stopping.set()
-        _limit_processor_seconds(0.0)
 
     def _watch(self) -> None:
-        silent_seconds = 0.0
         try:
-            self._ask()
-            while silent_seconds <= self._stuck_seconds:
-                asleep_since = time.monotonic()
-                if self._stopping.wait(self._interval_seconds):
-                    return
-                if self._turned.is_set():
-                    silent_seconds = 0.0
-                    self._ask()
-                else:
-                    # A process that was stopped and goes on sees a long sleep, in which the loop could not turn either.
-                    silent_seconds += min(time.monotonic() - asleep_since, 2 * self._interval_seconds)
+            silent_seconds = self._until_stuck()
+            if silent_seconds:
+                self._end(silent_seconds)
         except RuntimeError:
             return  # the loop is closed
-        self._end(silent_seconds)
+        finally:
+            _limit_processor_seconds(0.0)
+
+    def _until_stuck(self) -> float:
+        """Return how long the loop has not turned, once that is too long; 0 when told to stop."""
+        silent_seconds = 0.0
+        self._ask()
+        while silent_seconds <= self._stuck_seconds:
+            asleep_since = time.monotonic()
+            if self._stopping.wait(self._interval_seconds):
+                return 0.0
+            if self._turned.is_set():
+                silent_seconds = 0.0
+                self._ask()
+            else:
+                # A process that was stopped and goes on sees a long sleep, in which the loop could not turn either.
+                silent_seconds += min(time.monotonic() - asleep_since, 2 * self._interval_seconds)
+        return silent_seconds
 
     def _ask(self) -> None:
         self._turned.clear()
