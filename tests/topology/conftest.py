@@ -19,21 +19,21 @@ from waybill.ledger.ledger import Ledger
 
 @pytest.fixture
 def watched_store(tmp_path: Path) -> Iterator[Servers]:
-    """A master with one replica and three Sentinels."""
-    with watched(tmp_path, sentinels=3, down_after_ms=1_000) as running:
+    """A master with one replica and three Sentinels, who let it be silent for long."""
+    with watched(tmp_path, sentinels=3) as running:
         yield running
 
 
 @pytest.fixture
 def replicated_cluster(tmp_path: Path) -> Iterator[Servers]:
-    """Three masters, of which the partition's owner has one replica."""
-    with cluster(tmp_path, replicas=1, node_timeout_ms=1_000) as running:
+    """Three masters, of which the partition's owner has one replica, which lets it be silent for long."""
+    with cluster(tmp_path, replicas=1) as running:
         yield running
 
 
 @pytest.fixture(params=["watched_store", "replicated_cluster"])
 def servers(request: pytest.FixtureRequest) -> Servers:
-    """A store whose owner has one replica, which takes over within seconds of the owner's death."""
+    """A store whose owner has one replica."""
     running: Servers = request.getfixturevalue(request.param)
     return running
 

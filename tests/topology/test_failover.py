@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 
+import pytest
 from ledger_fold import check_history
 from ledger_plans import new_task
-from store_servers import Server, Servers, replicas_of, until
+from store_servers import Server, Servers, cluster, replicas_of, until, watched
 from topology_load import BREATH_SECONDS, Load
 
 from waybill.cancellation import cancel_all
@@ -23,6 +26,17 @@ from waybill.ledger import keys, packing
 from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Accepted, StepRef
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Servers]:
+    """A store whose owner has one replica, which takes over once the owner has been silent for a second."""
+    if request.param == "sentinel":
+        with watched(tmp_path, sentinels=3, down_after_ms=1_000) as running:
+            yield running
+    else:
+        with cluster(tmp_path, replicas=1, node_timeout_ms=1_000) as running:
+            yield running
 
 
 async def failed_over(servers: Servers, old: Server) -> Server:
