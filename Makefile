@@ -17,7 +17,7 @@ TASKS ?= 200000
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(RUNTIME)  ## Answer a question with the whole suite: make run [GOAL="..."] [SOURCES=path,...] [JSON=1]
 	@$(BIN)/waybill run $(if $(GOAL),--goal "$$GOAL") $(if $(SOURCES),--sources "$$SOURCES") $(if $(JSON),--json)

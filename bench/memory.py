@@ -151,7 +151,7 @@ async def measure(kind: str, arguments: argparse.Namespace) -> Measurement:
             ledger = Ledger(server.url)
             await ledger.connect()
             try:
-                bench = Bench(server, ledger, traced=arguments.traced)
+                bench = Bench(server, ledger, traced=not arguments.untraced)
                 return await bench.measure(arguments.tasks, arguments.width, arguments.wide_tasks)
             finally:
                 await ledger.close()
@@ -165,7 +165,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=10_000, help="one-step tasks")
     parser.add_argument("--width", type=int, default=1_000, help="steps in the middle of the wide plan")
     parser.add_argument("--wide-tasks", type=int, default=10, help="tasks with the wide plan")
-    parser.add_argument("--traced", action="store_true", help="tasks carry a trace context")
+    parser.add_argument("--untraced", action="store_true", help="tasks carry no trace context; those of a gateway do")
     parser.add_argument(
         "--store-option", action="append", default=[], metavar="--NAME=VALUE", help="a setting of the servers"
     )
@@ -182,7 +182,7 @@ def main() -> int:
                 "tasks": arguments.tasks,
                 "width": arguments.width,
                 "wide_tasks": arguments.wide_tasks,
-                "traced": arguments.traced,
+                "traced": not arguments.untraced,
             }
         )
     )

@@ -47,6 +47,11 @@ class DurableServer(Server):
         assert self.process is not None
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
     def wait_for_end(self) -> int:
         """Wait until the process has ended by itself; its exit code."""
         assert self.process is not None
