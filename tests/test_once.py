@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -280,3 +281,48 @@ async def test_given_a_running_effect_when_its_agent_is_cancelled_then_it_is_unk
     with pytest.raises(asyncio.CancelledError):
         await call
     assert context.effects.state(KEY) is EffectState.UNKNOWN
+
+
+class World:
+    """Where effects happen, or not, and what an honest look finds there."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def act(self, fate: str) -> str:
+        if fate == "refuses":
+            raise AgentError("refused")
+        if fate == "times out before":
+            raise TimeoutError
+        self.done += 1
+        if fate == "times out after":
+            raise TimeoutError
+        if fate == "cannot tell":
+            raise EffectUnknown("no reply")
+        return f"done {self.done}"
+
+    def look(self, key: str) -> Any:
+        return f"done {self.done}" if self.done else NOT_DONE
+
+
+fates = st.sampled_from(["works", "refuses", "times out before", "times out after", "cannot tell"])
+crashes = st.sampled_from([None, None, "before", "after"])
+
+
+@given(st.lists(st.tuples(fates, crashes, st.booleans()), max_size=8))
+@settings(deadline=None)
+def test_given_any_attempts_with_any_faults_when_they_follow_each_other_then_the_effect_happens_once_at_most(
+    attempts: list[tuple[str, Any, bool]],
+) -> None:
+    world, effects, results = World(), MemoryEffects(), set()
+    # Two at the end: a crash that was asked for may still be to come.
+    for number, (fate, crash, hooked) in enumerate([*attempts, *[("works", None, True)] * 2], 1):
+        context = MemoryContext(attempt=number, effects=effects)
+        if crash:
+            effects.crash(KEY, crash)
+        try:
+            results.add(context.once(KEY, partial(world.act, fate), reconcile=world.look if hooked else None))
+        except (AgentError, TimeoutError, Crashed):
+            assert world.done <= 1
+
+    assert (world.done, results) == (1, {"done 1"})
