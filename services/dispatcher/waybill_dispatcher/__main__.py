@@ -16,7 +16,7 @@ from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.planning import Planning
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
-from waybill_dispatcher.ticking import tick_until_cancelled
+from waybill_dispatcher.ticking import Ticking
 
 if TYPE_CHECKING:
     from waybill_dispatcher.archive import Archive
@@ -30,6 +30,7 @@ async def serve(settings: DispatcherSettings) -> None:
     ledger, bells = DispatcherLedger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
     archive = _archive(settings)
+    ticking = Ticking(ledger, settings.policy())
 
     async def ready() -> bool:
         try:
@@ -38,7 +39,9 @@ async def serve(settings: DispatcherSettings) -> None:
             return False
         return True
 
-    server = ServiceServer(SERVICE, settings, ready=ready)
+    server = ServiceServer(
+        SERVICE, settings, ready=ready, alive=lambda: ticking.silent_seconds <= settings.stuck_seconds
+    )
     servicer = DispatcherServicer(Parts.over(ledger, bells, directory, archive))
     dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
     async with connect(settings.planner_address) as channel:
@@ -53,7 +56,7 @@ async def serve(settings: DispatcherSettings) -> None:
         jobs = [
             asyncio.create_task(bells.run()),
             asyncio.create_task(planning.run()),
-            asyncio.create_task(tick_until_cancelled(ledger, settings.policy())),
+            asyncio.create_task(ticking.run()),
         ]
         if archive is not None:
             jobs.append(asyncio.create_task(_archiving(ledger, archive).run()))

@@ -17,3 +17,7 @@ class DispatcherLedger(Ledger):
     async def is_known(self, request: Request) -> bool:
         """Whether a call was made under this request id within the time for which it is remembered."""
         return bool(await self._store.command("EXISTS", self._key("call", request.tenant, request.id)))
+
+    async def has_policy(self) -> bool:
+        """Whether settings are written; a store that lost its data has none."""
+        return bool(await self._store.command("EXISTS", self._key("policy")))
