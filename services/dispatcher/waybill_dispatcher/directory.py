@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from waybill.api.v1 import task_pb2
+from waybill.core.limits import KIB
 from waybill.core.plan import AgentSchema, Graph
 from waybill.errors import InvalidPlan
 from waybill.ledger.ledger import Ledger
@@ -15,6 +16,7 @@ from waybill.rpc.linking import link_plan
 
 _FRESH_SECONDS = 1.0
 _LARGE_PLAN_STEPS = 100
+_LARGE_PLAN_BYTES = 64 * KIB
 
 
 class AgentDirectory:
@@ -47,13 +49,19 @@ class AgentDirectory:
         A plan is refused on the newest knowledge only: its agent may have been announced a moment ago.
         """
         await self.records()
+        schemas = self._schemas
         try:
-            return await self._link(plan)
+            return await _linked(plan, schemas)
         except InvalidPlan:
             await self.records(newest=True)
-            return await self._link(plan)
+            if self._schemas == schemas:
+                raise
+            return await _linked(plan, self._schemas)
 
-    async def _link(self, plan: task_pb2.Plan) -> Graph:
-        if len(plan.steps) < _LARGE_PLAN_STEPS:
-            return link_plan(plan, self._schemas)
-        return await asyncio.to_thread(link_plan, plan, self._schemas)
+
+async def _linked(plan: task_pb2.Plan, schemas: Mapping[str, AgentSchema]) -> Graph:
+    """What can take longer than a moment runs beside the loop."""
+    is_small = len(plan.steps) < _LARGE_PLAN_STEPS and plan.ByteSize() < _LARGE_PLAN_BYTES
+    if is_small and not any(step.HasField("question") for step in plan.steps):
+        return link_plan(plan, schemas)
+    return await asyncio.to_thread(link_plan, plan, schemas)
