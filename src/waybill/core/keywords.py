@@ -19,8 +19,8 @@ Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 MAX_PATTERN_CHARS = 1_000
 MAX_MESSAGE_CHARS = 1_000
-FREE_CHECKS = 1_000_000
-"""Checks that every allowance begins with: a few seconds of work."""
+FREE_CHECKS = 200_000
+"""Checks that every allowance begins with: less than a second of work."""
 CHECKS_PER_VALUE = 20
 """Checks that each value (each item, each member) of what is checked adds to its allowance."""
 _CHARS_PER_CHECK = 100
