@@ -31,6 +31,10 @@ integers are numbers. Texts, failures, payloads and times are left out until the
 The body of `POST /v1/tasks` has the fields of `TaskSpec`, and `request_id`. A document has `name`, `media_type`, and
 either `text` or `data_base64`. `POST /v1/tasks:batch` takes `{"requests": [...]}` with such bodies. A field that is not
 known is refused.
+
+Every other `POST` takes a JSON object, or nothing where it needs nothing, with the fields of its RPC's request that the
+path does not name: `request_id` on each, `filter` and paging for `tasks:retry`, `answer` for an answer, and `key`,
+`state` and `result` for an effect. The header `Idempotency-Key` names a request as `request_id` does.
 """
 
 _INTERNAL = """

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import typer.main
 from typer.testing import CliRunner
 
@@ -19,12 +22,15 @@ print one line an event. `--json` prints events as JSON lines, one flat object e
 def page() -> str:
     """The page."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    sections = [f"\n## waybill {name}\n\n{_help(name)}" for name in commands]
-    return _INTRODUCTION + f"\n```text\n{_text()}\n```\n" + "".join(sections)
+    return _INTRODUCTION + f"\n```text\n{_text()}\n```\n" + "".join(_sections(commands))
 
 
-def _help(name: str) -> str:
-    return f"```text\n{_text(name)}\n```\n"
+def _sections(commands: Mapping[str, Any], *group: str) -> Iterator[str]:
+    """The help of each command, and after that of a group the help of its own commands."""
+    for name, command in commands.items():
+        words = (*group, name)
+        yield f"\n## waybill {' '.join(words)}\n\n```text\n{_text(*words)}\n```\n"
+        yield from _sections(getattr(command, "commands", {}), *words)
 
 
 def _text(*words: str) -> str:

@@ -11,7 +11,8 @@ _INTRODUCTION = """
 # Events
 
 An event is one structured record of progress. The events of a task are numbered 1, 2, 3 and so on without gaps; the
-number is its `sequence`. The last event of every task is `task_finished`.
+number is its `sequence`. The last event of every task that has ended is `task_finished`; a task that is retried goes on
+after it.
 
 Over HTTP and on the command line an event is one flat JSON object, with the fields that are set and no others:
 
@@ -26,6 +27,9 @@ Over gRPC an event is the message `TaskEvent`. As Server-Sent Events, `id:` is t
 """
 
 _SSE = """
+`stream_reset` is no event of the task: it has no number, and tells a watcher that a failover of the store lost events
+that it had seen. Forget what was folded so far: the history follows from number 1.
+
 An event stream over HTTP that breaks on the server's side ends with an event `watch_failed`, which carries the error
 and has no id. It is no event of the task: reconnect, and the stream goes on after the last id.
 """

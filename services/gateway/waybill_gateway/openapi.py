@@ -166,6 +166,7 @@ def openapi_endpoint() -> Any:
     written = msgspec.json.encode(document())
 
     async def openapi(_request: Request) -> Response:
+        """`GET /openapi.json`: the OpenAPI document of all of this."""
         return Response(written, media_type="application/json")
 
     return openapi
