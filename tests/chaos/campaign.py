@@ -104,7 +104,7 @@ async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violati
             say(f"{len(load.promises)} tasks accepted; healing and draining")
             began = time.monotonic()
             suite.heal()
-            await suite.ready()
+            violations = await _came_back(suite)
             await load.drain(DRAIN_SECONDS)
             report.drain_s = round(time.monotonic() - began, 1)
         say("checking")
@@ -115,10 +115,18 @@ async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violati
         report.self_exits = len(suite.self_exits)
         for self_exit in suite.self_exits:
             say(f"{self_exit.process} ended by itself with {self_exit.code} after {self_exit.at_seconds:.1f} s")
-        violations = [violation for history in histories for violation in check(history)]
+        violations += [violation for history in histories for violation in check(history)]
         violations += check_list(await _listed(suite), load.promises)
         violations += [Violation(Kind.CLIENT_ERROR, "a client", error) for error in load.errors]
         return violations + await _left_behind(suite)
+
+
+async def _came_back(suite: Suite) -> list[Violation]:
+    try:
+        await suite.ready()
+    except SuiteNotReady as error:
+        return [Violation(Kind.LOST, "a process", f"did not come back when all was healed: {error}")]
+    return []
 
 
 @contextlib.asynccontextmanager

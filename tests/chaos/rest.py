@@ -54,7 +54,7 @@ async def expired(url: str, store: redis.asyncio.Redis) -> list[Violation]:
 
 async def _may_stay(store: redis.asyncio.Redis, name: str, kind: str) -> bool:
     """Whether a key of a kind that the campaign does not know may stay: by its own lifetime, or by its description."""
-    return await store.pttl(name) > 0 or "for good" in keys.KEYS[kind].lifetime
+    return await store.pttl(name) > 0 or (kind in keys.KEYS and "for good" in keys.KEYS[kind].lifetime)
 
 
 async def _unrest(store: redis.asyncio.Redis) -> list[Violation]:
@@ -62,6 +62,9 @@ async def _unrest(store: redis.asyncio.Redis) -> list[Violation]:
     expiring = {_text(member) for member in await store.zrange(keys.key("0", "expiry"), 0, -1)}
     for name, kind, rest in await _all_keys(store):
         lasts = await store.pttl(name) < 0
+        if kind not in keys.KEYS:
+            found.append(Violation(Kind.LEAK, name, "is no key of the ledger"))
+            continue
         if kind == "queue":
             found += await _queue(store, name)
         elif kind == "request":
@@ -89,12 +92,10 @@ async def _queue(store: redis.asyncio.Redis, name: str) -> list[Violation]:
 
 
 async def _all_keys(store: redis.asyncio.Redis) -> list[tuple[str, str, str]]:
-    """Every key as its name, its kind and the rest of it. Raises KeyError for one that the ledger does not know."""
+    """Every key as its name, its kind and the rest of it."""
     found = []
     async for raw in store.scan_iter(count=1_000):
         name = _text(raw)
         kind, _, rest = name.removeprefix(keys.prefix("0") + ":").partition(":")
-        if kind not in keys.KEYS:
-            raise KeyError(f"{name} is no key of the ledger")
         found.append((name, kind, rest))
     return found

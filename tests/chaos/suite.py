@@ -21,7 +21,7 @@ from chaos.proxy import Link
 from waybill.cli import probes
 from waybill.cli.ports import LOOPBACK, free_ports
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 DRAIN_SECONDS = 5.0
 """How long a service that stops may finish what it has in hand."""
 TWICE = ("1", "2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_what_follows_the_end_is_disorder() -> None:
         {"failure": Failure("AGENT_ERROR", "why")},
     ],
 )
-def test_a_stored_task_that_its_events_do_not_tell_breaks_the_fold(stored: dict) -> None:
+def test_a_stored_task_that_its_events_do_not_tell_breaks_the_fold(stored: dict[str, Any]) -> None:
     assert Kind.FOLD in kinds(check(history(task=task(**stored))))
 
 
@@ -192,7 +193,7 @@ def test_a_stored_task_that_its_events_do_not_tell_breaks_the_fold(stored: dict)
         {"output_json": b'"another word"'},
     ],
 )
-def test_a_stored_step_that_its_events_do_not_tell_breaks_the_fold(stored: dict) -> None:
+def test_a_stored_step_that_its_events_do_not_tell_breaks_the_fold(stored: dict[str, Any]) -> None:
     good = history()
     second = step("second", "stream", 1, ("first",), b'"a word"')
     assert kinds(check(replace(good, steps=[good.steps[0], replace(second, **stored)]))) == {Kind.FOLD}

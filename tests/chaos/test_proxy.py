@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -165,7 +165,7 @@ async def test_given_lost_replies_then_what_was_asked_before_is_still_answered(l
     assert await talking.hear(LATE_SECONDS) == b"two\n"
 
 
-async def test_given_no_server_then_a_connection_ends_at_once(unused_port) -> None:
+async def test_given_no_server_then_a_connection_ends_at_once(unused_port: Callable[[], int]) -> None:
     link = Link("client-nobody", HOST, unused_port())
     await link.open()
     assert await (await talk(link)).ask(b"one\n") == b""

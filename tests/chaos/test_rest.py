@@ -98,3 +98,9 @@ async def test_given_a_key_that_outlives_its_task_then_expiry_finds_it(
     name = keys.key("0", "events", "0-forgotten")
     await store.rpush(name, "{}")
     assert name in {violation.subject for violation in await rest.expired(embedded_url, store)}
+
+
+async def test_given_a_key_that_nobody_knows_then_it_is_a_leak(ledger: Ledger, store: redis.asyncio.Redis) -> None:
+    name = keys.prefix("0") + ":surprise:1"
+    await store.set(name, "x")
+    assert [violation.subject for violation in await rest.at_rest(store)] == [name]
