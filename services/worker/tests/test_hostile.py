@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 from waybill_worker import frames
+from waybill_worker.outbox import MAX_APPENDED_CHARS
 from waybill_worker.pool import ProcessPool
 from worker_fake_ledger import FakeLedger
 from worker_hostile_agents import FAILURES, RETURNS
 from worker_runner import Runner
 
 from waybill.agent import load_agents
-from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_FAILURE_MESSAGE_CHARS, MAX_REASON_CHARS
-from waybill.core.task import Usage
-from waybill.ledger.records import Outcome
+from waybill.core.limits import (
+    MAX_EVENT_MESSAGE_CHARS,
+    MAX_EVENT_TEXT_BYTES,
+    MAX_FAILURE_MESSAGE_CHARS,
+    MAX_REASON_CHARS,
+)
+from waybill.core.task import Event, Usage
+from waybill.ledger.records import Outcome, StepRef
 
 HOSTILE = "worker_hostile_agents"
 every_place = pytest.mark.parametrize("place", ["", "-in-process", "-in-thread"])
@@ -129,8 +135,31 @@ async def test_given_an_agent_that_ends_its_process_when_run_then_it_died_and_th
 async def test_given_enormous_reports_when_told_then_they_are_cut_and_can_be_stored(
     hostile: Runner, fake: FakeLedger
 ) -> None:
+    calls: list[int] = []
+    append = fake._append
+
+    def measure(ref: StepRef, position: int, events: Sequence[Event]) -> bool:
+        calls.append(sum(len(event.text) for event in events))
+        return append(ref, position, events)
+
+    fake._append = measure  # type: ignore[method-assign]
+
     settlement = await hostile.run("verbose")
 
     assert settlement.outcome is Outcome.SUCCEEDED
+    assert max(calls) < MAX_APPENDED_CHARS + MAX_EVENT_TEXT_BYTES
+    assert sum(calls) == 20_100_000
     assert max(len(event.message) for event in fake.events()) == MAX_EVENT_MESSAGE_CHARS
     assert all(msgspec.json.encode(event) for event in fake.events())
+
+
+@pytest.mark.parametrize("amount", [-1, 0.5, 1e300])
+async def test_given_absurd_expenses_when_told_then_they_are_refused_and_the_sum_stays_exact(
+    hostile: Runner, amount: float
+) -> None:
+    settlement = await hostile.run("spendthrift", {"amount": amount})
+
+    assert settlement.outcome is Outcome.FAILED
+    assert settlement.failure is not None
+    assert "cost_microusd" in settlement.failure.message
+    assert settlement.usage == Usage(input_tokens=10**15)

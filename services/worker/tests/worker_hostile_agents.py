@@ -195,4 +195,14 @@ def verbose(ctx: Context) -> int:
     ctx.progress("x" * 10_000_000, float("nan"))
     ctx.progress("\ud800", float("inf"))
     ctx.text("\ud800" * 100_000)
+    ctx.text("x" * 20_000_000)
+    return 1
+
+
+@agent
+def spendthrift(ctx: Context, amount: float) -> int:
+    """Report absurd expenses."""
+    for _ in range(2_000):
+        ctx.spend(input_tokens=10**12)
+    ctx.spend(cost_microusd=int(amount) if amount == int(amount) else amount)  # type: ignore[arg-type]
     return 1

@@ -16,21 +16,29 @@ from waybill.once import Once, Reconcile
 from waybill_worker.effects import Effects
 from waybill_worker.outbox import Outbox
 
+MAX_SPEND = 10**12
+"""Most that one call of `Context.spend` may report of each kind."""
+_MAX_TOTAL = 10**15
+"""Most that an attempt can come to: whole numbers stay exact in the ledger, and so do their sums."""
 FetchDocuments = Callable[[str], Awaitable[list[Document]]]
 Hook = Callable[[Context, str], Any]
 """The reconcile hook of an agent."""
 
 
 def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage:
-    """The usage that an agent reports. Raises ValueError for a negative or fractional amount."""
+    """The usage that an agent reports. Raises ValueError for a negative, fractional or absurd amount."""
     for name, amount in (
         ("input_tokens", input_tokens),
         ("output_tokens", output_tokens),
         ("cost_microusd", cost_microusd),
     ):
-        if not isinstance(amount, int) or amount < 0:
-            raise ValueError(f"spend: {name} is {amount!r}, and must be a whole number, 0 or more")
+        if not isinstance(amount, int) or not 0 <= amount <= MAX_SPEND:
+            raise ValueError(f"spend: {name} is {_shown(amount)}, and must be a whole number from 0 to {MAX_SPEND}")
     return Usage(input_tokens, output_tokens, cost_microusd)
+
+
+def _shown(amount: object) -> str:
+    return repr(amount) if not isinstance(amount, int) or abs(amount) < 10**20 else "enormous"
 
 
 class AttemptContext(Context):
@@ -84,7 +92,12 @@ class AttemptContext(Context):
 
     def add_usage(self, usage: Usage) -> None:
         """Add to what this attempt used; on the loop's thread."""
-        self.usage = self.usage + usage
+        total = self.usage + usage
+        self.usage = Usage(
+            min(total.input_tokens, _MAX_TOTAL),
+            min(total.output_tokens, _MAX_TOTAL),
+            min(total.cost_microusd, _MAX_TOTAL),
+        )
 
     async def documents(self) -> list[Document]:
         """The documents sent with the task."""

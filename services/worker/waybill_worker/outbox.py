@@ -17,6 +17,8 @@ from waybill_worker.patience import Patience
 
 FLUSH_INTERVAL_SECONDS = 0.05
 """Least time between two appends of one attempt."""
+MAX_APPENDED_CHARS = 1_000_000
+"""About the most text that one append carries."""
 MAX_PENDING_EVENTS = 200
 """Past this, a progress message replaces the one before it."""
 
@@ -58,9 +60,10 @@ class Outbox:
         data, offset = clean(text).encode(), self._streamed_chars
         if last is not None and last.type is EventType.STEP_TEXT:
             data, offset = self._pending.pop().text.encode() + data, last.text_offset
-        while data:
-            piece = data[:MAX_EVENT_TEXT_BYTES].decode("utf-8", "ignore")  # never cuts a character in two
-            data = data[len(piece.encode()) :]
+        start = 0
+        while start < len(data):
+            piece = data[start : start + MAX_EVENT_TEXT_BYTES].decode("utf-8", "ignore")  # cuts no character in two
+            start += len(piece.encode())
             self._add(Event(type=EventType.STEP_TEXT, text=piece, text_offset=offset))
             offset += len(piece)
         self._streamed_chars = offset
@@ -88,13 +91,23 @@ class Outbox:
 
     async def _flush(self) -> None:
         while self._pending:
-            events, self._pending = self._pending, []
-            if not await self._append(events):
+            if not await self._append(self._next()):
                 self.discard()
                 self._on_stale()
             elif not self._closing.is_set():
                 await self._pause()
         self._flusher = None
+
+    def _next(self) -> list[Event]:
+        """The next events to append, no more of them than the store takes without holding up others."""
+        size, count = 0, 0
+        for event in self._pending:
+            size += len(event.text)
+            count += 1
+            if size >= MAX_APPENDED_CHARS:
+                break
+        events, self._pending = self._pending[:count], self._pending[count:]
+        return events
 
     async def _pause(self) -> None:
         try:
