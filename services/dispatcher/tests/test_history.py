@@ -94,3 +94,9 @@ async def test_a_worker_that_does_not_answer_is_listed_all_the_same(suite) -> No
     await suite.announce("echo")
     workers = (await suite.stub.ReadWorkers(dispatcher_pb2.ReadWorkersRequest())).workers
     assert [(worker.worker, worker.running) for worker in workers] == [("hand.1", -1)]
+
+
+async def test_events_that_do_not_exist_yet_are_none(suite) -> None:
+    task = (await suite.submit(goal="why?")).task
+    for first in (task.last_sequence + 1, 1_000, 2**63 - 1):
+        assert list((await suite.call("ReadEvents", name=task.name, from_sequence=first)).events) == []

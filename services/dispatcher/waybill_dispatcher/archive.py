@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, and_, create_engine, delete, event, exists, or_, select, text
@@ -36,6 +35,7 @@ from waybill_dispatcher.archive_schema import (
     VERSION,
 )
 from waybill_dispatcher.attempts import Attempt
+from waybill_dispatcher.threads import Threads
 
 log = get_logger(__name__)
 
@@ -46,6 +46,14 @@ ANSWER_SECONDS = 20.0
 _CONNECT_SECONDS = 5
 _UNFIT = (ArithmeticError, TypeError, ValueError)
 """What drivers raise for a value that they cannot hand over, without making it an error of the database."""
+_PATIENCE = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": int(ANSWER_SECONDS * 1000),
+}
+"""How long libpq believes in a PostgreSQL server that says nothing."""
 _PREPARING = 0x57617962696C6C
 """Key of the PostgreSQL lock under which one process at a time creates the tables."""
 
@@ -56,13 +64,13 @@ class Archive:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self._insert: Any = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}[self._engine.dialect.name]
-        self._threads = ThreadPoolExecutor(CONNECTIONS, "archive")
+        self._threads = Threads(CONNECTIONS, "archive")
         self._preparing = threading.Lock()
         self._prepared = False
 
     def close(self) -> None:
         """Close every connection; what is under way is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._engine.dispose()
 
     async def write(self, tasks: Sequence[rows.EndedTask]) -> None:
@@ -123,7 +131,7 @@ class Archive:
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._in_transaction, work)
+                return await self._threads.run(lambda: self._in_transaction(work))
         except TimeoutError as error:
             raise _away() from error
 
@@ -217,7 +225,7 @@ def _engine(url: str) -> Engine:
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS,
         pool_pre_ping=True,
-        connect_args={"timeout": _CONNECT_SECONDS} if of_sqlite else {"connect_timeout": _CONNECT_SECONDS},
+        connect_args={"timeout": _CONNECT_SECONDS} if of_sqlite else _PATIENCE,
     )
     if of_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)

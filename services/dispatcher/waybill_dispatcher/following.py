@@ -61,8 +61,8 @@ class Following:
                     "from_sequence", f"is {first}, and the next event has number {record.last_sequence + 1}"
                 )
             cursor = _Cursor(first, after_digest)
-            if first == 1 and after_digest:
-                yield [_reset(cursor)]  # there is no event before the first
+            if after_digest and not 1 < first <= record.last_sequence + 1:
+                yield [_reset(cursor)]  # there is no such event as the one before the first
             while True:
                 rung.clear()
                 seen, new, at_end = await self._look(task_id, cursor)

@@ -250,5 +250,5 @@ class History:
 
     async def events(self, tenant: str, task_id: str, first: int, limit: int) -> list[Event]:
         """Events that exist. Raises NotFound, also for an archived task: events are not kept there."""
-        await self.stored(tenant, task_id)
-        return await self._ledger.events(task_id, first, limit)
+        record = await self.stored(tenant, task_id)
+        return await self._ledger.events(task_id, first, limit) if first <= record.last_sequence else []
