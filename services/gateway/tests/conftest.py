@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
@@ -87,6 +87,14 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         """Let an ended task run again."""
         log = self.events[name]
         async with self._news:
+            log.append(_event(len(log) + 1, RETRIED))
+            self._news.notify_all()
+
+    async def finish_and_retry(self, name: str) -> None:
+        """End a task and let it run again, in one moment."""
+        log = self.events[name]
+        async with self._news:
+            log.append(_event(len(log) + 1, FINISHED))
             log.append(_event(len(log) + 1, RETRIED))
             self._news.notify_all()
 
@@ -271,9 +279,13 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         return dispatcher_pb2.ReadAgentsResponse(agents=[agent])
 
 
+_written = itertools.count(1)
+
+
 def _event(sequence: int, kind: task_pb2.EventType.ValueType, text: str = "") -> task_pb2.TaskEvent:
+    """An event whose digest no other has, as in a store, where no two are of the same time and place."""
     event = task_pb2.TaskEvent(sequence=sequence, type=kind, time=timestamp(sequence), message=text)
-    event.digest = zlib.crc32(event.SerializeToString(deterministic=True)) or 1
+    event.digest = next(_written)
     return event
 
 

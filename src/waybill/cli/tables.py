@@ -69,7 +69,10 @@ def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
         table.add_column(title, justify="right" if title in ("attempt", "waited", "ran") else "left", overflow="fold")
     for step in steps:
         entry = measured.get(step.id)
-        asked = printable(step.question.prompt) if step.question and step.state is StepState.WAITING else ""
+        asked = ""
+        if step.question is not None and step.state is StepState.WAITING:
+            about = (step.question_input_json or b"").decode(errors="replace")
+            asked = printable(f"{step.question.prompt} {about}")
         cells = (
             step.id,
             step.agent,
