@@ -37,6 +37,7 @@ from waybill.ledger.records import (
     Request,
     Settlement,
     StepRecord,
+    StepRef,
     TaskRecord,
 )
 from waybill.ledger.steering import PauseKind
@@ -70,7 +71,7 @@ WORKERS = (
     *("settle",) * 3,
     *("work_well",) * 3,
     *("work_badly", "work_amid_steering", "lose_reply", "lose_reply", "exchange"),
-    *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effect"),
+    *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effects"),
 )
 TIMES = ("time_passes", "time_passes", "live_on", "everything_pauses")
 _Result = TypeVar("_Result")
@@ -287,10 +288,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.exchange(hand, ["ok"] * 3)
 
     def work_badly(self, hand: Hand) -> None:
-        """Whatever is held goes wrong in the same way, again and again."""
-        how = self.random.choice(["fail", "final", "died", "garbled"])
+        """Whatever is held goes wrong, again and again."""
         for _ in range(self.random.randint(1, 4)):
-            self.exchange(hand, [how] * 3)
+            self.exchange(hand, [self.random.choice(["fail", "fail", "final", "died", "died", "garbled"])] * 3)
             self.advance(self.random.choice([0, 130]))
 
     def work_amid_steering(self, hand: Hand) -> None:
@@ -350,11 +350,14 @@ class LedgerMachine(RuleBasedStateMachine):
             current = self.call(self.ledger.append_events(hand.id, ref, 0, [event]))
             assert current == (self.model.holding(hand.id, ref) is not None)
 
-    def do_effect(self, hand: Hand) -> None:
-        """An attempt does something that must not happen twice, unless its process dies in the middle."""
-        if (ref := self._pick(hand.held)) is None:
-            return
-        key, nonce = self.random.choice("ab"), f"n{self.calls}"
+    def do_effects(self, hand: Hand) -> None:
+        """An attempt does what must not happen twice, again and again; sometimes it stops in the middle."""
+        if (ref := self._pick(hand.held)) is not None:
+            for at in range(self.random.randint(1, 3)):
+                self._do_effect(hand, ref, f"n{self.calls}-{at}")
+
+    def _do_effect(self, hand: Hand, ref: StepRef, nonce: str) -> None:
+        key = self.random.choice("ab")
         place = (ref.task, ref.number, key)
         found = self.model.holding(hand.id, ref)
         state, by, result = self.model.effects.get(place, (EffectState.FAILED, 0, ""))

@@ -176,6 +176,16 @@ class TestPausedTenant:
         await ledger.set_paused(PauseKind.TENANT, "acme", False)
         assert {grant.ref.task for grant in await hand.run_all()} == {mine}
 
+    async def test_given_a_batch_that_was_read_before_the_pause_then_its_claim_puts_it_back(
+        self, ledger: Ledger, hand: Hand
+    ) -> None:
+        await accept(ledger, graph(side_by_side(1)), tenant="acme")
+        assert await hand.wait()
+        await ledger.set_paused(PauseKind.TENANT, "acme", True)
+        assert await hand.take() == []
+        await ledger.set_paused(PauseKind.TENANT, "acme", False)
+        assert len(await hand.run_all()) == 1
+
     async def test_given_a_tenant_that_comes_back_then_it_takes_turns_and_makes_up_for_nothing(
         self, ledger: Ledger
     ) -> None:
