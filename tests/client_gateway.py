@@ -11,6 +11,7 @@ import grpc
 from waybill import Client
 from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc, task_pb2
 from waybill.core.task import Event, EventType, Failure
+from waybill.errors import NotFound
 from waybill.rpc.conversion import event_to_proto, json_payload
 from waybill.rpc.status import to_grpc_status
 
@@ -31,6 +32,7 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.resets: list[int] = []
         self.digests: list[int] = []
         self.seen: list[Any] = []
+        self.archived = False
         self.error: Exception | None = None
 
     def task(self, name: str = "tasks/t1") -> task_pb2.Task:
@@ -83,6 +85,8 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
 
     async def WatchTask(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self._refuse(context)
+        if self.archived:
+            await context.abort_with_status(to_grpc_status(NotFound(f"there are no events of {request.name}")))
         self.watched_from.append(request.from_sequence)
         self.digests.append(request.after_digest)
         last = len(self.history)

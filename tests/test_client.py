@@ -97,6 +97,16 @@ async def test_a_result_is_the_output_or_the_failure() -> None:
     assert failed.value.reason == "TIMEOUT"
 
 
+async def test_a_result_is_there_also_when_the_archive_keeps_no_events() -> None:
+    gateway = Gateway()
+    gateway.archived = True
+    async with connected(gateway) as client:
+        assert await client.result("t1") == {"answer": 42}
+        gateway.error = NotFound("there is no task tasks/t1")
+        with pytest.raises(NotFound, match="no task"):
+            await client.result("t1")
+
+
 async def test_a_client_that_is_not_open_says_how_to_open_it() -> None:
     with pytest.raises(FailedPrecondition, match="async with"):
         await Client().get("t1")

@@ -18,7 +18,7 @@ from waybill.connection import Connection
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan
 from waybill.core.task import Document, Event, Priority, TaskState
-from waybill.errors import FailedPrecondition, Unavailable, Violation, WaybillError
+from waybill.errors import FailedPrecondition, NotFound, Unavailable, Violation, WaybillError
 from waybill.filters import TaskFilter
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
 from waybill.rpc.caller import DEFAULT_TENANT
@@ -163,7 +163,7 @@ class Client(Steering):
         response = await self.call("GetTaskMetrics", gateway_pb2.GetTaskMetricsRequest(name=task_name(task)))
         return TaskMetrics.of(response.metrics)
 
-    async def attempts(self, task: Task | str, step: str) -> Sequence[Attempt]:
+    async def attempts(self, task: Task | str, step: Step | str) -> Sequence[Attempt]:
         """The attempts of a step, oldest first: who ran it, when, and how it ended. Raises `NotFound`."""
         response = await self.call("ListAttempts", gateway_pb2.ListAttemptsRequest(parent=step_name(task, step)))
         return [Attempt.of(attempt) for attempt in response.attempts]
@@ -214,11 +214,12 @@ class Client(Steering):
     async def result(self, task: Task | str) -> Any:
         """Wait for the task to end and return its output, decoded.
 
-        Raises `FailedPrecondition` with the failure's reason and message if it failed, or was cancelled.
+        Raises `NotFound`, and `FailedPrecondition` with the failure's reason and message if it failed or was cancelled.
         """
         while True:
-            async for _event in self.watch(task):
-                pass
+            with contextlib.suppress(NotFound):  # the archive keeps no events; a task that is nowhere is missed below
+                async for _event in self.watch(task):
+                    pass
             ended = await self.get(task)
             if ended.state.ended:  # unless it was retried meanwhile, or lost its end in a failover
                 break

@@ -83,7 +83,7 @@ class Steering(ABC):
                 return
             request.page_token = page.next_page_token
 
-    async def answer(self, task: Task | str, step: str, value: Any, request_id: str | None = None) -> Step:
+    async def answer(self, task: Task | str, step: Step | str, value: Any, request_id: str | None = None) -> Step:
         """Answer a step that waits for a person, with any value that has a JSON form.
 
         Raises `NotFound`, `InvalidArgument` if the answer does not fit the question, `FailedPrecondition` if the step
@@ -99,7 +99,7 @@ class Steering(ABC):
     async def resolve_effect(
         self,
         task: Task | str,
-        step: str,
+        step: Step | str,
         key: str,
         state: EffectState,
         result: Any = None,
@@ -155,9 +155,10 @@ def task_name(task: Task | str) -> str:
     return name if name.startswith("tasks/") else f"tasks/{name}"
 
 
-def step_name(task: Task | str, step: str) -> str:
-    """Resource name of a step that was given by its name in the plan, or by its resource name."""
-    return step if step.startswith("tasks/") else f"{task_name(task)}/steps/{step}"
+def step_name(task: Task | str, step: Step | str) -> str:
+    """Resource name of a step that was given as itself, by its name in the plan, or by its resource name."""
+    name = step.name if isinstance(step, Step) else step
+    return name if name.startswith("tasks/") else f"{task_name(task)}/steps/{name}"
 
 
 def letter_name(letter: DeadLetter | str) -> str:

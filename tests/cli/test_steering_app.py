@@ -64,7 +64,7 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.SubmitTaskResponse(task=task_pb2.Task(name="tasks/t1", state=task_pb2.TASK_STATE_PLANNING))
 
     def GetTask(self, request: Any, context: Any) -> Any:
-        task = task_pb2.Task(name=request.name, state=task_pb2.TASK_STATE_RUNNING, template="daily", archived=True)
+        task = task_pb2.Task(name=request.name, state=task_pb2.TASK_STATE_FAILED, template="daily", archived=True)
         return gateway_pb2.GetTaskResponse(task=task)
 
     def ListSteps(self, request: Any, context: Any) -> Any:
@@ -233,6 +233,12 @@ def test_show_prints_attempts_and_what_a_step_asks(waybill: Waybill) -> None:
     steps = json.loads(waybill("show", "t1", "--attempts", "--json").stdout)["steps"]
     assert [[attempt["worker"] for attempt in step["attempts"]] for step in steps] == [["worker-7"], []]
     assert steps[1]["question"] == {"prompt": "Shall it be sent?"}
+
+
+def test_a_watch_of_an_archived_task_says_how_it_ended(waybill: Waybill) -> None:
+    watched = waybill("watch", "t1")
+    assert (watched.exit_code, watched.stdout) == (1, "")
+    assert "archive" in watched.stderr
 
 
 def test_effects_are_listed_and_decided(waybill: Waybill, gateway: Gateway) -> None:

@@ -59,6 +59,9 @@ async def test_a_header_and_a_body_that_name_two_requests_are_refused(http, disp
     submitted = await http.post("/v1/tasks", json={"goal": "Why?"}, headers={"Idempotency-Key": "s"})
     assert submitted.status_code == 200
     assert dispatcher.groups[0][0].request_id == "s"
+    batch = await http.post("/v1/tasks:batch", json={"requests": [{"goal": "a"}]}, headers={"Idempotency-Key": "s"})
+    assert (batch.status_code, fields_of(batch)) == (400, ["Idempotency-Key"])
+    assert len(dispatcher.groups) == 1
 
 
 async def test_many_tasks_are_retried_by_a_filter(stub, http, dispatcher):

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from waybill.api.v1 import gateway_pb2
+from waybill.errors import InvalidArgument
 from waybill.rpc.resources import attempt_to_json, effect_to_json, metrics_to_json, step_to_json, task_to_json
 from waybill.rpc.specs import batch_from_json, submission_from_json
 from waybill_gateway.caller import Caller
@@ -84,6 +85,8 @@ class _Handlers:
         """`POST /v1/tasks:batch`: `results`, each with a `task` or an `error`."""
         check_parameters(request)
         caller = self._caller(request)
+        if request.headers.getlist(IDEMPOTENCY_KEY):
+            raise InvalidArgument.of_field("Idempotency-Key", "names one request; give each of the batch a request_id")
         batch = batch_from_json(await body_of(request, self._settings.max_body_bytes))
         response = await self._verbs.batch_submit_tasks(caller, batch)
         return json_response({"results": [_result_to_json(result) for result in response.results]})

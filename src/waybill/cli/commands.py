@@ -35,6 +35,9 @@ async def watch(
     """Show a task's events until it has ended. Exit code 1 if it did not end well."""
     async with client_of(address, tenant) as client:
         known = await client.get(name)
+    if known.archived:
+        exits.say(f"{known.name} {known.state.value}: it is in the archive, which keeps no events")
+        return exits.OK if known.state is TaskState.SUCCEEDED else exits.FAILED
     style = Style.for_stream(sys.stdout, as_json=as_json)
     async with client_of(address, tenant, WATCH_PATIENCE_SECONDS) as client:
         progress = await follow(
