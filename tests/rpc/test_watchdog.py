@@ -18,7 +18,7 @@ import asyncio, re, sys, time
 from waybill.rpc.server import ServiceServer, run
 from waybill.settings import ServiceSettings
 
-settings = ServiceSettings(stuck_seconds=1.0, shutdown_grace_seconds=0)
+settings = ServiceSettings(stuck_seconds=3.0, shutdown_grace_seconds=0)
 
 async def ready() -> bool:
     return True
@@ -35,7 +35,7 @@ async def serve():
     print("serving", flush=True)
     what = (await asyncio.to_thread(sys.stdin.readline)).strip()
     if what == "work in a thread":
-        await asyncio.to_thread(time.sleep, 3)
+        await asyncio.to_thread(time.sleep, 6)
         server.request_stop()
     else:
         globals()[what]()
@@ -86,7 +86,7 @@ def test_given_an_interpreter_that_is_held_when_it_has_been_long_then_the_proces
 
 def test_given_a_process_that_was_stopped_when_it_goes_on_then_it_lives(service: subprocess.Popen[str]) -> None:
     service.send_signal(signal.SIGSTOP)
-    time.sleep(3)
+    time.sleep(6)
     service.send_signal(signal.SIGCONT)
 
     tell(service, "work in a thread")

@@ -216,10 +216,10 @@ async def test_given_an_async_agent_that_holds_the_loop_when_it_has_been_long_th
 async def test_given_a_plain_agent_that_takes_long_when_the_worker_is_watched_then_it_lives(
     start_process: StartProcess, live_ledger: Ledger, agents: Agents, tmp_path: Path
 ) -> None:
-    process = start_process(WAYBILL_WORKER_STUCK_SECONDS="1")
+    process = start_process(WAYBILL_WORKER_STUCK_SECONDS="3")
     task_id = await submit(live_ledger, agents, step("spin", "spinning", {"note": str(tmp_path / "note")}))
     await running(live_ledger, task_id, "spinning")
-    await asyncio.sleep(3)
+    await asyncio.sleep(6)
 
     assert process.popen.poll() is None
     await live_ledger.cancel(task_id)
@@ -229,10 +229,10 @@ async def test_given_a_plain_agent_that_takes_long_when_the_worker_is_watched_th
 async def test_given_a_worker_that_was_stopped_when_it_goes_on_then_it_lives_and_works(
     start_process: StartProcess, live_ledger: Ledger, agents: Agents
 ) -> None:
-    process = start_process(WAYBILL_WORKER_STUCK_SECONDS="1")
+    process = start_process(WAYBILL_WORKER_STUCK_SECONDS="3")
     await process.record(live_ledger)
     process.popen.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(4)
+    await asyncio.sleep(6)
     process.popen.send_signal(signal.SIGCONT)
 
     task_id = await submit(live_ledger, agents, step("go", "pid-of-process"))

@@ -12,6 +12,7 @@ import msgspec
 import psutil
 import pytest
 from waybill_worker import frames
+from waybill_worker.context import MAX_TEXT_CHARS
 from waybill_worker.outbox import MAX_APPENDED_CHARS
 from waybill_worker.pool import ProcessPool
 from worker_fake_ledger import FakeLedger
@@ -120,7 +121,7 @@ async def test_given_an_agent_that_dies_when_it_had_forked_then_nothing_of_it_is
 
 
 @pytest.mark.parametrize("suspect", [False, True])
-@pytest.mark.parametrize("how", ["sys.exit", "os._exit", "group", "forker", "close"])
+@pytest.mark.parametrize("how", ["sys.exit", "os._exit", "group", "forker", "close", "signal"])
 async def test_given_an_agent_that_ends_its_process_when_run_then_it_died_and_the_next_runs(
     hostile: Runner, how: str, suspect: bool
 ) -> None:
@@ -148,7 +149,7 @@ async def test_given_enormous_reports_when_told_then_they_are_cut_and_can_be_sto
 
     assert settlement.outcome is Outcome.SUCCEEDED
     assert max(calls) < MAX_APPENDED_CHARS + MAX_EVENT_TEXT_BYTES
-    assert sum(calls) == 20_100_000
+    assert sum(calls) == 12_100_000
     assert max(len(event.message) for event in fake.events()) == MAX_EVENT_MESSAGE_CHARS
     assert all(msgspec.json.encode(event) for event in fake.events())
 
@@ -163,3 +164,15 @@ async def test_given_absurd_expenses_when_told_then_they_are_refused_and_the_sum
     assert settlement.failure is not None
     assert "cost_microusd" in settlement.failure.message
     assert settlement.usage == Usage(input_tokens=10**15)
+
+
+@every_place
+async def test_given_text_without_end_when_streamed_then_the_attempt_ends_and_no_other_can_succeed(
+    hostile: Runner, fake: FakeLedger, place: str
+) -> None:
+    settlement = await hostile.run(f"flooding{place}")
+
+    assert settlement.outcome is Outcome.FAILED_FINALLY
+    assert settlement.failure is not None
+    assert settlement.failure.reason == "TEXT_TOO_LARGE"
+    assert sum(len(event.text) for event in fake.events()) <= MAX_TEXT_CHARS

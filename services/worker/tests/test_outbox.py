@@ -159,6 +159,23 @@ async def test_given_distinct_messages_without_end_when_closed_then_only_the_lat
     assert fake.events()[-1].message == "message 4999"
 
 
+async def test_given_distinct_messages_between_texts_when_closed_then_all_text_arrived_in_few_events(
+    fake: FakeLedger,
+) -> None:
+    outbox = outbox_on(fake)
+    for number in range(5_000):
+        outbox.text(f"{number} ")
+        outbox.progress(f"message {number}", None)
+    await outbox.close()
+
+    assert len(fake.events()) <= 202
+    assert fake.events()[-1].message == "message 4999"
+    told = [event for event in fake.events() if event.type is EventType.STEP_TEXT]
+    whole = "".join(f"{number} " for number in range(5_000))
+    assert "".join(event.text for event in told) == whole
+    assert all(whole[event.text_offset :].startswith(event.text) for event in told)
+
+
 async def test_given_a_very_long_message_when_reported_then_it_is_cut(fake: FakeLedger) -> None:
     outbox = outbox_on(fake)
     outbox.progress("x" * 10_000, None)

@@ -175,6 +175,8 @@ def forking(ctx: Context, note: str, how: str) -> list[int]:
 @agent
 def exiting(ctx: Context, how: str) -> None:
     """Leave in a way that is none."""
+    if how == "signal":
+        os.kill(os.getpid(), signal.SIGRTMIN + 3)
     if how == "close":
         os.closerange(3, 4096)
         ctx.text("hello?")
@@ -195,8 +197,32 @@ def verbose(ctx: Context) -> int:
     ctx.progress("x" * 10_000_000, float("nan"))
     ctx.progress("\ud800", float("inf"))
     ctx.text("\ud800" * 100_000)
-    ctx.text("x" * 20_000_000)
+    ctx.text("x" * 12_000_000)
     return 1
+
+
+def _flood(ctx: Context) -> None:
+    while True:
+        ctx.text("x" * 1_000_000)
+        ctx.progress("more")
+
+
+@agent
+async def flooding(ctx: Context) -> None:
+    """Stream without end."""
+    _flood(ctx)
+
+
+@agent
+def flooding_in_process(ctx: Context) -> None:
+    """The same in a process."""
+    _flood(ctx)
+
+
+@agent(isolation="thread")
+def flooding_in_thread(ctx: Context) -> None:
+    """The same in a thread."""
+    _flood(ctx)
 
 
 @agent

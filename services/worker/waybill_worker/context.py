@@ -11,6 +11,7 @@ from typing import Any
 
 from waybill.agent import Context
 from waybill.core.task import Document, Usage
+from waybill.errors import Permanent
 from waybill.ledger.records import Grant
 from waybill.once import Once, Reconcile
 from waybill_worker.effects import Effects
@@ -20,6 +21,8 @@ MAX_SPEND = 10**12
 """Most that one call of `Context.spend` may report of each kind."""
 _MAX_TOTAL = 10**15
 """Most that an attempt can come to: whole numbers stay exact in the ledger, and so do their sums."""
+MAX_TEXT_CHARS = 16 * 1024 * 1024
+"""Most text that one attempt may stream."""
 FetchDocuments = Callable[[str], Awaitable[list[Document]]]
 Hook = Callable[[Context, str], Any]
 """The reconcile hook of an agent."""
@@ -35,6 +38,16 @@ def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage
         if not isinstance(amount, int) or not 0 <= amount <= MAX_SPEND:
             raise ValueError(f"spend: {name} is {_shown(amount)}, and must be a whole number from 0 to {MAX_SPEND}")
     return Usage(input_tokens, output_tokens, cost_microusd)
+
+
+def streamed_chars(before: int, text: str) -> int:
+    """The characters that an attempt has streamed with this text. Raises Permanent if those are too many."""
+    if before + len(text) > MAX_TEXT_CHARS:
+        raise Permanent(
+            f"the attempt streams more than {MAX_TEXT_CHARS} characters: store so much text elsewhere, and tell where",
+            reason="TEXT_TOO_LARGE",
+        )
+    return before + len(text)
 
 
 def _shown(amount: object) -> str:
@@ -60,6 +73,7 @@ class AttemptContext(Context):
         self._hook: Reconcile | None = partial(hook, self) if hook else None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._streamed_chars = 0
         self._cancelled = False
         self._ended = False
 
@@ -83,8 +97,10 @@ class AttemptContext(Context):
         self._report(self._outbox.progress, str(message), None if fraction is None else float(fraction))
 
     def text(self, text: str) -> None:
-        """Stream text to watchers."""
-        self._report(self._outbox.text, str(text))
+        """Stream text to watchers. Raises Permanent past `MAX_TEXT_CHARS`."""
+        text = str(text)
+        self._streamed_chars = streamed_chars(self._streamed_chars, text)
+        self._report(self._outbox.text, text)
 
     def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
         """Add to what this attempt used."""

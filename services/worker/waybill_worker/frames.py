@@ -16,6 +16,8 @@ from waybill.core.task import EffectState, Usage
 from waybill.ledger.records import Outcome
 
 _LENGTH = struct.Struct("!I")
+MAX_TEXT_CHARS = 1024 * 1024
+"""Most text that one frame carries."""
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):

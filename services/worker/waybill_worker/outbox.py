@@ -49,6 +49,9 @@ class Outbox:
         crowded = len(self._pending) >= MAX_PENDING_EVENTS
         if last is not None and last.type is EventType.STEP_PROGRESS and (crowded or last.message == message):
             self._pending.pop()
+        elif crowded and self._pending[-2].type is EventType.STEP_PROGRESS:
+            self._pending.pop(-2)
+            self._join_texts()
         self._add(Event(type=EventType.STEP_PROGRESS, message=message, fraction=fraction))
 
     def text(self, text: str) -> None:
@@ -67,6 +70,13 @@ class Outbox:
             self._add(Event(type=EventType.STEP_TEXT, text=piece, text_offset=offset))
             offset += len(piece)
         self._streamed_chars = offset
+
+    def _join_texts(self) -> None:
+        """Make one event of the last two, if they are texts that fit into it."""
+        before, last = self._pending[-2:]
+        fits = len(before.text.encode()) + len(last.text.encode()) <= MAX_EVENT_TEXT_BYTES
+        if before.type is EventType.STEP_TEXT and fits:
+            before.text += self._pending.pop().text
 
     def discard(self) -> None:
         """Drop what is pending and all that follows: the attempt is no longer this worker's."""

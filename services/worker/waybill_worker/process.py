@@ -98,7 +98,10 @@ class AgentProcess:
         code = self.exited.result() if self.exited.done() else None
         if code is None:
             return "it could not be asked why"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        if code >= 0:
+            return f"exit code {code}"
+        known = -code in signal.Signals.__members__.values()
+        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
 
 def _result(done: frames.Done) -> Result:

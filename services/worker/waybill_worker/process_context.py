@@ -18,7 +18,7 @@ from waybill.errors import AgentError, Permanent
 from waybill.ledger.records import Effect
 from waybill.once import Once, Reconcile, attempt_over
 from waybill_worker import frames
-from waybill_worker.context import Hook, usage_of
+from waybill_worker.context import Hook, streamed_chars, usage_of
 from waybill_worker.invocation import clean
 
 Send = Callable[[frames.FromProcess], None]
@@ -39,6 +39,7 @@ class ProcessContext(Context):
         self._hook: Reconcile | None = partial(hook, self) if hook else None
         self._cancelling = threading.Lock()
         self._interrupt: Callable[[], object] = lambda: None
+        self._streamed_chars = 0
         self._cancelled = False
         self._ended = False
 
@@ -77,8 +78,11 @@ class ProcessContext(Context):
         self._send(frames.Progress(text, None if fraction is None else float(fraction)))
 
     def text(self, text: str) -> None:
-        """Stream text to watchers."""
-        self._send(frames.Text(clean(str(text))))
+        """Stream text to watchers. Raises Permanent past `MAX_TEXT_CHARS`."""
+        text = str(text)
+        self._streamed_chars = streamed_chars(self._streamed_chars, text)
+        for start in range(0, len(text), frames.MAX_TEXT_CHARS):
+            self._send(frames.Text(clean(text[start : start + frames.MAX_TEXT_CHARS])))
 
     def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
         """Add to what this attempt used."""
