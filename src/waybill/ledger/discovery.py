@@ -15,7 +15,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from waybill.errors import Unavailable
 from waybill.ledger.address import Endpoint, Kind, StoreAddress
-from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.ledger.node import ANSWER_TIMEOUT_SECONDS, Node
 from waybill.ledger.replies import translate
 from waybill.telemetry.logs import get_logger
 
@@ -170,7 +170,7 @@ def _nobody(error: Exception) -> Unavailable:
 async def _ask_one(url: str, question: Callable[[Node], Awaitable[Answer]]) -> Answer:
     node = Node(url)
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             return await question(node)
     finally:
         await node.close()

@@ -14,6 +14,8 @@ from redis.exceptions import RedisError, ResponseError
 
 Part = bytes | str | int | float
 CONNECT_TIMEOUT_SECONDS = 1.0
+ANSWER_TIMEOUT_SECONDS = 3.0
+"""How long who is asked for the owner, or whether it is the owner, has to say so, connecting included."""
 MAX_CONNECTIONS = 1_000
 """Most calls that one client has under way at once."""
 

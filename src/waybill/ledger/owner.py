@@ -14,7 +14,7 @@ from redis.exceptions import MovedError
 from waybill.cancellation import cancel_all
 from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.discovery import Discovery
-from waybill.ledger.node import CONNECT_TIMEOUT_SECONDS, Node
+from waybill.ledger.node import ANSWER_TIMEOUT_SECONDS, Node
 from waybill.ledger.replies import store_errors
 from waybill.telemetry.logs import get_logger
 
@@ -127,7 +127,7 @@ async def _checked(node: Node) -> Node:
     """The node itself. Raises Unavailable if it is no master: who was named may not know of it yet, or not any more."""
     try:
         with store_errors():
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
                 role, info = await node.replies([("ROLE",), ("INFO", "server")])
             for refusal in (role, info):
                 if isinstance(refusal, Exception):
