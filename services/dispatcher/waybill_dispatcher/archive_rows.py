@@ -37,11 +37,6 @@ class EndedTask:
     steps: Sequence[StepRecord]
     attempts: Mapping[int, Sequence[Attempt]]
 
-    @property
-    def size_bytes(self) -> int:
-        """About what it takes in memory."""
-        return 2_000 + len(self.input) + sum(1_000 + len(step.input) + len(step.output) for step in self.steps)
-
 
 def task_row(task: EndedTask) -> Row:
     """The row of a task itself."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from waybill.errors import NotFound, Unavailable, WaybillError
-from waybill.ledger.records import ArchiveLease
+from waybill.ledger.records import ArchiveLease, TaskRecord
 from waybill.telemetry.logs import get_logger
 from waybill_dispatcher.archive import Archive
 from waybill_dispatcher.archive_rows import EndedTask
@@ -21,7 +21,8 @@ log = get_logger(__name__)
 
 LEASE_MS = 60_000
 TASKS_A_LEASE = 100
-_WRITE_BYTES = 16 * 1024 * 1024
+_TASKS_AT_ONCE = 25
+_STEPS_AT_ONCE = 200
 _LOOK_SECONDS = 1.0
 _AGAIN_SECONDS, _MOST_AGAIN_SECONDS = 0.5, 30.0
 _STEPS_A_READ = 100
@@ -60,41 +61,45 @@ class Archiving:
         if not self._leases:
             return False
         while self._leases:
-            taken, tasks = await self._read_some()
+            leases, tasks = await self._read_some()
             if tasks:
                 await self._write(tasks)
-            self._leases = self._leases[taken:]
+            self._leases = self._leases[len(leases) :]
         return True
 
-    async def _read_some(self) -> tuple[int, dict[ArchiveLease, EndedTask]]:
-        """How many leases were looked at, and the tasks of those that stand as they ended."""
-        taken, size_bytes = 0, 0
-        tasks: dict[ArchiveLease, EndedTask] = {}
-        for lease in self._leases:
-            taken += 1
-            task = await self._read(lease)
-            if task is not None:
-                tasks[lease] = task
-                size_bytes += task.size_bytes
-                if size_bytes >= _WRITE_BYTES:
-                    break
-        return taken, tasks
+    async def _read_some(self) -> tuple[list[ArchiveLease], dict[ArchiveLease, EndedTask]]:
+        """The next leases, and the tasks of those that stand as they ended.
 
-    async def _read(self, lease: ArchiveLease) -> EndedTask | None:
-        """A task as it ended; None if it has expired or runs again: then it is archived when it ends again."""
+        A task that has expired is left out, and one that runs again: that is archived when it ends again.
+        """
+        leases = self._leases[:_TASKS_AT_ONCE]
+        records = await self._ledger.tasks([lease.task for lease in leases])
+        leases = _together(leases, records)
+        standing = [
+            (lease, record)
+            for lease, record in zip(leases, records, strict=False)
+            if record is not None and record.ended_ms == lease.ended_ms
+        ]
+        read = await asyncio.gather(*(self._read(record) for _, record in standing))
+        # Reading takes several calls, and a retry changes what they see: only what stood still was read whole.
+        now = await self._ledger.tasks([record.id for _, record in standing])
+        return leases, {
+            lease: task
+            for (lease, record), task, after in zip(standing, read, now, strict=True)
+            if task is not None and record == after
+        }
+
+    async def _read(self, record: TaskRecord) -> EndedTask | None:
+        """All of a task; None if it was dropped meanwhile."""
         try:
-            record = await self._ledger.task(lease.task)
             steps = []
             for first in range(1, record.step_count + 1, _STEPS_A_READ):
                 last = min(first + _STEPS_A_READ - 1, record.step_count)
                 steps += await self._ledger.steps(record.id, first, last)
             attempts = await folded(self._ledger, record)
-            given = await self._ledger.task_input(record.id)
-            # Reading takes several calls, and a retry changes what they see: only what stood still was read whole.
-            if record.ended_ms != lease.ended_ms or record != await self._ledger.task(lease.task):
-                return None
         except NotFound:
             return None
+        given = await self._ledger.task_input(record.id)
         return EndedTask(record, given, steps, {step.number: attempts.of(step.name) for step in steps})
 
     async def _write(self, tasks: dict[ArchiveLease, EndedTask]) -> None:
@@ -117,6 +122,16 @@ class Archiving:
             log.error("the archive refused a task", task=task.record.id, cause=_kind(error))
             return False
         return True
+
+
+def _together(leases: list[ArchiveLease], records: Sequence[TaskRecord | None]) -> list[ArchiveLease]:
+    """So many of the first tasks as may be in memory at once: a large one comes alone."""
+    steps = 0
+    for at, record in enumerate(records):
+        steps += record.step_count if record is not None else 0
+        if at and steps > _STEPS_AT_ONCE:
+            return leases[:at]
+    return leases
 
 
 def _kind(error: WaybillError) -> str:

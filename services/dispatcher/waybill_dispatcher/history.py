@@ -20,7 +20,7 @@ from waybill_dispatcher import views
 from waybill_dispatcher.attempts import Attempt, folded
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.lookups import DispatcherLedger
-from waybill_dispatcher.waiting import Standstill, standstill
+from waybill_dispatcher.waiting import Standstill, standstill, waiting_reason
 
 if TYPE_CHECKING:
     from waybill_dispatcher.archive import Archive
@@ -110,7 +110,7 @@ class History:
         return views.task_message(
             found.record,
             output=await self._output(found),
-            waiting_reason=await self._waiting_reason(found.record),
+            waiting_reason=await waiting_reason(self._ledger, self._directory, found.record),
             archived=found.archived,
         )
 
@@ -127,14 +127,6 @@ class History:
         return views.joined_outputs(
             [(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)]
         )
-
-    async def _waiting_reason(self, record: TaskRecord) -> str:
-        if record.state is TaskState.PLANNING:
-            return record.planning_note
-        if record.state not in (TaskState.RUNNING, TaskState.PAUSED):
-            return ""
-        held_up = await standstill(self._ledger, self._directory, record)
-        return held_up.reasons(await self._all_steps(Found(record, self._ledger, archived=False)))
 
     async def _all_steps(self, found: Found) -> list[StepRecord]:
         steps: list[StepRecord] = []

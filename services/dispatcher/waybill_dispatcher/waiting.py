@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from waybill.core.task import StepState, TaskState
-from waybill.ledger.reads import Reads
 from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.lookups import DispatcherLedger
 
 PAUSED = "the task is paused; resume it to go on"
 _REASONS_SHOWN = 5
+_READY_LOOKED_AT = 200
+_GAP_READ_ALONG = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,10 @@ class Standstill:
     tenant_paused: bool = False
     paused_agents: frozenset[str] = frozenset()
     idle_agents: frozenset[str] = frozenset()
+
+    def holds(self, task: TaskRecord) -> bool:
+        """Whether a step of a task that is ready may be kept from starting by something."""
+        return self.tenant_paused or bool((self.paused_agents | self.idle_agents).intersection(task.agents))
 
     def reason(self, step: StepRecord) -> str:
         """Why a step does not go on; empty if nothing is in its way."""
@@ -44,11 +50,42 @@ class Standstill:
         found = list(dict.fromkeys(reason for step in steps if (reason := self.reason(step))))
         if self.task_paused:
             found = [PAUSED, *(reason for reason in found if reason != PAUSED)]
-        more = [f"and {len(found) - _REASONS_SHOWN} more"] if len(found) > _REASONS_SHOWN else []
+        more = ["and more"] if len(found) > _REASONS_SHOWN else []
         return "; ".join(found[:_REASONS_SHOWN] + more)
 
 
-async def standstill(ledger: Reads, directory: AgentDirectory, task: TaskRecord) -> Standstill:
+async def waiting_reason(ledger: DispatcherLedger, directory: AgentDirectory, task: TaskRecord) -> str:
+    """Why a task does not go on; empty if nothing is in its way. Raises NotFound if it was dropped meanwhile.
+
+    Reads no more of the steps of a large plan than can be in the answer.
+    """
+    if task.state is TaskState.PLANNING:
+        return task.planning_note
+    if task.state not in (TaskState.RUNNING, TaskState.PAUSED):
+        return ""
+    held_up = await standstill(ledger, directory, task)
+    states = await ledger.step_states(task)
+    wanted = [number for number, state in enumerate(states, 1) if state is StepState.WAITING][: _REASONS_SHOWN + 1]
+    if held_up.holds(task):
+        wanted += [number for number, state in enumerate(states, 1) if state is StepState.READY][:_READY_LOOKED_AT]
+    steps: list[StepRecord] = []
+    for first, last in _ranges(sorted(wanted)):
+        steps += await ledger.steps(task.id, first, last, payloads=False)
+    return held_up.reasons(steps)
+
+
+def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending numbers as ranges, first and last, whose gaps are too large to be read along."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number - found[-1][1] <= _GAP_READ_ALONG:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+async def standstill(ledger: DispatcherLedger, directory: AgentDirectory, task: TaskRecord) -> Standstill:
     """What keeps steps of a task from starting now. Raises Unavailable."""
     if task.state not in (TaskState.RUNNING, TaskState.PAUSED):
         return Standstill()
