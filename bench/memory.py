@@ -31,7 +31,7 @@ from waybill.cli.suite import COMPACT_SETTINGS
 from waybill.core.plan import Graph
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger, new_task_id
-from waybill.ledger.records import Accepted, NewTask
+from waybill.ledger.records import Accepted, Grant, NewTask
 
 TARGET_BYTES = 2_048
 """What a finished one-step task, or a step of a wide plan, may take with its events."""
@@ -121,7 +121,7 @@ class Bench:
             count = min(SUBMITTED_AT_ONCE, tasks - first)
             results = await self._ledger.submit([self._new_task(planned) for _ in range(count)])
             assert all(isinstance(result, Accepted) for result in results), results
-            granted: Sequence = await self._hand.take()
+            granted: Sequence[Grant] = await self._hand.take()
             while granted:
                 reply = await self._hand.exchange(*(succeeded(grant, OUTPUT) for grant in granted))
                 granted = reply.grants

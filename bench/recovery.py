@@ -61,7 +61,8 @@ class Bench:
         task = await self._client.submit(
             plan={"steps": [{"name": "only", "agent": "pause", "input": {"seconds": STEP_SECONDS}}]}
         )
-        killed_at, again, killing = 0.0, None, None
+        killing: asyncio.Task[float] | None = None
+        again: Event | None = None
         async for event in self._client.watch(task):
             if event.type is EventType.STEP_STARTED and killing is None:
                 killing = asyncio.create_task(self._kill(_worker_name(event), for_good=for_good))
