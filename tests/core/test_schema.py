@@ -1,6 +1,7 @@
 """Inputs against schemas while the values behind references are unknown."""
 
 import json
+from collections.abc import Callable
 from functools import reduce
 
 import pytest
@@ -122,7 +123,7 @@ def refused(schema: object) -> InvalidArgument:
         ({"$dynamicRef": "#x"}, "uses $dynamicRef"),
         ({"unevaluatedProperties": False}, "uses unevaluatedProperties"),
         (reduce(lambda inner, _: {"not": inner}, range(100), {}), "nested more than 64 deep"),
-        ({"required": [{"a": n} for n in range(5_000)]}, "not a JSON Schema"),
+        ({"required": [{"a": n} for n in range(500)]}, "not a JSON Schema"),
     ],
 )
 def test_a_callers_schema_that_has_no_bounded_check_is_refused(schema: object, told: str) -> None:
@@ -185,3 +186,21 @@ def test_a_check_that_python_cannot_do_is_told() -> None:
 
 def test_a_pattern_of_an_agent_that_cannot_be_run_here_is_left_to_the_agent() -> None:
     assert misfits('{"pattern":"(?=a)"}', "b") == []
+
+
+def below(frames: int, check: Callable[[], None]) -> None:
+    """Check something with so many frames of Python above it."""
+    return below(frames - 1, check) if frames else check()
+
+
+@pytest.mark.parametrize("schema", ['{"$ref":"#"}', '{"$ref":"#/$defs/a","$defs":{"a":{"allOf":[{"$ref":"#"}]}}}'])
+def test_a_schema_without_end_is_told_however_deep_the_stack_is_already(schema: str) -> None:
+    for frames in range(0, 250, 7):
+        with pytest.raises(InvalidArgument, match="no end"):
+            below(frames, lambda: misfits(schema, {}))
+
+
+def test_the_deepest_schema_is_checked_however_deep_the_stack_is_already() -> None:
+    schema = '{"not":' * 63 + "{}" + "}" * 63
+    for frames in range(0, 250, 50):
+        below(frames, lambda: check_schema(schema))

@@ -19,6 +19,8 @@ Keyword = Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]
 
 MAX_PATTERN_CHARS = 1_000
 MAX_MESSAGE_CHARS = 1_000
+MAX_DEPTH = 150
+"""Most checks inside each other; four Python frames each, of the thousand that Python allows."""
 FREE_CHECKS = 200_000
 """Checks that every allowance begins with: less than a second of work."""
 CHECKS_PER_VALUE = 20
@@ -31,11 +33,16 @@ class TooCostly(Exception):
     """The allowance is used up."""
 
 
+class Endless(Exception):
+    """Checks lie deeper in each other than any value does: the schema refers to itself."""
+
+
 class Allowance:
     """How many keyword checks something may cost. Shared by all that is checked for one request."""
 
     def __init__(self, checks: int = FREE_CHECKS) -> None:
         self._left = checks
+        self._depth = 0
 
     def grant(self, value: Any) -> None:
         """Add what a value, by its size, may cost."""
@@ -46,6 +53,19 @@ class Allowance:
         self._left -= checks
         if self._left < 0:
             raise TooCostly
+
+    def enter(self) -> None:
+        """Begin a check inside those that have begun and not ended. Raises `Endless` if they are too many.
+
+        Python's own limit must never be met: where it strikes inside a library that is not Python, the process panics.
+        """
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Endless
+
+    def leave(self) -> None:
+        """End the check that was entered last."""
+        self._depth -= 1
 
 
 ALLOWANCE: ContextVar[Allowance] = ContextVar("allowance")
@@ -151,10 +171,14 @@ def _paid(keyword: str, check: Keyword) -> Keyword:
         paying = ALLOWANCE.get()
         whole = keyword in ("enum", "const")
         paying.spend(1 + (size_of(expected) if whole else len(expected) if isinstance(expected, dict | list) else 0))
-        for error in check(validator, expected, instance, schema) or ():
-            paying.spend(_CHECKS_PER_ERROR + len(error.message) // _CHARS_PER_CHECK)
-            error.message = error.message[:MAX_MESSAGE_CHARS]
-            yield error
+        try:
+            paying.enter()
+            for error in check(validator, expected, instance, schema) or ():
+                paying.spend(_CHECKS_PER_ERROR + len(error.message) // _CHARS_PER_CHECK)
+                error.message = error.message[:MAX_MESSAGE_CHARS]
+                yield error
+        finally:
+            paying.leave()
 
     return checked
 

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from waybill.core.keywords import ALLOWANCE, KEYWORDS, Allowance, Keyword, TooCostly, pattern_defect, size_of
+from waybill.core.keywords import ALLOWANCE, KEYWORDS, Allowance, Endless, Keyword, TooCostly, pattern_defect, size_of
 from waybill.core.limits import MAX_SCHEMA_BYTES
 from waybill.core.references import Reference, parse
 from waybill.core.violations import shown
@@ -79,7 +79,7 @@ def misfits(schema: str, value: Any, allowance: Allowance | None = None) -> list
             errors = [exact for error in _validator(schema).iter_errors(value) for exact in _exact(error)]
         except Unresolvable as error:
             raise _broken(f"it refers to {shown(str(error.ref))}, which is not in it") from error
-        except RecursionError as error:
+        except (Endless, RecursionError) as error:
             raise _broken("it has no end") from error
         except (ArithmeticError, ValueError, LookupError, TypeError) as error:
             # Keywords let Python's own errors through, such as those of numbers that no float can hold.
