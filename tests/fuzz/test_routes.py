@@ -1,0 +1,57 @@
+"""Every HTTP route, by its OpenAPI document: no 5xx, and responses that are what the document says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import schemathesis
+from fuzz_store import furnish
+from fuzz_suite import Suite
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi import checks
+from waybill_gateway.openapi import OPERATIONS, document
+
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+SECONDS = 60
+STREAMS = {operation.name for operation in OPERATIONS if operation.streams}
+COLLECTIONS = {"task": "tasks/", "step": "tasks/", "agent": "agents/", "letter": "deadLetters/"}
+NAMES = [operation.name for operation in OPERATIONS]
+
+
+@pytest.fixture(scope="module")
+def known(quiet: Suite) -> list[str]:
+    """What can be named in the quiet suite."""
+    return asyncio.run(furnish(quiet))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in STREAMS])
+def test_any_request_gets_what_the_document_says(quiet: Suite, known: list[str], name: str) -> None:
+    operation = schemathesis.openapi.from_dict(document()).find_operation_by_id(name)
+    fitting, wrong = (operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
+
+    @given(fitting | wrong if can_be_wrong(operation) else fitting, st.data())
+    def holds(case: schemathesis.Case, data: st.DataObject) -> None:
+        for parameter in case.path_parameters or {}:
+            if names := [item for item in known if item.startswith(COLLECTIONS[parameter])]:
+                chosen = data.draw(st.sampled_from(names) | st.none())
+                if chosen is not None:
+                    case.path_parameters[parameter] = chosen.rpartition("/")[2]
+        case.call_and_validate(base_url=quiet.http, checks=CHECKS, timeout=SECONDS)
+
+    holds()
+    quiet.assert_serving()
+
+
+def can_be_wrong(operation: Any) -> bool:
+    """Whether a request can be made that the document does not allow."""
+    return bool(operation.path_parameters or operation.query or operation.body)
