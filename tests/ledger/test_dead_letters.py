@@ -103,6 +103,20 @@ async def test_given_garbage_in_a_queue_then_whoever_claims_it_goes_on(
     assert await store.xlen(queue) == 0
 
 
+async def test_given_a_record_of_damaged_text_then_its_steps_can_be_granted_and_settled(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
+) -> None:
+    task_id = await accept(ledger, graph({"a": []}, inputs={"a": b'{"goal": "${task.goal}"}'}), goal="why?")
+    await store.hset(keys.key("0", "task", task_id), mapping={"trace": b"\xff", "goal": b"\xc3("})
+    (grant,) = await hand.take()
+    assert grant.inputs["task"].decode() == '{"goal":"\ufffd(","input":null}'
+    await hand.exchange(undecodable(grant))
+    ((letter,), _) = await ledger.dead_letters("acme", 10)
+    assert letter.task == task_id
+    await ledger.drop_letter("acme", letter.id)
+    await store.hset(keys.key("0", "task", task_id), mapping={"trace": "", "goal": "why?"})
+
+
 async def test_given_a_dropped_letter_then_the_task_stays_as_it_ended(ledger: Ledger, hand: Hand) -> None:
     task_id = await bury(ledger, hand)
     request = Request("acme", "drop-it")

@@ -19,11 +19,11 @@ from waybill_dispatcher.archiving import LEASE_MS, Archiving
 from waybill_dispatcher.attempts import folded
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.history import History
-from waybill_dispatcher.lookups import DispatcherLedger
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.task import TaskState
 from waybill.errors import NotFound, Unavailable
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Outcome, Settlement
 
 START_MS = 1_700_000_000_000
@@ -38,16 +38,16 @@ TWO = task_pb2.Plan(
 
 
 @pytest.fixture
-async def ledger(embedded_url: str) -> AsyncIterator[DispatcherLedger]:
+async def ledger(embedded_url: str) -> AsyncIterator[Ledger]:
     """A ledger with an archive, whose clock only the test moves."""
-    opened = DispatcherLedger(embedded_url, clock_ms=START_MS)
+    opened = Ledger(embedded_url, clock_ms=START_MS)
     await opened.set_policy({"archive": 1, "retention_ms": 1_000, "archive_wait_ms": DAY_MS})
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def hand(ledger: DispatcherLedger) -> Hand:
+async def hand(ledger: Ledger) -> Hand:
     return await Hand(ledger).register()
 
 
@@ -58,7 +58,7 @@ def archive(archive_url: str) -> Iterator[Archive]:
     opened.close()
 
 
-async def expire(ledger: DispatcherLedger) -> int:
+async def expire(ledger: Ledger) -> int:
     """Lets the retention pass."""
     ledger.clock_ms += 20_000
     return await ledger.expire(1_000)
@@ -206,7 +206,7 @@ async def test_given_an_archived_task_then_it_is_found_there_as_it_was(start_sui
     assert [step for page in pages for step in page.steps] == list(before[0].steps)
 
 
-class Forgetful(DispatcherLedger):
+class Forgetful(Ledger):
     """A ledger that drops a task just before one of the reads of it."""
 
     drops_before = ""

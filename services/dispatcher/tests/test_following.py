@@ -13,13 +13,13 @@ from ledger_plans import accept, graph
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.following import EVENTS_A_MESSAGE, Following
 from waybill_dispatcher.history import History
-from waybill_dispatcher.lookups import DispatcherLedger
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.cancellation import cancel_all
 from waybill.core.task import Event, EventType
 from waybill.ledger import keys, packing
 from waybill.ledger.bells import Bells
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Outcome, Settlement
 
 RETRY_ONCE = task_pb2.RetryPolicy(max_attempts=1)
@@ -188,7 +188,7 @@ class Meddler:
 async def test_given_any_losses_then_what_a_watcher_has_since_the_last_reset_is_what_is_stored(
     embedded_url: str, seed: int
 ) -> None:
-    ledger, bells = DispatcherLedger(embedded_url), Bells(embedded_url)
+    ledger, bells = Ledger(embedded_url), Bells(embedded_url)
     task = await accept(ledger, graph({"a": []}))
     following = Following(ledger, bells, History(ledger, AgentDirectory(ledger)))
     ringing = asyncio.create_task(bells.run())

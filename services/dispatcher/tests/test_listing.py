@@ -11,10 +11,10 @@ from ledger_plans import accept, graph
 from waybill_dispatcher.archive import Archive
 from waybill_dispatcher.archiving import Archiving
 from waybill_dispatcher.listing import Listing
-from waybill_dispatcher.lookups import DispatcherLedger
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.task import TaskState
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.reads import EVERY_TASK, ListPosition
 from waybill.ledger.records import TaskFilter, TaskRecord
 
@@ -33,8 +33,8 @@ FILTERS = [
 
 
 @pytest.fixture
-async def ledger(embedded_url: str) -> AsyncIterator[DispatcherLedger]:
-    opened = DispatcherLedger(embedded_url, clock_ms=START_MS)
+async def ledger(embedded_url: str) -> AsyncIterator[Ledger]:
+    opened = Ledger(embedded_url, clock_ms=START_MS)
     await opened.set_policy({"archive": 1, "retention_ms": 1_000_000})
     yield opened
     await opened.close()
@@ -47,7 +47,7 @@ def archive(archive_url: str) -> Iterator[Archive]:
     opened.close()
 
 
-async def history_of(ledger: DispatcherLedger, archive: Archive, seed: int) -> list[TaskRecord]:
+async def history_of(ledger: Ledger, archive: Archive, seed: int) -> list[TaskRecord]:
     """Tasks of every kind, newest first: at work, ended, retried, archived, dropped."""
     chance = random.Random(seed)
     hand = await Hand(ledger).register()

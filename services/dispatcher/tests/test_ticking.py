@@ -7,11 +7,11 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.ticking import Ticking
 
 from waybill.cancellation import cancel_all
 from waybill.ledger import keys
+from waybill.ledger.ledger import Ledger
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def silence_after(ticking: Ticking, seconds: float) -> float:
 
 
 async def test_given_a_store_that_refuses_then_that_is_an_answer(unused_port) -> None:
-    ledger = DispatcherLedger(f"redis://127.0.0.1:{unused_port()}/0")
+    ledger = Ledger(f"redis://127.0.0.1:{unused_port()}/0")
     ticking = Ticking(ledger, {})
     began = ticking.silent_seconds
     assert await silence_after(ticking, 2.0) - began < 2.0
@@ -48,7 +48,7 @@ async def test_given_a_store_that_refuses_then_that_is_an_answer(unused_port) ->
 
 
 async def test_given_a_store_that_says_nothing_then_its_silence_grows(silent_server: int) -> None:
-    ledger = DispatcherLedger(f"redis://127.0.0.1:{silent_server}/0")
+    ledger = Ledger(f"redis://127.0.0.1:{silent_server}/0")
     ticking = Ticking(ledger, {})
     assert await silence_after(ticking, 7.0) >= 7.0, "a call that timed out is no answer"
     await ledger.close()

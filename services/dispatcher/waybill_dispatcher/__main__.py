@@ -9,10 +9,10 @@ from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, planner_pb2_grpc
 from waybill.cancellation import cancel_all
 from waybill.errors import WaybillError
 from waybill.ledger.bells import Bells
+from waybill.ledger.ledger import Ledger
 from waybill.rpc.channel import connect
 from waybill.rpc.server import ServiceServer, run
 from waybill_dispatcher.directory import AgentDirectory
-from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.planning import Planning
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
@@ -27,7 +27,7 @@ SERVICE = "dispatcher"
 
 async def serve(settings: DispatcherSettings) -> None:
     """Run the dispatcher until it is told to stop."""
-    ledger, bells = DispatcherLedger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
+    ledger, bells = Ledger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
     archive = _archive(settings)
     ticking = Ticking(ledger, settings.policy())
@@ -60,9 +60,14 @@ async def serve(settings: DispatcherSettings) -> None:
         ]
         if archive is not None:
             jobs.append(asyncio.create_task(_archiving(ledger, archive).run()))
+        for job in jobs:
+            job.add_done_callback(lambda _: server.request_stop())
         try:
             await server.start([dispatcher_pb2.DESCRIPTOR.services_by_name["DispatcherService"].full_name])
             await server.run_until_stopped()
+            for job in jobs:
+                if job.done():
+                    job.result()  # it never ends by itself: whoever restarts this process has to hear of it
         finally:
             await cancel_all(jobs)
             await ledger.close()
@@ -80,7 +85,7 @@ def _archive(settings: DispatcherSettings) -> Archive | None:
     return Archive(settings.archive_url)
 
 
-def _archiving(ledger: DispatcherLedger, archive: Archive) -> Archiving:
+def _archiving(ledger: Ledger, archive: Archive) -> Archiving:
     from waybill_dispatcher.archiving import Archiving
 
     return Archiving(ledger, archive)

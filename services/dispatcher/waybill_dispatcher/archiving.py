@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Sequence
 
 from waybill.errors import NotFound, Unavailable, WaybillError
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import ArchiveLease, TaskRecord
 from waybill.telemetry.logs import get_logger
 from waybill_dispatcher.archive import Archive
 from waybill_dispatcher.archive_rows import EndedTask
 from waybill_dispatcher.attempts import folded
-from waybill_dispatcher.lookups import DispatcherLedger
 
 log = get_logger(__name__)
 
@@ -31,7 +31,7 @@ _STEPS_A_READ = 100
 class Archiving:
     """Takes ended tasks from the ledger to the archive; `run` until cancelled. Any number may run."""
 
-    def __init__(self, ledger: DispatcherLedger, archive: Archive) -> None:
+    def __init__(self, ledger: Ledger, archive: Archive) -> None:
         self._ledger = ledger
         self._archive = archive
         self._leases: list[ArchiveLease] = []

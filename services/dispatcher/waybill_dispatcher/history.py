@@ -14,12 +14,12 @@ from waybill.api.v1 import task_pb2
 from waybill.core.references import may_hold_references, references_of, resolve
 from waybill.core.task import Event, StepState, TaskState
 from waybill.errors import FailedPrecondition, NotFound, Permanent
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.packing import named_outputs
 from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher import views
 from waybill_dispatcher.attempts import Attempt, folded
 from waybill_dispatcher.directory import AgentDirectory
-from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.waiting import Standstill, standstill, waiting_reason
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Found:
 class History:
     """Reads of one tenant's tasks. A task of another tenant does not exist."""
 
-    def __init__(self, ledger: DispatcherLedger, directory: AgentDirectory, archive: Archive | None = None) -> None:
+    def __init__(self, ledger: Ledger, directory: AgentDirectory, archive: Archive | None = None) -> None:
         self._ledger = ledger
         self._directory = directory
         self._archive = archive

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.errors import FailedPrecondition, InvalidArgument
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.reads import ListPosition
 from waybill.ledger.records import Request
 from waybill_dispatcher import views
 from waybill_dispatcher.attempts import folded
 from waybill_dispatcher.history import History
-from waybill_dispatcher.lookups import DispatcherLedger
 
 
 class Letters:
     """The dead letters of a tenant."""
 
-    def __init__(self, ledger: DispatcherLedger, history: History) -> None:
+    def __init__(self, ledger: Ledger, history: History) -> None:
         self._ledger = ledger
         self._history = history
 

@@ -11,6 +11,7 @@ from waybill.api.v1 import dispatcher_pb2_grpc
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
 from waybill.errors import InvalidArgument
 from waybill.ledger.bells import Bells
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Request
 from waybill.rpc.caller import tenant_of
 from waybill.rpc.events import event_to_proto
@@ -23,7 +24,6 @@ from waybill_dispatcher.following import Following
 from waybill_dispatcher.history import History
 from waybill_dispatcher.letters import Letters
 from waybill_dispatcher.listing import Listing
-from waybill_dispatcher.lookups import DispatcherLedger
 from waybill_dispatcher.requests import filter_of, request_of
 from waybill_dispatcher.steering import Steering
 from waybill_dispatcher.views import agent_message, attempt_message, task_name
@@ -43,7 +43,7 @@ DEFAULT_LETTERS = 50
 class Parts:
     """What the RPCs are handed to."""
 
-    ledger: DispatcherLedger
+    ledger: Ledger
     directory: AgentDirectory
     acceptance: Acceptance
     history: History
@@ -51,9 +51,7 @@ class Parts:
     following: Following
 
     @classmethod
-    def over(
-        cls, ledger: DispatcherLedger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None
-    ) -> Parts:
+    def over(cls, ledger: Ledger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None) -> Parts:
         """The parts over one ledger, and the archive if there is one."""
         history = History(ledger, directory, archive)
         return cls(

@@ -10,13 +10,13 @@ from dataclasses import replace
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition, InvalidArgument, NotFound
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.reads import EVERY_TASK, ListPosition
 from waybill.ledger.records import AgentRecord, Request, TaskFilter
 from waybill.ledger.steering import PauseKind
 from waybill_dispatcher import views
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.history import History
-from waybill_dispatcher.lookups import DispatcherLedger
 
 RETRIABLE = frozenset({TaskState.FAILED, TaskState.CANCELLED})
 _RETRIES_AT_ONCE = 16
@@ -25,7 +25,7 @@ _RETRIES_AT_ONCE = 16
 class Steering:
     """What operators and clients may do with tasks, agents and tenants."""
 
-    def __init__(self, ledger: DispatcherLedger, history: History, directory: AgentDirectory) -> None:
+    def __init__(self, ledger: Ledger, history: History, directory: AgentDirectory) -> None:
         self._ledger = ledger
         self._history = history
         self._directory = directory

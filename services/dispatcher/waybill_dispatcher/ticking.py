@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 
 from waybill.errors import WaybillError
+from waybill.ledger.ledger import Ledger
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
-from waybill_dispatcher.lookups import DispatcherLedger
 
 log = get_logger(__name__)
 
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 2.0
 class Ticking:
     """Ticks until cancelled, and knows how long the store has said nothing."""
 
-    def __init__(self, ledger: DispatcherLedger, policy: Mapping[str, int]) -> None:
+    def __init__(self, ledger: Ledger, policy: Mapping[str, int]) -> None:
         self._ledger = ledger
         self._policy = policy
         self._heard_at = time.monotonic()

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from waybill.core.task import StepState, TaskState
+from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher.directory import AgentDirectory
-from waybill_dispatcher.lookups import DispatcherLedger
 
 PAUSED = "the task is paused; resume it to go on"
 _REASONS_SHOWN = 5
@@ -54,7 +54,7 @@ class Standstill:
         return "; ".join(found[:_REASONS_SHOWN] + more)
 
 
-async def waiting_reason(ledger: DispatcherLedger, directory: AgentDirectory, task: TaskRecord) -> str:
+async def waiting_reason(ledger: Ledger, directory: AgentDirectory, task: TaskRecord) -> str:
     """Why a task does not go on; empty if nothing is in its way. Raises NotFound if it was dropped meanwhile.
 
     Reads no more of the steps of a large plan than can be in the answer.
@@ -85,7 +85,7 @@ def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return found
 
 
-async def standstill(ledger: DispatcherLedger, directory: AgentDirectory, task: TaskRecord) -> Standstill:
+async def standstill(ledger: Ledger, directory: AgentDirectory, task: TaskRecord) -> Standstill:
     """What keeps steps of a task from starting now. Raises Unavailable."""
     if task.state not in (TaskState.RUNNING, TaskState.PAUSED):
         return Standstill()

@@ -60,7 +60,10 @@ class Death:
     @property
     def cause(self) -> str:
         """How it ended, in words."""
-        return f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        known = -self.code in signal.Signals.__members__.values()
+        return f"killed by {signal.Signals(-self.code).name if known else f'signal {-self.code}'}"
 
     @property
     def breakdown(self) -> bool:

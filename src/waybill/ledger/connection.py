@@ -106,7 +106,9 @@ class Store:
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await send()
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_lost(error):
+                raise
             await self._owner.lost(node, error)
             raise translate(error) from error
 

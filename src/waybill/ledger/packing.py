@@ -181,11 +181,16 @@ def event_of(data: bytes, sequence: int) -> Event:
     return event
 
 
+def _text(data: bytes) -> str:
+    """Text of a grant. What is damaged must not take its worker down: it does so to that step alone."""
+    return data.decode("utf-8", "replace")
+
+
 def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Mapping[str, bytes]:
     """Outputs by step name; goal and input of the task become one JSON object named `task`."""
-    found = {name.decode(): output or b"" for name, output in zip(names, outputs, strict=True)}
+    found = {_text(name): output or b"" for name, output in zip(names, outputs, strict=True)}
     if "task.goal" in found:
-        goal = _json.encode(found.pop("task.goal").decode())
+        goal = _json.encode(_text(found.pop("task.goal")))
         found["task"] = b'{"goal":' + goal + b',"input":' + (found.pop("task.input") or b"null") + b"}"
     return found
 
@@ -195,13 +200,13 @@ def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> 
     task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_, suspect = row
     return Grant(
         ref=StepRef(task.decode(), number, attempt),
-        step=step.decode(),
-        agent=agent.decode(),
+        step=_text(step),
+        agent=_text(agent),
         input=input_,
         inputs=inputs,
         run_timeout_ms=run_timeout_ms,
-        tenant=tenant.decode(),
-        traceparent=(trace or b"").decode(),
+        tenant=_text(tenant),
+        traceparent=_text(trace or b""),
         wait_ms=wait_ms,
         suspect=bool(suspect),
     )

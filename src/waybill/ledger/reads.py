@@ -17,6 +17,7 @@ from waybill.ledger.records import (
     AgentRecord,
     DeadLetter,
     Effect,
+    Request,
     StepEffect,
     StepRecord,
     TaskFilter,
@@ -26,6 +27,7 @@ from waybill.ledger.records import (
 
 SCAN_LIMIT = 5_000
 """Most tasks that one page of a filtered list looks at."""
+_STEPS_A_READ = 1_000
 EVERY_TASK = TaskFilter()
 
 
@@ -122,6 +124,22 @@ class Reads:
             found.append(step)
         return found
 
+    async def task_input(self, task_id: str) -> bytes:
+        """The input that a task was submitted with, JSON text."""
+        (found,) = await self._fields(task_id, ["input"])
+        return found or b"null"
+
+    async def step_states(self, task: TaskRecord) -> list[StepState]:
+        """The states of all steps of a task, in the order of their numbers; reads nothing else of them."""
+        states: list[StepState] = []
+        for first in range(1, task.step_count + 1, _STEPS_A_READ):
+            last = min(first + _STEPS_A_READ - 1, task.step_count)
+            for run in await self._fields(task.id, [f"run:{number}" for number in range(first, last + 1)]):
+                if run is None:
+                    raise NotFound(f"there is no task {task.id}")
+                states.append(packing.STEP_STATES[msgspec.msgpack.decode(run)[0] - 1])
+        return states
+
     async def outputs(self, task_id: str, numbers: Sequence[int]) -> list[bytes]:
         """Outputs of steps by number, JSON text; empty for one that has none."""
         return [value or b"" for value in await self._fields(task_id, [f"out:{number}" for number in numbers])]
@@ -135,6 +153,14 @@ class Reads:
         """The documents sent with a task."""
         rows = await self._store.command("LRANGE", self._key("documents", task_id), 0, -1)
         return [packing.document_of(row) for row in rows]
+
+    async def is_known(self, request: Request) -> bool:
+        """Whether a call was made under this request id within the time for which it is remembered."""
+        return bool(await self._store.command("EXISTS", self._key("call", request.tenant, request.id)))
+
+    async def has_policy(self) -> bool:
+        """Whether settings are written; a store that lost its data has none."""
+        return bool(await self._store.command("EXISTS", self._key("policy")))
 
     async def agents(self) -> list[AgentRecord]:
         """Announced agents by name, with live workers and backlog."""

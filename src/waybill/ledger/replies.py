@@ -25,6 +25,8 @@ from waybill.errors import FailedPrecondition, ResourceExhausted, Unavailable, W
 # The client gives some of the server's errors a class and cuts their code off; the others are known by their code.
 _LOST = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, ClusterDownError, OSError)
 _LOST_CODES = ("UNBLOCKED",)
+_CLOSED = "the handler is closed"
+"""How uvloop ends what it says of a write to a connection that was closed a moment ago."""
 _BUSY = (TryAgainError, AskError)
 _BUSY_CODES = ("NOREPLICAS", "MISCONF", "BUSY ")
 
@@ -37,7 +39,8 @@ def is_missing_function(error: object) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error means that this server is gone, or is not the one to ask any more."""
-    return isinstance(error, _LOST) or str(error).startswith(_LOST_CODES)
+    closed = isinstance(error, RuntimeError) and str(error).endswith(_CLOSED)
+    return closed or isinstance(error, _LOST) or str(error).startswith(_LOST_CODES)
 
 
 def translate(error: Exception) -> WaybillError:
@@ -59,6 +62,10 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        raise translate(error) from error
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
         raise translate(error) from error
 
 
