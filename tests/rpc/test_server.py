@@ -27,6 +27,10 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+class Panic(BaseException):
+    """What a library that is not written in Python may raise."""
+
+
 class Planner(planner_pb2_grpc.PlannerServiceServicer):
     """Fails or answers by the goal that it is given."""
 
@@ -36,6 +40,8 @@ class Planner(planner_pb2_grpc.PlannerServiceServicer):
                 raise InvalidArgument.of_field("goal", "is wrong")
             case "broken":
                 raise RuntimeError("password in the message")
+            case "panics":
+                raise Panic("password in the message")
             case "slow":
                 await asyncio.sleep(0.3)
             case "trace":
@@ -76,7 +82,12 @@ def plan(channel, goal, **options):
 
 @pytest.mark.parametrize(
     ("goal", "code"),
-    [("wrong", grpc.StatusCode.INVALID_ARGUMENT), ("broken", grpc.StatusCode.INTERNAL), ("fine", grpc.StatusCode.OK)],
+    [
+        ("wrong", grpc.StatusCode.INVALID_ARGUMENT),
+        ("broken", grpc.StatusCode.INTERNAL),
+        ("panics", grpc.StatusCode.INTERNAL),
+        ("fine", grpc.StatusCode.OK),
+    ],
 )
 async def test_each_call_ends_with_its_code_and_is_counted(server, channel, goal, code):
     call = plan(channel, goal)

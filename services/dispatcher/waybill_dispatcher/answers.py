@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from waybill.api.v1 import task_pb2
-from waybill.core.limits import MAX_OUTPUT_BYTES
+from waybill.core.limits import MAX_INPUT_BYTES
 from waybill.core.references import below
 from waybill.core.schema import misfits
 from waybill.errors import InvalidArgument, Violation
@@ -32,7 +32,7 @@ class Answers:
         Raises NotFound, AlreadyExists, InvalidArgument with every field of the answer that does not fit the question,
         and FailedPrecondition if the step does not wait for an answer, as when the answer is late.
         """
-        defect = payload_defect(answer, MAX_OUTPUT_BYTES) if answer.data else "is required"
+        defect = payload_defect(answer, MAX_INPUT_BYTES) if answer.data else "is required"
         if defect:
             raise InvalidArgument.of_field("answer", defect)
         record = await self._history.changeable(request.tenant, task_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -97,7 +98,7 @@ class _Call:
         if self._method.access_log:
             log.debug("call", method=self._method.path, status=code.name, seconds=round(elapsed, 6))
 
-    async def fail(self, error: Exception) -> None:
+    async def fail(self, error: BaseException) -> None:
         """Close the call with the status of what a servicer raised, and abort it. Always raises."""
         if isinstance(error, grpc.aio.AbortError):
             self.close(_CODES.get(self._context.code(), grpc.StatusCode.UNKNOWN))
@@ -109,7 +110,7 @@ class _Call:
         self.close(known.code)
         await self._context.abort_with_status(to_grpc_status(known))
 
-    def _known(self, error: Exception) -> WaybillError:
+    def _known(self, error: BaseException) -> WaybillError:
         if isinstance(error, grpc.aio.AioRpcError):
             known = from_rpc_error(error)
             known.__cause__ = error
@@ -142,6 +143,10 @@ def _wrap(handler: Handler, method: _Method) -> Handler:
     return make(wrapped, _tolerant(handler.request_deserializer), handler.response_serializer)
 
 
+_LEAVING = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""What ends a call from outside. All else is the call's own failure and is answered, also the panic of a library in
+Rust, which is no Exception.
+"""
 _UNREADABLE = object()
 """Stands for a request whose bytes are no message of the method's type."""
 
@@ -174,11 +179,11 @@ def _coroutine(servicing: Servicing, method: _Method) -> Servicing:
         running = _Call(method, context)
         try:
             response = await servicing(request, context)
-        except Exception as error:
-            await running.fail(error)
-        except BaseException:
+        except _LEAVING:
             running.close(grpc.StatusCode.CANCELLED)
             raise
+        except BaseException as error:
+            await running.fail(error)
         else:
             running.close(grpc.StatusCode.OK)
             return response
@@ -193,11 +198,11 @@ def _generator(servicing: Servicing, method: _Method) -> Servicing:
             async for response in servicing(request, context):
                 method.sent.inc()
                 yield response
-        except Exception as error:
-            await running.fail(error)
-        except BaseException:
+        except _LEAVING:
             running.close(grpc.StatusCode.CANCELLED)
             raise
+        except BaseException as error:
+            await running.fail(error)
         else:
             running.close(grpc.StatusCode.OK)
 
