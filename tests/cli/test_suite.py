@@ -84,6 +84,13 @@ def test_the_services_are_wired_to_each_other(data: DataDirectory) -> None:
     assert stages == sorted(set(stages))
 
 
+def test_given_an_archive_then_the_dispatcher_keeps_tasks_in_the_data_directory(data: DataDirectory) -> None:
+    for wanted in (True, False):
+        specs = {spec.name: spec for spec in lay_out(SuiteOptions(archive=wanted), data).specs}
+        url = specs["dispatcher"].environment.get("WAYBILL_DISPATCHER_ARCHIVE_URL")
+        assert url == (f"sqlite:///{data.path.absolute()}/archive.db" if wanted else None)
+
+
 def test_given_a_redis_of_the_operators_then_no_store_is_started_and_worker_names_are_told_apart(
     data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,13 +53,16 @@ def up(
     ] = 7480,
     data_dir: Annotated[Path, typer.Option(help="Where the store and the logs are kept.")] = Path(".waybill"),
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    archive: Annotated[
+        bool, typer.Option("--archive", help="Keep ended tasks for good, in archive.db of the data directory.")
+    ] = False,
 ) -> None:
     """Start the suite and keep it running until Ctrl-C. WAYBILL_REDIS_URL uses a Redis of yours as the store."""
     from waybill.cli.exits import finish
     from waybill.cli.suite import SuiteOptions
     from waybill.cli.up import up as command
 
-    raise typer.Exit(finish(lambda: command(SuiteOptions(grpc_port, http_port, workers), data_dir)))
+    raise typer.Exit(finish(lambda: command(SuiteOptions(grpc_port, http_port, workers, archive=archive), data_dir)))
 
 
 @app.command()

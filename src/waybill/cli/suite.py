@@ -18,6 +18,7 @@ from waybill.cli.datadir import DataDirectory
 from waybill.cli.ports import LOOPBACK, free_ports
 
 REDIS_URL_VARIABLE = "WAYBILL_REDIS_URL"
+ARCHIVE_URL_VARIABLE = "WAYBILL_DISPATCHER_ARCHIVE_URL"
 SERVICE_DRAIN_SECONDS = 5.0
 """How long a stopping service may finish what it has in hand."""
 STORE_GRACE_SECONDS = 30.0
@@ -30,12 +31,15 @@ makes it a table, and the record of a step that ran is 68 bytes long.
 
 @dataclass(frozen=True)
 class SuiteOptions:
-    """What the operator chose. Port 0 is any free one; `source_roots` is None to leave it to the environment."""
+    """What the operator chose. Port 0 is any free one; `source_roots` is None to leave it to the environment; with
+    `archive` ended tasks are kept in a SQLite file of the data directory.
+    """
 
     grpc_port: int = 0
     http_port: int = 0
     workers: int = 1
     source_roots: tuple[str, ...] | None = None
+    archive: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def lay_out(options: SuiteOptions, data: DataDirectory) -> Suite:
     services = (
         _gateway(addresses),
         *_workers(addresses, options, data),
-        _dispatcher(addresses),
+        _dispatcher(addresses, options, data),
         _planner(addresses),
     )
     specs = services if os.environ.get(REDIS_URL_VARIABLE) else (_store(addresses.store, data), *services)
@@ -164,7 +168,8 @@ def _worker_prefix(data: DataDirectory) -> str:
     return f"worker-{place[:8]}"
 
 
-def _dispatcher(addresses: _Addresses) -> ChildSpec:
+def _dispatcher(addresses: _Addresses, options: SuiteOptions, data: DataDirectory) -> ChildSpec:
+    archive = {ARCHIVE_URL_VARIABLE: f"sqlite:///{data.path.absolute() / 'archive.db'}"} if options.archive else {}
     return _service(
         "dispatcher",
         "dispatcher",
@@ -173,6 +178,7 @@ def _dispatcher(addresses: _Addresses) -> ChildSpec:
         {
             "WAYBILL_REDIS_URL": addresses.redis_url,
             "WAYBILL_DISPATCHER_PLANNER_ADDRESS": f"{LOOPBACK}:{addresses.planner}",
+            **archive,
         },
     )
 
