@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 from full_stores import fill_hard, limit_memory, traces_of, used_bytes
 from ledger_fold import check_history
@@ -192,6 +194,18 @@ class TestWhatWasAccepted:
         assert [grant.ref.attempt for grant in await other.run_all()] == [2]
         await ledger.unregister(other.id)
         assert (await check_history(ledger, task_id))[0].state is TaskState.SUCCEEDED
+
+    async def test_given_a_full_store_when_a_dispatcher_comes_up_then_it_connects_and_makes_room(
+        self, ledger: Ledger, server: Server, hand: Hand, open_ledger: Callable[[Server], Awaitable[Ledger]]
+    ) -> None:
+        await ledger.set_policy({"retention_ms": 5_000})
+        task_id = await accept(ledger, graph(chain(1)))
+        await hand.run_all()
+        fill_hard(server)
+        dispatcher = await open_ledger(server)
+        await dispatcher.set_policy({"retention_ms": 5_000})
+        await pass_time(dispatcher, 6_000)
+        assert await dispatcher.tasks([task_id]) == [None]
 
     async def test_given_a_full_store_then_ended_tasks_expire(self, ledger: Ledger, server: Server, hand: Hand) -> None:
         await ledger.set_policy({"retention_ms": 5_000})

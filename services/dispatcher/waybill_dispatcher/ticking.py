@@ -13,6 +13,9 @@ from waybill.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+EXPIRED_A_TICK = 100
+"""Ended tasks that one tick removes; after that many there are probably more."""
+EXPIRED_AT_ONCE = 1_000
 _AGAIN_SECONDS = 0.5
 _LOOK_SECONDS = 2.0
 
@@ -47,6 +50,8 @@ class Ticking:
                     await self._ledger.set_policy(self._policy)
                     written = True
                 report = await self._ledger.tick()
+                if report.expired == EXPIRED_A_TICK:
+                    await self._ledger.expire(EXPIRED_AT_ONCE)
             except WaybillError as error:
                 if not _is_silence(error):
                     self._heard_at = time.monotonic()

@@ -41,6 +41,9 @@ class Calls(Reads):
         await self._store.command("PING")
 
     async def _load_functions(self) -> None:
+        # A full store refuses to load what it has: who comes up then must find its functions by asking.
+        if await self._store.command("FUNCTION", "LIST", "LIBRARYNAME", self._functions.name):
+            return
         try:
             await self._store.command("FUNCTION", "LOAD", self._functions.source)
         except WaybillError as error:

@@ -136,7 +136,10 @@ class Ledger(Steering):
         entries = []
         for name, batches in read or []:
             agent, priority = queues[name.decode()]
-            entries += [QueueEntry(agent, priority, entry_id, fields[b"steps"]) for entry_id, fields in batches]
+            # An entry that is none of ours goes to the claim too, which takes it out of the queue.
+            entries += [
+                QueueEntry(agent, priority, entry_id, fields.get(b"steps", b"")) for entry_id, fields in batches
+            ]
         return entries
 
     async def exchange(

@@ -50,6 +50,11 @@ class Library:
     tag: str
     source: str
 
+    @property
+    def name(self) -> str:
+        """The name under which the store knows the library."""
+        return f"waybill_{self.tag}"
+
     def function(self, name: str) -> str:
         """The name under which the store knows a function."""
         return f"{name}_{self.tag}"

@@ -30,9 +30,15 @@ function Task.event(task, type, fields)
   task.events[#task.events + 1] = '{"type":"' .. type .. '","time_ms":' .. integer(call.now) .. fields .. '}'
 end
 
+-- Only what is not zero: a reader takes the rest for zero, and a store keeps a twentieth more tasks.
 local function usage_json(holder)
-  return string.format(',"usage":{"input_tokens":%d,"output_tokens":%d,"cost_microusd":%d}',
-    holder.input_tokens, holder.output_tokens, holder.cost)
+  if holder.input_tokens + holder.output_tokens + holder.cost == 0 then return ',"usage":{}' end
+  local used = {}
+  for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
+    local name = field == 'cost' and 'cost_microusd' or field
+    if holder[field] ~= 0 then used[#used + 1] = string.format('"%s":%d', name, holder[field]) end
+  end
+  return ',"usage":{' .. table.concat(used, ',') .. '}'
 end
 
 local function failure_json(failure)
