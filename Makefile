@@ -11,6 +11,8 @@ GOAL ?=
 SOURCES ?=
 JSON ?=
 DURATION ?= 120
+EXAMPLES ?= 2000
+CAMPAIGN := tests/chaos/test_campaign.py::test_a_campaign_finds_nothing_wrong
 SEED ?= 1
 TASKS ?= 200000
 
@@ -25,8 +27,12 @@ run: $(RUNTIME)  ## Answer a question with the whole suite: make run [GOAL="..."
 up: $(RUNTIME)  ## Start the suite and keep it running until Ctrl-C
 	@$(BIN)/waybill up
 
-test: $(DEV)  ## Run all tests
-	@$(BIN)/pytest -n 2
+test: $(DEV)  ## Run all tests; the campaign has the machine for itself
+	@$(BIN)/pytest -q $(CAMPAIGN)
+	@$(BIN)/pytest -n 2 --deselect $(CAMPAIGN)
+
+model: $(DEV)  ## Hold the ledger against its model in many random runs: make model [EXAMPLES=2000]
+	@WAYBILL_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q -n 2 --timeout 0 tests/ledger/test_model.py
 
 chaos: $(DEV)  ## Load and faults on the whole suite, then a check of all it promised: make chaos [DURATION=120] [SEED=1]
 	@PYTHONPATH=tests $(BIN)/python -m chaos.campaign --duration $(DURATION) --seed $(SEED)
@@ -86,5 +92,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test chaos soak bench-memory bench-recovery format lint generate docs verify ci lock clean
+.PHONY: help run up test model chaos soak bench-memory bench-recovery format lint generate docs verify ci lock clean
 export GOAL SOURCES
