@@ -20,7 +20,7 @@ function Step.fresh(blockers)
 end
 
 -- What stands for a step that no code here can decode, so that it can be given up like any other.
-local function placeholder(step, run)
+local function stand_in(step, run)
   step.broken = true
   local values = type(run) == 'table' and run or {}
   for i, field in ipairs(STEP_FIELDS) do
@@ -36,12 +36,12 @@ local function unpack_step(number, packed, packed_spec)
   local step = { number = number, packed_spec = packed_spec, changed = false }
   local readable, record = pcall(cmsgpack.unpack, packed)
   if not readable or type(record) ~= 'table' or type(record[#STEP_FIELDS]) ~= 'number' then
-    return placeholder(step, nil)
+    return stand_in(step, nil)
   end
   for i, field in ipairs(STEP_FIELDS) do step[field] = record[i] end
   local legible, spec = pcall(cmsgpack.unpack, packed_spec or '')
   if not legible or type(spec) ~= 'table' or type(spec[10]) ~= 'table' then
-    return placeholder(step, record)
+    return stand_in(step, record)
   end
   step.decoded_spec = spec
   return step

@@ -1,0 +1,180 @@
+"""How the steps of the model go on: every transition that the design names, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from waybill.core.plan import FailurePolicy, LinkedStep
+from waybill.core.retry import backoff_ms, may_retry
+from waybill.core.task import StepState, TaskState
+
+MAX_DEATHS = 2
+MAX_LOSSES = 3
+CANCEL_GRACE_MS = 10_000
+OPEN = (StepState.PENDING, StepState.READY, StepState.RUNNING, StepState.BACKOFF, StepState.WAITING)
+
+
+@dataclass
+class ModelStep:
+    """One step. `timer` is when its wait is over: for another attempt, for a worker or for a person."""
+
+    number: int
+    linked: LinkedStep
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    tries: int = 0
+    deaths: int = 0
+    losses: int = 0
+    suspect: bool = False
+    withheld: bool = False
+    blockers: int = 0
+    worker: str = ""
+    exchange: int = 0
+    run_deadline: int = 0
+    timer: int | None = None
+    failure: str = ""
+
+
+@dataclass
+class ModelTask:
+    """One task. `failure` is the reason alone; `deadline` the time, None without one."""
+
+    id: str
+    tenant: str
+    state: TaskState
+    steps: dict[int, ModelStep] = field(default_factory=dict)
+    on_failure: FailurePolicy = FailurePolicy.STOP
+    outcome: TaskState | None = None
+    failure: str = ""
+    span: int = 0
+    deadline: int | None = None
+    letters: set[int] = field(default_factory=set)
+
+    @property
+    def open(self) -> int:
+        return sum(step.state in OPEN for step in self.steps.values())
+
+
+class Transitions:
+    """The transitions; `now` is the injected clock."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def _start_deadline(self, task: ModelTask) -> None:
+        task.deadline = self.now + task.span if task.span else None
+
+    def _begin(self, task: ModelTask) -> None:
+        for step in task.steps.values():
+            if step.state is StepState.PENDING and step.blockers == 0:
+                self._ready(task, step)
+
+    def _ready(self, task: ModelTask, step: ModelStep) -> None:
+        question = step.linked.step.question
+        if question is not None:
+            step.state, step.attempt = StepState.WAITING, step.attempt + 1
+            step.timer = self.now + question.timeout_ms if question.timeout_ms else None
+        else:
+            step.state = StepState.READY
+            if task.state is TaskState.RUNNING:
+                self._arm_patience(step)
+
+    def _arm_patience(self, step: ModelStep) -> None:
+        patience_ms = step.linked.step.queue_timeout_ms
+        step.timer = self.now + patience_ms if patience_ms else None
+
+    def _end(self, step: ModelStep, state: StepState, failure: str = "") -> None:
+        step.state, step.timer = state, None
+        step.failure = "" if state is StepState.SUCCEEDED else failure or step.failure
+
+    def _commit(self, task: ModelTask, step: ModelStep) -> None:
+        self._end(step, StepState.SUCCEEDED)
+        step.suspect = False
+        if task.state is TaskState.RUNNING:
+            self._unblock(task, step)
+        elif task.state is TaskState.PAUSED:
+            step.withheld = True
+        self._settle_task(task)
+
+    def _unblock(self, task: ModelTask, step: ModelStep) -> None:
+        for number in step.linked.dependents:
+            other = task.steps[number]
+            other.blockers -= 1
+            if other.blockers == 0 and other.state is StepState.PENDING:
+                self._ready(task, other)
+
+    def _stopped(self, task: ModelTask, step: ModelStep, failure: str) -> bool:
+        if task.state is not TaskState.CANCELLING:
+            return False
+        self._end(step, StepState.CANCELLED, failure)
+        self._settle_task(task)
+        return True
+
+    def _fail(self, task: ModelTask, step: ModelStep, failure: str, *, final: bool, retry_after_ms: int = 0) -> None:
+        if self._stopped(task, step, failure):
+            return
+        retry = step.linked.step.retry
+        step.tries, step.suspect = step.tries + 1, False
+        if final or not may_retry(retry, step.tries, failure):
+            self._give_up(task, step, failure)
+            return
+        step.state, step.failure = StepState.BACKOFF, failure
+        step.timer = self.now + backoff_ms(retry, step.tries, 0.0, retry_after_ms)
+
+    def _requeue(self, task: ModelTask, step: ModelStep, failure: str, *, lost: bool) -> None:
+        if lost:
+            step.losses, step.suspect = step.losses + 1, True
+        if self._stopped(task, step, failure):
+            return
+        if step.losses >= MAX_LOSSES:
+            self._bury(task, step, failure)
+        else:
+            step.failure = failure
+            self._ready(task, step)
+
+    def _died(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        step.deaths, step.suspect = step.deaths + 1, True
+        if self._stopped(task, step, failure):
+            return
+        if step.deaths >= MAX_DEATHS:
+            self._bury(task, step, failure)
+        else:
+            step.failure = failure
+            self._ready(task, step)
+
+    def _bury(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        task.letters.add(step.number)
+        self._give_up(task, step, failure)
+
+    def _give_up(self, task: ModelTask, step: ModelStep, failure: str) -> None:
+        self._end(step, StepState.FAILED, failure)
+        if task.on_failure is FailurePolicy.STOP:
+            self._stop(task, TaskState.FAILED, failure)
+            return
+        task.failure, task.outcome = task.failure or failure, TaskState.FAILED
+        reached = [step]
+        while reached:
+            for number in reached.pop().linked.dependents:
+                other = task.steps[number]
+                if other.state is StepState.PENDING:
+                    self._end(other, StepState.SKIPPED)
+                    reached.append(other)
+        self._settle_task(task)
+
+    def _stop(self, task: ModelTask, outcome: TaskState, failure: str) -> None:
+        task.state, task.outcome, task.failure = TaskState.CANCELLING, outcome, failure
+        for step in task.steps.values():
+            if step.state is StepState.RUNNING:
+                step.run_deadline = min(step.run_deadline, self.now + CANCEL_GRACE_MS)
+            elif step.state in OPEN:
+                self._end(step, StepState.CANCELLED)
+        self._settle_task(task)
+
+    def _settle_task(self, task: ModelTask) -> None:
+        if task.open == 0 and task.steps and not task.state.ended:
+            self._finish(task, task.outcome or TaskState.SUCCEEDED)
+
+    def _finish(self, task: ModelTask, state: TaskState) -> None:
+        task.state, task.deadline = state, None
+        if state is not TaskState.FAILED:
+            task.failure = ""
