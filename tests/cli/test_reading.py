@@ -51,6 +51,7 @@ def test_a_plan_file_may_hold_the_body_of_a_submission(tmp_path: Path) -> None:
         (Typed(goal="g", documents=[Path("/nowhere/n.md")]), "--document"),
         (Typed(goal="g", input="{"), "--input"),
         (Typed(goal="g", labels=["team"]), "--label"),
+        (Typed(goal="g", deadline="0s"), "--deadline"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_its_option(typed: Typed, option: str) -> None:

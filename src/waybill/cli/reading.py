@@ -65,7 +65,7 @@ def submission(typed: Typed) -> Submission:
         priority=typed.priority,
         labels=_labels(typed.labels),
         request_id=typed.request_id or None,
-        deadline_ms=span_ms(typed.deadline, "--deadline") if typed.deadline else 0,
+        deadline_ms=_deadline_ms(typed.deadline) if typed.deadline else 0,
         template=typed.template,
     )
 
@@ -102,6 +102,13 @@ def moment(typed: str, option: str) -> datetime:
     except (ValueError, OverflowError, InvalidArgument):
         told = f"{typed!r} is neither a time such as 2026-11-24T09:30 nor a span such as 2h, for 2 hours ago"
         raise InvalidArgument.of_field(option, told) from None
+
+
+def _deadline_ms(typed: str) -> int:
+    deadline_ms = span_ms(typed, "--deadline")
+    if deadline_ms == 0:  # to the gateway 0 means no deadline at all, the opposite of what was typed
+        raise InvalidArgument.of_field("--deadline", f"{typed!r} leaves no time; leave the option out for no deadline")
+    return deadline_ms
 
 
 def split_sources(values: Sequence[str]) -> list[str]:
