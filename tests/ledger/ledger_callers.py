@@ -95,7 +95,7 @@ class Callers:
         for lease in self.call(self.ledger.lease_planning(500, 1)):
             if self.random.random() < 0.5:
                 planned = random_graph(self.random)
-                assert self.call(self.ledger.attach_plan(lease.task, 0, planned))
+                assert self.call(self.ledger.attach_plan(lease.task, 0, planned, lease.round))
                 self.model.plan(lease.task, new_task(planned))
 
     def steer(self, verb: str = "", task_id: str = "") -> None:

@@ -146,7 +146,7 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
         records: list[Any] = []
         for _ in range(100):
             for lease in await self.ledger.lease_planning(100, 100):
-                await self.ledger.attach_plan(lease.task, 0, graph({"planned": []}))
+                await self.ledger.attach_plan(lease.task, 0, graph({"planned": []}), lease.round)
             await good.run_all()
             records = await self.ledger.tasks(list(self.tasks))
             if all(record is not None and record.state.ended for record in records):

@@ -102,9 +102,22 @@ async def test_given_a_goal_that_no_plan_was_found_for_when_retried_then_it_is_p
     await ledger.fail_planning(task_id, Failure("PLAN_INVALID", "no"))
     assert await ledger.retry(task_id) is TaskState.PLANNING
     (lease,) = await ledger.lease_planning(1_000, 10)
-    assert await ledger.attach_plan(lease.task, 0, graph(chain(1)))
+    assert await ledger.attach_plan(lease.task, 0, graph(chain(1)), lease.round)
     await hand.run_all()
     assert (await check_history(ledger, task_id))[0].state is TaskState.SUCCEEDED
+
+
+async def test_given_a_planner_of_an_earlier_round_then_what_it_says_late_is_refused(ledger: Ledger) -> None:
+    task_id = await accept(ledger, goal="why?")
+    (earlier,) = await ledger.lease_planning(1_000, 10)
+    await ledger.cancel(task_id)
+    await ledger.retry(task_id)
+    (later,) = await ledger.lease_planning(1_000, 10)
+    assert not await ledger.fail_planning(task_id, Failure("PLAN_INVALID", "no"), earlier.round)
+    assert not await ledger.postpone_planning(task_id, 1_000, "later", earlier.round)
+    assert not await ledger.attach_plan(task_id, 0, graph(chain(1)), earlier.round)
+    assert await ledger.attach_plan(task_id, 0, graph(chain(2)), later.round)
+    assert (await ledger.task(task_id)).step_count == 2
 
 
 async def test_given_a_retried_task_then_it_does_not_expire_by_its_first_end(ledger: Ledger, hand: Hand) -> None:

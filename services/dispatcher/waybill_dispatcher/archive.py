@@ -44,6 +44,8 @@ Result = TypeVar("Result")
 CONNECTIONS = 4
 ANSWER_SECONDS = 20.0
 _CONNECT_SECONDS = 5
+_LOCK_SECONDS = 15
+"""How long SQLite waits for another writer; under `ANSWER_SECONDS`, so that who waits for it hears of it."""
 _UNFIT = (ArithmeticError, TypeError, ValueError)
 """What drivers raise for a value that they cannot hand over, without making it an error of the database."""
 _PATIENCE = {
@@ -225,7 +227,7 @@ def _engine(url: str) -> Engine:
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS,
         pool_pre_ping=True,
-        connect_args={"timeout": _CONNECT_SECONDS} if of_sqlite else _PATIENCE,
+        connect_args={"timeout": _LOCK_SECONDS} if of_sqlite else _PATIENCE,
     )
     if of_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)

@@ -112,14 +112,14 @@ class Planning:
         try:
             graph = await self._directory.link(await self._ask(lease))
         except Unavailable as error:
-            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message)
+            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message, lease.round)
             return "postponed"
         except WaybillError as error:
             if error.reason != AGENT_MISSING:
                 return await self._fail(lease, error)
-            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message)
+            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message, lease.round)
             return "postponed"
-        return "planned" if await self._ledger.attach_plan(lease.task, 0, graph) else "stale"
+        return "planned" if await self._ledger.attach_plan(lease.task, 0, graph, lease.round) else "stale"
 
     async def _ask(self, lease: PlanningLease) -> task_pb2.Plan:
         agents = await self._directory.records()
@@ -137,5 +137,5 @@ class Planning:
 
     async def _fail(self, lease: PlanningLease, error: WaybillError) -> str:
         reason = error.reason if isinstance(error, InvalidArgument) else "PLANNING_FAILED"
-        await self._ledger.fail_planning(lease.task, Failure(reason, error.message))
+        await self._ledger.fail_planning(lease.task, Failure(reason, error.message), lease.round)
         return "failed"

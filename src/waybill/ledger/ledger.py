@@ -81,29 +81,31 @@ class Ledger(Steering):
                 goal=goal.decode(),
                 paths=msgspec.json.decode(paths or b"[]", type=tuple[str, ...]),
                 traceparent=trace.decode(),
+                round=planning_round,
             )
-            for task, tenant, goal, paths, trace in rows
+            for task, tenant, goal, paths, trace, planning_round in rows
         ]
 
-    async def postpone_planning(self, task_id: str, delay_ms: int, note: str) -> bool:
+    async def postpone_planning(self, task_id: str, delay_ms: int, note: str, planning_round: int = 0) -> bool:
         """Offer a task for planning again after `delay_ms`; the note tells people why it waits."""
-        return bool(await self._call("postpone_planning", task_id, delay_ms, note))
+        return bool(await self._call("postpone_planning", task_id, delay_ms, note, planning_round))
 
-    async def attach_plan(self, task_id: str, expected_revision: int, graph: Graph) -> bool:
+    async def attach_plan(self, task_id: str, expected_revision: int, graph: Graph, planning_round: int = 0) -> bool:
         """Give a task its plan. False if it was planned already, stopped or is gone. May be repeated."""
         return bool(
             await self._call(
                 "attach_plan",
                 task_id,
                 expected_revision,
+                planning_round,
                 *packing.plan_arguments(graph),
                 *packing.graph_arguments(graph),
             )
         )
 
-    async def fail_planning(self, task_id: str, failure: Failure) -> bool:
+    async def fail_planning(self, task_id: str, failure: Failure, planning_round: int = 0) -> bool:
         """End a task that no plan can be made for. False if it no longer waits for one. May be repeated."""
-        return bool(await self._call("fail_planning", task_id, msgspec.json.encode(failure)))
+        return bool(await self._call("fail_planning", task_id, msgspec.json.encode(failure), planning_round))
 
     async def register(self, offer: WorkerOffer) -> int:
         """Announce a worker, and reclaim what an older one of its name held. May be repeated."""

@@ -263,8 +263,47 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
     )
 
 
+_UNDECODABLE = Failure("UNDECODABLE", "the stored step cannot be decoded")
+
+
 def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
-    """A step from its stored record, spec and failure, without input and output."""
+    """A step from its stored record, spec and failure, without input and output.
+
+    For what cannot be decoded it says what the functions do: that it is READY to be given up, or what they made of it.
+    """
+    try:
+        return _step_of(number, run, spec, failure)
+    except (msgspec.DecodeError, ValueError, TypeError, IndexError, AttributeError):
+        return _stand_in(number, run, failure)
+
+
+def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
+    try:
+        state = STEP_STATES[msgspec.msgpack.decode(run, type=list[Any])[0] - 1]
+    except (msgspec.DecodeError, IndexError, TypeError):
+        state = StepState.READY
+    return StepRecord(
+        number=number,
+        name=f"undecodable-{number}",
+        agent="",
+        state=state,
+        attempt=0,
+        tries=0,
+        deaths=0,
+        losses=0,
+        dependencies=(),
+        worker="",
+        failure=_UNDECODABLE if failure is None else _failure(failure),
+        usage=Usage(),
+        wait_ms=0,
+        run_ms=0,
+        ready_ms=0,
+        started_ms=0,
+        ended_ms=0,
+    )
+
+
+def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
     (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _, losses, _, _) = (
         msgspec.msgpack.decode(run)
     )

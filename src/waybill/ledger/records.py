@@ -270,13 +270,16 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True)
 class PlanningLease:
-    """A task that waits for a plan, with what a planner needs to know of it."""
+    """A task that waits for a plan, with what a planner needs to know of it. A retry of the task begins another
+    `round`: what is said for an earlier one is refused.
+    """
 
     task: str
     tenant: str
     goal: str
     paths: tuple[str, ...]
     traceparent: str
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ local function settle_all(worker, random, next, stale)
     local task, step = Worker.holding(member)
     if not step or step.worker ~= worker then
       stale[#stale + 1] = member
+      Worker.reject(member)
     else
       local agent = Step.spec(step).agent
       if outcome == 'succeeded' then

@@ -1,15 +1,16 @@
 -- lease_planning: PLANNING (nothing changes but who may plan)
 -- Hands out tasks that wait for a plan; each is handed out again when the lease lapses without one.
 -- Keys: planning, task. Arguments: now, lease_ms, limit.
--- Reply: for each task {id, tenant, goal, paths, trace}. Events: none.
+-- Reply: for each task {id, tenant, goal, paths, trace, round}: a retry begins another round, and what belongs to an
+--   earlier one is refused. Events: none.
 
 local function lease_planning(keys, args)
   begin(keys, args)
   local leased = {}
   for _, id in ipairs(redis.call('ZRANGE', K('planning'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, args[3])) do
-    local v = redis.call('HMGET', K('task', id), 'tenant', 'goal', 'paths', 'trace')
+    local v = redis.call('HMGET', K('task', id), 'tenant', 'goal', 'paths', 'trace', 'round')
     redis.call('ZADD', K('planning'), call.now + tonumber(args[2]), id)
-    leased[#leased + 1] = { id, v[1] or '', v[2] or '', v[3] or '', v[4] or '' }
+    leased[#leased + 1] = { id, v[1] or '', v[2] or '', v[3] or '', v[4] or '', tonumber(v[5] or '') or 0 }
   end
   return leased
 end

@@ -1,10 +1,11 @@
 -- postpone_planning: PLANNING (nothing changes but when it is planned)
 -- Plans a task later, and notes why for those who ask.
--- Keys: planning, task. Arguments: now, id, delay_ms, note. Reply: 1, or 0 if it no longer waits. Events: none.
+-- Keys: planning, task. Arguments: now, id, delay_ms, note, planning round. Reply: 1, or 0 if it no longer waits. Events: none.
 
 local function postpone_planning(keys, args)
   begin(keys, args)
   if not redis.call('ZSCORE', K('planning'), args[2]) then return 0 end
+  if (redis.call('HGET', K('task', args[2]), 'round') or '0') ~= args[5] then return 0 end
   redis.call('ZADD', K('planning'), call.now + tonumber(args[3]), args[2])
   redis.call('HSET', K('task', args[2]), 'note', args[4])
   return 1

@@ -157,6 +157,6 @@ end
 function Queue.each(visit)
   for _, name in ipairs(redis.call('SMEMBERS', K('queues'))) do
     local agent, priority = string.match(name, '^(.+):(%a+)$')
-    visit(agent, priority)
+    if agent then visit(agent, priority) end
   end
 end

@@ -24,6 +24,7 @@ local function retry_task(keys, args)
     if task.steps > 0 then
       Step.reset_all(task)
     else
+      redis.call('HINCRBY', K('task', task.id), 'round', 1)
       redis.call('ZADD', K('planning'), call.now, task.id)
       redis.call('PUBLISH', K('bell', 'planning'), task.id)
     end

@@ -19,31 +19,30 @@ function Step.fresh(blockers)
     '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
--- What stands for a step that no code here can decode, so that it can be given up like any other.
-local function stand_in(step, run)
-  step.broken = true
-  local values = type(run) == 'table' and run or {}
-  for i, field in ipairs(STEP_FIELDS) do
-    step[field] = type(values[i]) == 'number' and values[i] or 0
+-- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
+-- that it can be given up like any other. Fields that an older release did not write are 0.
+local function read_record(task, step, packed)
+  local readable, record = pcall(cmsgpack.unpack, packed)
+  if not readable or type(record) ~= 'table' or type(record[1]) ~= 'number' or type(record[9]) ~= 'string' then
+    local has_output = redis.call('HEXISTS', K('task', task.id), 'out:' .. step.number) == 1
+    step.broken, record = true, { has_output and SUCCEEDED or READY, [9] = '' }
   end
-  step.state = step.state > 0 and step.state or READY
-  step.worker = type(values[9]) == 'string' and values[9] or ''
-  step.packed_spec = cmsgpack.pack({ 'undecodable-' .. step.number, '', 1, 1, 0, 0, 1, {}, {}, {} })
-  return step
+  for i, field in ipairs(STEP_FIELDS) do step[field] = record[i] or 0 end
 end
 
-local function unpack_step(number, packed, packed_spec)
-  local step = { number = number, packed_spec = packed_spec, changed = false }
-  local readable, record = pcall(cmsgpack.unpack, packed)
-  if not readable or type(record) ~= 'table' or type(record[#STEP_FIELDS]) ~= 'number' then
-    return stand_in(step, nil)
-  end
-  for i, field in ipairs(STEP_FIELDS) do step[field] = record[i] end
-  local legible, spec = pcall(cmsgpack.unpack, packed_spec or '')
+local function read_spec(step, packed)
+  local legible, spec = pcall(cmsgpack.unpack, packed or '')
   if not legible or type(spec) ~= 'table' or type(spec[10]) ~= 'table' then
-    return stand_in(step, record)
+    step.broken, step.illegible = true, true
+    spec = { 'undecodable-' .. step.number, '', 1, 1, 0, 0, 1, {}, {}, {} }
   end
   step.decoded_spec = spec
+end
+
+local function unpack_step(task, number, packed, packed_spec)
+  local step = { number = number, changed = false }
+  read_record(task, step, packed)
+  read_spec(step, packed_spec)
   return step
 end
 
@@ -53,7 +52,7 @@ function Step.load(task, number)
   if step then return step end
   local v = redis.call('HMGET', K('task', task.id), 'run:' .. number, 'spec:' .. number)
   if not v[1] then return nil end
-  step = unpack_step(number, v[1], v[2])
+  step = unpack_step(task, number, v[1], v[2])
   task.step[number] = step
   return step
 end
@@ -68,7 +67,7 @@ function Step.load_all(task)
   local v = HMGET_all(K('task', task.id), fields)
   for number = 1, task.steps do
     if not task.step[number] then
-      task.step[number] = unpack_step(number, v[2 * number - 1], v[2 * number])
+      task.step[number] = unpack_step(task, number, v[2 * number - 1], v[2 * number])
     end
   end
 end
@@ -76,7 +75,7 @@ end
 -- name, agent, times and edges; packed by `packing.packed_spec`, which leaves out trailing defaults.
 function Step.spec(step)
   if not step.spec then
-    local v = step.decoded_spec or cmsgpack.unpack(step.packed_spec)
+    local v = step.decoded_spec
     step.spec = {
       name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
       max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
@@ -85,6 +84,19 @@ function Step.spec(step)
     }
   end
   return step.spec
+end
+
+-- The steps that wait for this one. Where its own spec cannot be read, those of the others tell.
+function Step.dependents(task, step)
+  if not step.illegible then return Step.spec(step).dependents end
+  Step.load_all(task)
+  local found = {}
+  for number = 1, task.steps do
+    for _, needed in ipairs(Step.spec(task.step[number]).dependencies) do
+      if needed == step.number then found[#found + 1] = number end
+    end
+  end
+  return found
 end
 
 -- Whether the step has not ended.

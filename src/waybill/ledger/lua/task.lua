@@ -2,7 +2,7 @@
 
 local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters',
+  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters', 'round',
 }
 
 -- The task, or nil if there is none (any more).
@@ -17,7 +17,7 @@ function Task.load(id)
   task = { id = id, step = {}, events = {}, changed = false }
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
-    'output_tokens', 'cost', 'deadline' }) do
+    'output_tokens', 'cost', 'deadline', 'round' }) do
     task[field] = tonumber(task[field]) or 0
   end
   call.tasks[id] = task
@@ -84,7 +84,7 @@ local function keep_for_a_while(task)
   if most == 0 then return end
   local ended = K('ended', task.tenant)
   redis.call('ZADD', ended, task.ended, task.id)
-  local over = redis.call('ZCARD', ended) - most
+  local over = math.min(redis.call('ZCARD', ended) - most, CHUNK)
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', ended, 0, over - 1)) do
       redis.call('ZADD', K('expiry'), 'XX', 'LT', call.now, id)
@@ -138,10 +138,6 @@ local function write(task)
       if step.failure then
         v[#v + 1] = 'err:' .. step.number
         v[#v + 1] = step.failure
-      end
-      if step.broken then
-        v[#v + 1] = 'spec:' .. step.number
-        v[#v + 1] = step.packed_spec
       end
       step.changed, step.output = false, nil
     end

@@ -10,7 +10,7 @@
 
 local TASK_LATE = '{"reason":"DEADLINE_EXCEEDED","message":"the task did not end within its deadline_ms"}'
 local LATE = '{"reason":"TIMEOUT","message":"the attempt ran past its run_timeout_ms"}'
-local TIMERS_A_TICK, SWEPT_A_TICK, IDLE_TICK_MS = 500, 20000, 250
+local TIMERS_A_TICK, ENDED_A_TICK, SWEPT_A_TICK, IDLE_TICK_MS = 500, 2000, 20000, 250
 
 local function server()
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
@@ -41,6 +41,8 @@ end
 local function fire_timers()
   local due, retried = redis.call('ZRANGE', K('timers'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, TIMERS_A_TICK), 0
   for _, member in ipairs(due) do
+    -- One deadline may end thousands of steps: what is left of the timers is due in the next tick.
+    if (call.ended or 0) > ENDED_A_TICK then break end
     redis.call('ZREM', K('timers'), member)
     local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
     local task = Task.load(id)
@@ -83,38 +85,62 @@ local function still_waiting(members)
   local alive = {}
   for _, member in ipairs(members) do
     local id, number = string.match(member, '^(.+):(%d+)$')
-    local task = Task.load(id)
-    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, tonumber(number))
-    if step and step.state == READY then alive[#alive + 1] = member end
+    local v = id and redis.call('HMGET', K('task', id), 'state', 'run:' .. number)
+    if v and v[2] and (v[1] == 'running' or v[1] == 'paused') then
+      local readable, record = pcall(cmsgpack.unpack, v[2])
+      -- A claim gives up what cannot be read.
+      if not readable or type(record) ~= 'table' or record[1] == READY then alive[#alive + 1] = member end
+    end
   end
   return alive
 end
 
--- Looks at a bounded number of steps of each tenant. Where it dropped some and more follow, the next tick goes on.
-local function sweep_room(agent, priority)
-  for _, tenant in ipairs(redis.call('ZRANGE', K('ready', agent, priority), 0, -1)) do
-    local list = K('waiting', agent, priority, tenant)
-    local length, dropped = redis.call('LLEN', list), 0
-    local left = math.min(length, SWEPT_A_TICK)
-    while left > 0 do
-      local members = redis.call('LPOP', list, math.min(left, CHUNK))
-      if not members then break end
-      local alive = still_waiting(members)
-      if #alive > 0 then redis.call('RPUSH', list, unpack(alive)) end
-      left, dropped = left - #members, dropped + #members - #alive
-    end
-    if dropped > 0 and length > SWEPT_A_TICK then redis.call('SADD', K('sweep'), agent .. ':' .. priority) end
+-- Looks at a bounded number of a tenant's steps. Returns whether it dropped some and more follow.
+local function sweep_tenant(agent, priority, tenant)
+  local list = K('waiting', agent, priority, tenant)
+  local length, dropped = redis.call('LLEN', list), 0
+  local left = math.min(length, call.sweepable)
+  local looked_at_all = left == length
+  call.sweepable = call.sweepable - left
+  while left > 0 do
+    local members = redis.call('LPOP', list, math.min(left, CHUNK))
+    if not members then break end
+    local alive = still_waiting(members)
+    if #alive > 0 then redis.call('RPUSH', list, unpack(alive)) end
+    left, dropped = left - #members, dropped + #members - #alive
   end
+  return dropped > 0 and not looked_at_all
+end
+
+-- Goes through the tenants of a room, as far as this tick's allowance reaches; the next tick goes on after the last one.
+-- With `paused_alone` only the paused ones: the steps of the others are dropped by whoever claims them.
+local function sweep_room(agent, priority, paused_alone)
+  local name = agent .. ':' .. priority
+  local tenants = redis.call('ZRANGE', K('ready', agent, priority), 0, -1)
+  local after = redis.call('HGET', K('pulse'), 'swept:' .. name) or ''
+  table.sort(tenants)
+  for _, tenant in ipairs(tenants) do
+    if tenant > after and (not paused_alone or Pause.tenant(tenant)) then
+      local more = sweep_tenant(agent, priority, tenant)
+      if call.sweepable <= 0 then
+        if not more then redis.call('HSET', K('pulse'), 'swept:' .. name, tenant) end
+        redis.call('SADD', K('sweep'), name)
+        return
+      end
+    end
+  end
+  redis.call('HDEL', K('pulse'), 'swept:' .. name)
 end
 
 -- A queue that nobody reads would keep the steps of stopped tasks for ever; one that is read drops them as it goes.
 local function sweep_queue(agent, priority)
-  if redis.call('SCARD', K('serving', agent)) > 0 then return end
-  sweep_room(agent, priority)
+  local is_served = redis.call('SCARD', K('serving', agent)) > 0 and not Pause.agent(agent)
+  sweep_room(agent, priority, is_served)
+  if is_served then return end
   local queue = K('queue', agent, priority)
   for _, entry in ipairs(redis.call('XRANGE', queue, '-', '+')) do
     local members = {}
-    for member in string.gmatch(entry[2][2], '%S+') do members[#members + 1] = member end
+    for member in string.gmatch(entry[2][2] or '', '%S+') do members[#members + 1] = member end
     local alive = still_waiting(members)
     if #alive < #members then
       redis.call('XACK', queue, GROUP, entry[1])
@@ -132,7 +158,8 @@ local function keep_queues()
   end)
   for _, name in ipairs(redis.call('SMEMBERS', K('sweep'))) do
     redis.call('SREM', K('sweep'), name)
-    sweep_queue(string.match(name, '^(.+):(%a+)$'))
+    local agent, priority = string.match(name, '^(.+):(%a+)$')
+    if agent then sweep_queue(agent, priority) end
   end
 end
 
@@ -159,8 +186,10 @@ local function tick(keys, args)
   local reclaimed = reclaim_dead()
   local retried = fire_timers()
   fence_late(random)
-  -- First seat what became ready: the sweep must find it if its task was stopped later in this very call.
+  -- First seat and write what became ready: the sweep must find it if its task was stopped later in this very call.
   Queue.settle_rooms()
+  flush()
+  call.sweepable = SWEPT_A_TICK
   keep_queues()
   Queue.settle_rooms()
   flush()

@@ -44,8 +44,8 @@ end
 
 -- Seats a READY step in its waiting room; in a paused task it is parked instead.
 function Step.seat(task, step, first)
-  local spec = Step.spec(step)
   if step.broken then return Step.reject(task, step) end
+  local spec = Step.spec(step)
   if task.state ~= 'running' then
     step.parked, step.changed, task.changed = 1, true, true
     return
@@ -55,6 +55,7 @@ function Step.seat(task, step, first)
 end
 
 function Step.ready(task, step, first)
+  if step.broken then return Step.reject(task, step) end
   local spec = Step.spec(step)
   if spec.question then return ask(task, step) end
   changed(task, step, READY)
@@ -95,6 +96,7 @@ end
 
 local function finish(task, step, state, failure, spent)
   changed(task, step, state)
+  call.ended = (call.ended or 0) + 1
   -- Without a failure of its own it keeps the last one, which this very call may have told.
   step.ended, step.failure = call.now, failure or step.failure
   task.open = task.open - 1
@@ -104,16 +106,20 @@ end
 
 -- Ends the task once no step is left that could change.
 local function settle_task(task)
-  if task.open > 0 then return end
+  if task.open > 0 or task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
   Task.finish(task, task.outcome and task.outcome ~= '' and task.outcome or 'succeeded')
 end
 
 -- What a succeeded step lets go on.
 function Step.unblock(task, step)
-  for _, number in ipairs(Step.spec(step).dependents) do
+  for _, number in ipairs(Step.dependents(task, step)) do
     local dependent = Step.load(task, number)
-    dependent.blockers, dependent.changed = dependent.blockers - 1, true
-    if dependent.blockers == 0 and dependent.state == PENDING then Step.ready(task, dependent) end
+    if dependent.broken and Step.is_open(dependent) then
+      Step.reject(task, dependent)
+    else
+      dependent.blockers, dependent.changed = dependent.blockers - 1, true
+      if dependent.blockers == 0 and dependent.state == PENDING then Step.ready(task, dependent) end
+    end
   end
 end
 
@@ -136,7 +142,7 @@ end
 local function skip_dependents(task, failed)
   local reached = { failed }
   while #reached > 0 do
-    for _, number in ipairs(Step.spec(table.remove(reached)).dependents) do
+    for _, number in ipairs(Step.dependents(task, table.remove(reached))) do
       local dependent = Step.load(task, number)
       if dependent.state == PENDING then
         finish(task, dependent, SKIPPED)
@@ -161,8 +167,9 @@ local function bury(task, step, failure, spent)
   give_up(task, step, failure, spent)
 end
 
--- A READY step that cannot be decoded.
+-- A step that does not run and cannot be decoded.
 function Step.reject(task, step)
+  disarm(task, step)
   bury(task, step, UNDECODABLE)
 end
 
@@ -253,7 +260,10 @@ end
 
 -- A timer of this attempt is due. Returns whether it started a retry.
 function Step.due(task, step)
-  if step.state == BACKOFF then
+  if step.broken and Step.is_open(step) and step.state ~= RUNNING then
+    Step.reject(task, step)
+    return false
+  elseif step.state == BACKOFF then
     Step.ready(task, step)
     return true
   end
@@ -279,7 +289,9 @@ end
 local function cancel_waiting(task, step)
   local spec = Step.spec(step)
   if step.state == BACKOFF or step.state == WAITING or spec.queue_timeout_ms > 0 then disarm(task, step) end
-  if step.state == READY then redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority) end
+  if step.state == READY and spec.agent ~= '' then
+    redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
+  end
   finish(task, step, CANCELLED)
 end
 

@@ -14,11 +14,17 @@ function Worker.holding(member)
   local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
   local task = id and Task.load(id)
   local step = task and Step.load(task, tonumber(number))
-  if step and step.broken and step.state == READY then
-    Step.reject(task, step)
-  elseif step and step.state == RUNNING and step.attempt == tonumber(attempt) then
+  if step and step.state == RUNNING and step.attempt == tonumber(attempt) then
     return task, step
   end
+end
+
+-- Gives up a held step whose record cannot be decoded: nothing else would ever find it.
+function Worker.reject(member)
+  local id, number = string.match(member, '^([^:]+):(%d+):%d+$')
+  local task = id and Task.load(id)
+  local step = task and Step.load(task, tonumber(number))
+  if step and step.broken and step.state == READY then Step.reject(task, step) end
 end
 
 -- Forgets a worker. Its steps run again elsewhere, and so do the batches it had read and not claimed.
@@ -26,7 +32,11 @@ function Worker.remove(id, failure, lost)
   local members = redis.call('ZRANGE', K('held', id), 0, -1)
   for _, member in ipairs(members) do
     local task, step = Worker.holding(member)
-    if step then Step.requeue(task, step, failure, lost) end
+    if step then
+      Step.requeue(task, step, failure, lost)
+    else
+      Worker.reject(member)
+    end
   end
   Queue.each(function(agent, priority) Queue.recover(agent, priority, id) end)
   local record = redis.call('HMGET', K('worker', id), 'name', 'agents')
