@@ -61,14 +61,14 @@ generate: $(DEV)  ## Regenerate the gRPC stubs under src/waybill/api/v1
 	    --python_out=src --grpc_python_out=src --mypy_out=quiet:src --mypy_grpc_out=quiet:src $(PROTOS)
 
 docs: $(DEV)  ## Write the reference pages from the code that they describe
-	@$(BIN)/python docs/generate
+	@$(BIN)/python -B docs/generate
 
 verify: $(DEV)  ## Fail if the committed stubs differ from the protos, or the reference pages from the code
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ; out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$out" --grpc_python_out="$$out" \
 	    --mypy_out=quiet:"$$out" --mypy_grpc_out=quiet:"$$out" $(PROTOS) && \
 	diff -r -x __pycache__ -x __init__.py "$$out/waybill/api/v1" src/waybill/api/v1 && echo "stubs: equal"
-	@$(BIN)/python docs/generate --check
+	@$(BIN)/python -B docs/generate --check
 
 ci: verify lint test  ## What CI runs
 

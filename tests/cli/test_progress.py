@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from waybill.cli.lines import event_line, printable, seconds_text
+from waybill.cli.lines import event_line, log_line, printable, seconds_text
 from waybill.cli.progress import TaskProgress
 from waybill.cli.tree import task_tree
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
@@ -158,3 +159,20 @@ def test_texts_for_people_are_short() -> None:
     assert printable("a\x1b[31m b\n\tc", 200) == "a [31m b c"
     assert printable("x" * 300, 10) == "x" * 9 + "…"
     assert (seconds_text(1_234), seconds_text(61_000)) == ("1.23 s", "1 min 01 s")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            '{"level": "error", "event": "ended by an error", "error": "No module", "exception": "Traceback"}',
+            "error ended by an error: No module",
+        ),
+        ('{"level": "info", "event": "serving"}', "info serving"),
+        ("plain text", "plain text"),
+        ('{"no": "entry"}', '{"no": "entry"}'),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_entries_of_logs_are_shown_without_their_tracebacks(line: str, shown: str) -> None:
+    assert log_line(line) == shown

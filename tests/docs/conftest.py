@@ -27,7 +27,8 @@ class RunningSuite:
     http_port: int
 
     def addressed(self, text: str) -> str:
-        """The text with the default addresses replaced by those of this suite."""
+        """The text with the default addresses and data directory replaced by those of this suite."""
+        text = text.replace(".waybill/", f"data-{self.grpc_port}/")
         text = text.replace("127.0.0.1:7400", f"127.0.0.1:{self.grpc_port}")
         return text.replace("127.0.0.1:7480", f"127.0.0.1:{self.http_port}")
 

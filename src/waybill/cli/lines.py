@@ -1,7 +1,8 @@
-"""Owns events as text for pipes and logs: one line an event."""
+"""Owns events, and entries of logs, as text for people: one line each."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -15,6 +16,18 @@ def event_line(event: Event) -> str:
     time = datetime.fromtimestamp(event.time_ms / 1000).astimezone().strftime("%H:%M:%S.%f")[:-3]
     details = " ".join(_details(event))
     return f"{time} {event.type.value:<15} {details}".rstrip()
+
+
+def log_line(line: str) -> str:
+    """A line of a service's log: level, event and error of an entry, and what is no entry as it is."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    if not isinstance(entry, dict) or "event" not in entry:
+        return line
+    told = [f"{entry.get('level', '')} {entry['event']}".strip()]
+    return ": ".join([*told, str(entry["error"])] if entry.get("error") else told)
 
 
 def printable(text: str, limit: int = _TEXT_CHARS) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from waybill.cli.child import Child, ChildSpec, Death
 from waybill.cli.datadir import bound_log, log_tail
+from waybill.cli.lines import log_line
 from waybill.errors import Unavailable
 
 _PROBE_SECONDS = 0.05
@@ -33,6 +34,7 @@ class Supervisor:
         self._bounding: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
         self._stopping = False
+        self._awaited = False
 
     async def __aenter__(self) -> Supervisor:
         _adopt_orphans()
@@ -55,9 +57,11 @@ class Supervisor:
         """
         probing = asyncio.create_task(self._probe_all())
         watched: set[asyncio.Future[Any]] = {probing, self._broken}
+        self._awaited = True
         try:
             await asyncio.wait(watched, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._awaited = False
             done = probing.done()
             probing.cancel()
         if done:
@@ -91,7 +95,9 @@ class Supervisor:
         again = f"starting it again in {death.backoff_seconds:.1f} s"
         self._notify(f"{death.spec.name} died ({death.cause}); {again}")
         if death.breakdown:
-            self._notify(f"{death.spec.name} has died at once {death.in_a_row} times in a row\n{_quote(death.log)}")
+            told = f"{death.spec.name} has died at once {death.in_a_row} times in a row"
+            # Who waits in `ready` gets the log with its error, and needs it once.
+            self._notify(told if self._awaited else f"{told}\n{_quote(death.log)}")
 
     def _on_supervision_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -129,8 +135,9 @@ def breakdown(death: Death) -> Unavailable:
 
 
 def _quote(log: Path) -> str:
-    tail = log_tail(log) or "(it is empty)"
-    return "\n".join([f"the end of {log}:", *(f"  | {line}" for line in tail.splitlines())])
+    """The end of a log for people: entries without their tracebacks, and once what every start said anew."""
+    said = dict.fromkeys(log_line(line) for line in log_tail(log).splitlines())
+    return "\n".join([f"the end of {log}:", *(f"  | {line}" for line in said or ["(it is empty)"])])
 
 
 def _adopt_orphans() -> None:
