@@ -6,7 +6,8 @@ Messages are written for the caller: they name the field, the limit and what to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -47,6 +48,15 @@ class InvalidArgument(WaybillError):
     def of_field(cls, field: str, description: str) -> InvalidArgument:
         """The error for one wrong field."""
         return cls(f"{field}: {description}", [Violation(field, description)])
+
+    @classmethod
+    @contextmanager
+    def unless_fitting(cls, field: str, description: str) -> Iterator[None]:
+        """Raises the error for one field if what is made of its value inside does not go with its type."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise cls.of_field(field, description) from error
 
 
 class InvalidPlan(InvalidArgument):

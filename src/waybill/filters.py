@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
 from waybill.core.task import TaskState
+from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
 
 
@@ -29,20 +30,27 @@ class TaskFilter:
     created_until: datetime | None = None
 
     def message(self) -> task_pb2.TaskFilter:
-        """The filter as a message."""
-        return task_pb2.TaskFilter(
-            states=[conversion.TASK_STATE_TO_PROTO[state] for state in self.states],
-            labels=self.labels,
-            agent=self.agent,
-            template=self.template,
-            create_time_from=_timestamp(self.created_from),
-            create_time_until=_timestamp(self.created_until),
-        )
+        """The filter as a message. Raises `InvalidArgument` naming what is of the wrong type."""
+        fitting = InvalidArgument.unless_fitting
+        message = task_pb2.TaskFilter()
+        with fitting("states", f"must be some of {', '.join(TaskState)}"):
+            message.states.extend(conversion.TASK_STATE_TO_PROTO[state] for state in self.states)
+        with fitting("labels", "must be a mapping of texts to texts"):
+            message.labels.update(self.labels)
+        with fitting("agent", "must be a text"):
+            message.agent = self.agent
+        with fitting("template", "must be a text"):
+            message.template = self.template
+        with fitting("created_from", "must be a datetime"):
+            if self.created_from is not None:
+                message.create_time_from.CopyFrom(_timestamp(self.created_from))
+        with fitting("created_until", "must be a datetime"):
+            if self.created_until is not None:
+                message.create_time_until.CopyFrom(_timestamp(self.created_until))
+        return message
 
 
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
+def _timestamp(time: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(time.astimezone(UTC))
     return message

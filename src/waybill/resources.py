@@ -14,6 +14,7 @@ import msgspec
 from waybill.api.v1 import task_pb2
 from waybill.core.plan import Plan, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
+from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
 from waybill.rpc.plans import question_from_proto
 
@@ -45,14 +46,22 @@ class Submission:
     def spec(self) -> task_pb2.TaskSpec:
         """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""
         spec = conversion.spec_from_json({"input": self.input} if self.input is not None else {})
-        spec.goal = self.goal
-        spec.paths.extend(str(path) for path in self.paths)
-        spec.priority = conversion.PRIORITY_TO_PROTO[self.priority]
-        spec.labels.update(self.labels)
-        spec.deadline_ms = self.deadline_ms
-        spec.template = self.template
-        for document in self.documents:
-            spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
+        fitting = InvalidArgument.unless_fitting
+        with fitting("goal", "must be a text"):
+            spec.goal = self.goal
+        with fitting("paths", "must be a list of paths"):
+            spec.paths.extend(str(path) for path in self.paths)
+        with fitting("priority", f"must be one of {', '.join(Priority)}"):
+            spec.priority = conversion.PRIORITY_TO_PROTO[self.priority]
+        with fitting("labels", "must be a mapping of texts to texts"):
+            spec.labels.update(self.labels)
+        with fitting("deadline_ms", "must be a whole number of milliseconds"):
+            spec.deadline_ms = self.deadline_ms
+        with fitting("template", "must be a text"):
+            spec.template = self.template
+        with fitting("documents", "must be a list of Document"):
+            for document in self.documents:
+                spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
         if isinstance(self.plan, Plan):
             spec.plan.CopyFrom(conversion.plan_to_proto(self.plan))
         elif self.plan is not None:

@@ -35,7 +35,8 @@ class ChildSpec:
     """What to run and how to treat it.
 
     `command` starts with an absolute path; `environment` comes on top of the supervisor's own. Children of a lower
-    `stop_stage` are stopped first, those of one stage together. `probe` says whether the process does its work.
+    `stop_stage` are stopped first, those of one stage together. `probe` says whether the process does its work,
+    `answers` whether it says anything at all: one that does not for long is replaced.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ChildSpec:
     stop_stage: int = 0
     stop_grace_seconds: float = 8.0
     probe: Callable[[], Awaitable[bool]] = always_ready
+    answers: Callable[[], Awaitable[bool]] | None = None
     inherited_fds: tuple[int, ...] = ()
 
 
@@ -137,6 +139,12 @@ class Child:
         """Ask the process to end, kill it after its grace, and wait until it and all it started have gone."""
         self._stop_wanted.set()
         await self._gone.wait()
+
+    def replace(self) -> None:
+        """Kill the process, stuck as it is; another one is started."""
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """Let no grace pass: the process and all it started are killed, and not started again."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from waybill.cli.ports import LOOPBACK
 
 _ANSWER_SECONDS = 1.0
+_PATIENCE_SECONDS = 4.0
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -47,6 +48,25 @@ def service_ready(address: str) -> Probe:
             except grpc.aio.AioRpcError:
                 return False
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    return ask
+
+
+def service_answers(address: str) -> Probe:
+    """Whether a service answers a health check at all, whatever it says."""
+
+    async def ask() -> bool:
+        import grpc
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        async with grpc.aio.insecure_channel(address) as channel:
+            try:
+                await health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(service="liveness"), timeout=_PATIENCE_SECONDS
+                )
+            except grpc.aio.AioRpcError:
+                return False
+        return True
 
     return ask
 

@@ -134,6 +134,7 @@ def _service(name: str, instance: str, stage: int, ports: tuple[int, int], envir
         stop_stage=stage,
         stop_grace_seconds=SERVICE_DRAIN_SECONDS + 3.0,
         probe=probes.service_ready(f"{LOOPBACK}:{ports[0]}"),
+        answers=probes.service_answers(f"{LOOPBACK}:{ports[0]}"),
     )
 
 

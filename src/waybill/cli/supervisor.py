@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from waybill.cli.caretaker import LOOK_SECONDS, Caretaker
 from waybill.cli.child import Child, ChildSpec, Death
 from waybill.cli.datadir import bound_log, log_tail
 from waybill.cli.lines import log_line
@@ -27,11 +28,20 @@ class Supervisor:
     `notify` gets one message for people at a time: restarts, breakdowns.
     """
 
-    def __init__(self, specs: Sequence[ChildSpec], logs: Path, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        specs: Sequence[ChildSpec],
+        logs: Path,
+        notify: Callable[[str], None],
+        *,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self.children = [Child(spec, logs / f"{spec.name}.log", self._on_death) for spec in specs]
         self._notify = notify
+        self._look_seconds = look_seconds
         self._supervising: list[asyncio.Task[None]] = []
         self._bounding: asyncio.Task[None] | None = None
+        self._caring: asyncio.Task[None] | None = None
         self._broken: asyncio.Future[Death] = asyncio.get_running_loop().create_future()
         self._stopping = False
         self._awaited = False
@@ -42,6 +52,8 @@ class Supervisor:
         for task in self._supervising:
             task.add_done_callback(self._on_supervision_end)
         self._bounding = asyncio.create_task(self._bound_logs())
+        caretaker = Caretaker(self.children, self._notify, look_seconds=self._look_seconds)
+        self._caring = asyncio.create_task(caretaker.run())
         return self
 
     async def __aexit__(
@@ -113,6 +125,8 @@ class Supervisor:
     async def stop(self) -> None:
         """Stop everything, stage by stage, and wait until every process has gone."""
         self._stopping = True
+        if self._caring is not None:
+            self._caring.cancel()
         for stage in sorted({child.spec.stop_stage for child in self.children}):
             await asyncio.gather(*(child.stop() for child in self.children if child.spec.stop_stage == stage))
         if self._bounding is not None:
