@@ -47,7 +47,7 @@ class Supervisor:
         self._awaited = False
 
     async def __aenter__(self) -> Supervisor:
-        _adopt_orphans()
+        _adopt_orphans(True)
         self._supervising = [asyncio.create_task(child.supervise()) for child in self.children]
         for task in self._supervising:
             task.add_done_callback(self._on_supervision_end)
@@ -132,6 +132,7 @@ class Supervisor:
         if self._bounding is not None:
             self._bounding.cancel()
         self._broken.cancel()
+        _adopt_orphans(False)
 
     def kill(self) -> None:
         """Kill everything now, without order and grace."""
@@ -154,7 +155,7 @@ def _quote(log: Path) -> str:
     return "\n".join([f"the end of {log}:", *(f"  | {line}" for line in said or ["(it is empty)"])])
 
 
-def _adopt_orphans() -> None:
-    """Make the kernel hand us what dead children leave behind, so that it can be reaped; Linux only."""
+def _adopt_orphans(wanted: bool) -> None:
+    """Have the kernel hand us what dead children leave behind, so that it can be reaped, or no more; Linux only."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)

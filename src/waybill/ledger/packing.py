@@ -273,20 +273,25 @@ def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Step
     """
     try:
         return _step_of(number, run, spec, failure)
-    except (msgspec.DecodeError, ValueError, TypeError, IndexError, AttributeError):
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError):
         return _stand_in(number, run, failure)
 
 
-def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
+def state_of(run: bytes) -> StepState:
+    """The state in a step's stored record; READY for one that cannot be decoded."""
     try:
-        state = STEP_STATES[msgspec.msgpack.decode(run, type=list[Any])[0] - 1]
-    except (msgspec.DecodeError, IndexError, TypeError):
-        state = StepState.READY
+        state: StepState = STEP_STATES[msgspec.msgpack.decode(run, type=list[Any])[0] - 1]
+        return state
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return StepState.READY
+
+
+def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
     return StepRecord(
         number=number,
         name=f"undecodable-{number}",
         agent="",
-        state=state,
+        state=state_of(run),
         attempt=0,
         tries=0,
         deaths=0,
@@ -305,9 +310,11 @@ def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
 
 def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
     (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _, losses, _, _) = (
-        msgspec.msgpack.decode(run)
+        msgspec.msgpack.decode(run, type=list[Any])
     )
-    name, agent, *_ = fields = msgspec.msgpack.decode(spec)
+    name, agent, *_ = fields = msgspec.msgpack.decode(spec, type=list[Any])
+    if not isinstance(name, str) or not isinstance(agent, str):
+        raise ValueError("a spec begins with the names of the step and its agent")
     step_state = STEP_STATES[state - 1]
     return StepRecord(
         number=number,

@@ -137,7 +137,7 @@ class Reads:
             for run in await self._fields(task.id, [f"run:{number}" for number in range(first, last + 1)]):
                 if run is None:
                     raise NotFound(f"there is no task {task.id}")
-                states.append(packing.STEP_STATES[msgspec.msgpack.decode(run)[0] - 1])
+                states.append(packing.state_of(run))
         return states
 
     async def outputs(self, task_id: str, numbers: Sequence[int]) -> list[bytes]:
