@@ -127,6 +127,18 @@ class Permanent(AgentError):
     reason = "AGENT_PERMANENT"
 
 
+class Replan(AgentError):
+    """Raised by an agent: its step fails for good, and the planner is asked for a revision of the plan."""
+
+    reason = "REPLAN"
+
+
+class BudgetExhausted(AgentError):
+    """A model call would cross a budget: by the task's policy its step fails for good or waits for a person."""
+
+    reason = "BUDGET_EXHAUSTED"
+
+
 class EffectUnknown(AgentError):
     """Whether an effect happened is not known. Raised by the function of `Context.once` that cannot tell, and by
     `Context.once` itself when an earlier attempt ended in the middle and no reconcile hook can tell: a person decides.

@@ -13,6 +13,8 @@ class FailurePolicy(StrEnum):
     """Its other steps are cancelled."""
     CONTINUE = "continue"
     """What does not depend on the failed step goes on; what does is skipped."""
+    REPLAN = "replan"
+    """The planner is asked for a revision that does without the failed step; without one it is as with STOP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class Question:
 class PlanStep:
     """One step as its author wrote it. `input` is JSON text, references unresolved, and stays bytes.
 
-    It either runs `agent` or asks `question`. `queue_timeout_ms` 0 waits for a worker as long as it takes.
+    It either runs `agent` or asks `question`. `queue_timeout_ms` 0 waits for a worker as long as it takes. `when` are
+    conditions, each one reference: unless all hold the step is skipped, as it is where something it depends on was
+    skipped by a condition, except with `allow_skipped`. `limits` are keys that limit how many such steps run.
     """
 
     name: str
@@ -58,6 +62,9 @@ class PlanStep:
     run_timeout_ms: int = 300_000
     queue_timeout_ms: int = 0
     question: Question | None = None
+    when: tuple[str, ...] = ()
+    allow_skipped: bool = False
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +76,26 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """One of a step's conditions: JMESPath on the output of step `number`, or on the task itself for 0."""
+
+    path: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkedStep:
     """A step with its edges as positions in the plan, counted from 1.
 
     `references` are the positions whose outputs the input refers to, a subset of `dependencies`, and 0 for the
-    task itself (`${task.goal}`, `${task.input}`), which is no dependency.
+    task itself (`${task.goal}`, `${task.input}`), which is no dependency. `conditions` are the step's `when`.
     """
 
     step: PlanStep
     dependencies: tuple[int, ...]
     dependents: tuple[int, ...]
     references: tuple[int, ...]
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

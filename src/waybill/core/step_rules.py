@@ -10,9 +10,12 @@ import msgspec
 
 from waybill.core.keywords import Allowance
 from waybill.core.limits import (
+    LIMIT_KEY,
     MAX_ANSWER_TIMEOUT_MS,
+    MAX_CONDITIONS,
     MAX_FINAL_REASONS,
     MAX_INPUT_BYTES,
+    MAX_LIMIT_KEYS,
     MAX_PROMPT_CHARS,
     MAX_QUEUE_TIMEOUT_MS,
     MAX_REASON_CHARS,
@@ -57,6 +60,9 @@ def range_defects(step: PlanStep) -> Iterator[Defect]:
         if not lowest <= value <= highest:
             yield name, f"is {value}, and must lie between {lowest} and {highest}"
     yield from _reason_defects(retry)
+    yield from _limit_defects(step)
+    if len(step.when) > MAX_CONDITIONS:
+        yield "when", f"has {len(step.when)} conditions, and at most {MAX_CONDITIONS} are allowed"
 
 
 def question_defects(step: PlanStep, allowance: Allowance) -> Iterator[Defect]:
@@ -70,6 +76,7 @@ def question_defects(step: PlanStep, allowance: Allowance) -> Iterator[Defect]:
         ("retry", step.retry != _RETRY),
         ("run_timeout_ms", step.run_timeout_ms != _RUN_TIMEOUT_MS),
         ("queue_timeout_ms", step.queue_timeout_ms != 0),
+        ("limits", bool(step.limits)),
     ):
         if is_set:
             yield name, NOT_FOR_QUESTIONS
@@ -91,6 +98,18 @@ def _reason_defects(retry: RetryPolicy) -> Iterator[Defect]:
         if not REASON.fullmatch(reason):
             rule = f'a capital letter, then up to {MAX_REASON_CHARS - 1} of A-Z, 0-9 and "_", as in "AGENT_ERROR"'
             yield f"retry.final_reasons[{position}]", f"{shown(reason)} is no failure reason; write {rule}"
+
+
+def _limit_defects(step: PlanStep) -> Iterator[Defect]:
+    if len(step.limits) > MAX_LIMIT_KEYS:
+        yield "limits", f"has {len(step.limits)} keys, and at most {MAX_LIMIT_KEYS} are allowed"
+        return
+    for position, key in enumerate(step.limits):
+        if not LIMIT_KEY.fullmatch(key):
+            rule = 'a letter or digit, then up to 63 of A-Z, a-z, 0-9, ".", "_" and "-"'
+            yield f"limits[{position}]", f"{shown(key)} is no limit key; write {rule}"
+        elif key in step.limits[:position]:
+            yield f"limits[{position}]", f"{shown(key)} is named twice"
 
 
 def _answer_defects(question: Question, allowance: Allowance) -> Iterator[Defect]:

@@ -80,21 +80,28 @@ class EventType(StrEnum):
     STEP_WAITING = "step_waiting"
     STREAM_RESET = "stream_reset"
     """Not part of a history: the store lost events that a watcher had seen, and the history follows from number 1."""
+    PLANNING_PROGRESS = "planning_progress"
+    REVISION_REQUESTED = "revision_requested"
+    PLAN_REVISED = "plan_revised"
+    CALL_ENDED = "call_ended"
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens and money; money in millionths of a US dollar."""
+    """Tokens and money; money in millionths of a US dollar.
+
+    `cached_input_tokens` are part of `input_tokens`, `reasoning_tokens` of `output_tokens`, and `estimated_microusd` of
+    `cost_microusd`: an upper estimate for calls whose end nobody saw.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cost_microusd: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated_microusd: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cost_microusd + other.cost_microusd,
-        )
+        return Usage(*(getattr(self, field) + getattr(other, field) for field in self.__struct_fields__))
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -133,6 +140,8 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True):
     elapsed_ms: int = 0
     text_offset: int = 0
     digest: int = 0
+    call: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

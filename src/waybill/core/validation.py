@@ -17,6 +17,7 @@ from waybill.core.edges import cycles_of, dependents_of
 from waybill.core.keywords import Allowance
 from waybill.core.limits import (
     AGENT_NAME,
+    MAX_CONDITIONS,
     MAX_DEPENDENCIES_PER_STEP,
     MAX_INPUT_BYTES,
     MAX_PLAN_INPUT_BYTES,
@@ -24,7 +25,7 @@ from waybill.core.limits import (
     RESERVED_STEP_NAMES,
     STEP_NAME,
 )
-from waybill.core.plan import AgentSchema, Graph, LinkedStep, Plan, PlanStep
+from waybill.core.plan import AgentSchema, Condition, Graph, LinkedStep, Plan, PlanStep
 from waybill.core.references import MAX_INPUT_DEPTH, Reference, below, may_hold_references, parse, strings_of
 from waybill.core.schema import COSTLY, misfits, with_unknowns
 from waybill.core.step_rules import question_defects, range_defects
@@ -70,6 +71,7 @@ class _Linking:
             self._positions.setdefault(step.name, position)
         self._dependencies: list[list[int]] = []
         self._references: list[tuple[int, ...]] = []
+        self._conditions: list[tuple[Condition, ...]] = []
         self._broken_schemas: dict[str, str] = {}
         self._allowance = Allowance()
 
@@ -84,6 +86,7 @@ class _Linking:
             needed: dict[int, None] = {}
             self._follow_after(step, position, field, needed)
             self._references.append(self._check_input(step, position, field, needed, known))
+            self._conditions.append(self._follow_conditions(step, position, field, needed))
             self._dependencies.append(sorted(needed))
         if sum(map(len, self._dependencies)) > MAX_PLAN_DEPENDENCIES:
             self.violations.add("plan.steps", f"have more than {MAX_PLAN_DEPENDENCIES} dependencies in all")
@@ -92,9 +95,9 @@ class _Linking:
             self.violations.add(f"plan.steps[{cycle[0]}]", partial(self._cycle, cycle))
         return Graph(
             tuple(
-                LinkedStep(step, _numbers(needed), _numbers(followers), references)
-                for step, needed, followers, references in zip(
-                    self._plan.steps, self._dependencies, dependents, self._references, strict=True
+                LinkedStep(step, _numbers(needed), _numbers(followers), references, conditions)
+                for step, needed, followers, references, conditions in zip(
+                    self._plan.steps, self._dependencies, dependents, self._references, self._conditions, strict=True
                 )
             ),
             self._plan.failure_policy,
@@ -202,6 +205,27 @@ class _Linking:
                 if target is not None:
                     roots[target + 1] = None
         return well_formed
+
+    def _follow_conditions(
+        self, step: PlanStep, position: int, field: str, needed: dict[int, None]
+    ) -> tuple[Condition, ...]:
+        conditions: list[Condition] = []
+        for index, text in enumerate(step.when[:MAX_CONDITIONS]):
+            path = f"{field}.when[{index}]"
+            try:
+                parts = parse(text)
+            except Permanent as error:
+                self.violations.add(path, error.message)
+                continue
+            reference = parts[0] if len(parts) == 1 else None
+            if not isinstance(reference, Reference):
+                self.violations.add(path, f"{shown(text)} is not one reference, such as ${{check.ok}}")
+            elif reference.root in RESERVED_STEP_NAMES:
+                self._check_task_field(reference, path)
+                conditions.append(Condition(reference.path, 0))
+            elif (target := self._follow(reference.root, position, needed, path)) is not None:
+                conditions.append(Condition(reference.path, target + 1))
+        return tuple(conditions)
 
     def _check_task_field(self, reference: Reference, path: str) -> None:
         named = _FIRST_FIELD.match(reference.path)

@@ -62,17 +62,23 @@ def ref_of(written: bytes) -> StepRef:
 
 
 def packed_spec(linked: LinkedStep) -> bytes:
-    """A step's spec as the functions read it, msgpack: trailing defaults left out, texts never as bytes."""
+    """A step's spec as the functions read it, msgpack: trailing defaults left out, texts never as bytes.
+
+    What is absent in the middle is False: the functions may pack a spec again, and nil would end it there.
+    """
     step, retry, question = linked.step, linked.step.retry, linked.step.question
     extra: tuple[Any, ...] = ()
-    if step.queue_timeout_ms or question or (retry.jitter, retry.final_reasons) != (_PLAIN_RETRY.jitter, ()):
+    conditions = [(condition.path, condition.number) for condition in linked.conditions]
+    if conditions or step.allow_skipped or step.limits:
+        extra = (conditions, int(step.allow_skipped), step.limits)
+    if extra or step.queue_timeout_ms or question or (retry.jitter, retry.final_reasons) != (_PLAIN_RETRY.jitter, ()):
         asked = question and (
             question.prompt,
             question.answer_schema,
             question.timeout_ms,
             question.default_answer.decode(),
         )
-        extra = (step.queue_timeout_ms, retry.jitter, retry.final_reasons, asked)
+        extra = (step.queue_timeout_ms, retry.jitter, retry.final_reasons, asked or False, *extra)
     return _msgpack.encode(
         (
             step.name,

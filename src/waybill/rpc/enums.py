@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from waybill.api.v1 import task_pb2
+from waybill.core.budget import BudgetAction
 from waybill.core.plan import FailurePolicy
 from waybill.core.task import EffectState, EventType, Priority, StepState, TaskState
 
@@ -30,6 +31,14 @@ FAILURE_POLICY_TO_PROTO: dict[FailurePolicy, task_pb2.FailurePolicy.ValueType] =
 FAILURE_POLICY_FROM_PROTO: dict[int, FailurePolicy] = {
     task_pb2.FAILURE_POLICY_UNSPECIFIED: FailurePolicy.STOP,
     **{value: policy for policy, value in FAILURE_POLICY_TO_PROTO.items()},
+}
+
+BUDGET_ACTION_TO_PROTO: dict[BudgetAction, task_pb2.BudgetAction.ValueType] = {
+    action: task_pb2.BudgetAction.Value(f"BUDGET_ACTION_{action.name}") for action in BudgetAction
+}
+BUDGET_ACTION_FROM_PROTO: dict[int, BudgetAction] = {
+    task_pb2.BUDGET_ACTION_UNSPECIFIED: BudgetAction.STOP,
+    **{value: action for action, value in BUDGET_ACTION_TO_PROTO.items()},
 }
 
 EVENT_TYPE_TO_PROTO: dict[EventType, task_pb2.EventType.ValueType] = {

@@ -32,6 +32,8 @@ _PLAIN = (
     "elapsed_ms",
     "text_offset",
     "digest",
+    "call",
+    "model",
 )
 """Fields that are the same in the domain, in messages and in JSON, unset when empty or 0."""
 
@@ -121,14 +123,12 @@ def usage_to_proto(usage: Usage | None) -> task_pb2.Usage | None:
     """The usage as a message."""
     if usage is None:
         return None
-    return task_pb2.Usage(
-        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cost_microusd=usage.cost_microusd
-    )
+    return task_pb2.Usage(**{name: getattr(usage, name) for name in Usage.__struct_fields__})
 
 
 def usage_from_proto(message: task_pb2.Usage) -> Usage:
     """The usage of a message."""
-    return Usage(message.input_tokens, message.output_tokens, message.cost_microusd)
+    return Usage(*(getattr(message, name) for name in Usage.__struct_fields__))
 
 
 def failure_to_json(message: task_pb2.Failure) -> dict[str, str]:
@@ -138,8 +138,4 @@ def failure_to_json(message: task_pb2.Failure) -> dict[str, str]:
 
 def usage_to_json(message: task_pb2.Usage) -> dict[str, int]:
     """The usage as JSON, every field shown."""
-    return {
-        "input_tokens": message.input_tokens,
-        "output_tokens": message.output_tokens,
-        "cost_microusd": message.cost_microusd,
-    }
+    return {name: getattr(message, name) for name in Usage.__struct_fields__}

@@ -46,7 +46,7 @@ def plan_violations(plan: task_pb2.Plan) -> list[Violation]:
         return [Violation("plan.steps", f"has {len(plan.steps)} steps, over the limit of {MAX_PLAN_STEPS}; split it")]
     found: list[Violation] = []
     if plan.failure_policy not in FAILURE_POLICY_FROM_PROTO:
-        told = f"is {plan.failure_policy}, which is no failure policy; use stop or continue"
+        told = f"is {plan.failure_policy}, which is no failure policy; use stop, continue or replan"
         found.append(Violation("plan.failure_policy", told))
     total_bytes = sum(map(_input_bytes, plan.steps))
     if total_bytes > MAX_PLAN_INPUT_BYTES:
@@ -90,6 +90,9 @@ def _step_from_proto(step: task_pb2.PlanStep) -> PlanStep:
         run_timeout_ms=step.run_timeout_ms or _RUN_TIMEOUT_MS,
         queue_timeout_ms=step.queue_timeout_ms,
         question=question_from_proto(step.question) if step.HasField("question") else None,
+        when=tuple(step.when),
+        allow_skipped=step.allow_skipped,
+        limits=tuple(step.limits),
     )
 
 
@@ -123,7 +126,15 @@ def question_to_proto(question: Question) -> task_pb2.Question:
 
 
 def _step_to_proto(step: PlanStep) -> task_pb2.PlanStep:
-    message = task_pb2.PlanStep(name=step.name, agent=step.agent, input=json_payload(step.input), after=step.after)
+    message = task_pb2.PlanStep(
+        name=step.name,
+        agent=step.agent,
+        input=json_payload(step.input),
+        after=step.after,
+        when=step.when,
+        allow_skipped=step.allow_skipped,
+        limits=step.limits,
+    )
     if step.question is not None:
         message.question.CopyFrom(question_to_proto(step.question))
     # A step that asks a person has none of the following; what it wrongly has is kept, so that it is refused.

@@ -50,6 +50,9 @@ class StepForm(Strict):
     run_timeout_ms: Annotated[int, Meta(ge=1, le=MAX_RUN_TIMEOUT_MS)] = 0
     queue_timeout_ms: Annotated[int, Meta(ge=0, le=MAX_QUEUE_TIMEOUT_MS)] = 0
     question: QuestionForm | None = None
+    when: list[str] = field(default_factory=list)
+    allow_skipped: bool = False
+    limits: list[str] = field(default_factory=list)
 
 
 class PlanForm(Strict):
@@ -156,6 +159,9 @@ def _step(step: StepForm) -> task_pb2.PlanStep:
         run_timeout_ms=step.run_timeout_ms,
         queue_timeout_ms=step.queue_timeout_ms,
         question=_question(step.question) if step.question is not None else None,
+        when=step.when,
+        allow_skipped=step.allow_skipped,
+        limits=step.limits,
     )
 
 

@@ -1150,3 +1150,307 @@ class ReadWorkersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadWorkersResponse: _TypeAlias = ReadWorkersResponse  # noqa: Y015
+
+@_typing.final
+class ReadUsageRequest(_message.Message):
+    """Request of ReadUsage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FROM_DAY_FIELD_NUMBER: _builtins.int
+    UNTIL_DAY_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """As in GetUsageRequest."""
+    from_day: _builtins.str
+    """As in GetUsageRequest."""
+    until_day: _builtins.str
+    """As in GetUsageRequest."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        from_day: _builtins.str = ...,
+        until_day: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "task", b"task", "until_day", b"until_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadUsageRequest: _TypeAlias = ReadUsageRequest  # noqa: Y015
+
+@_typing.final
+class ReadUsageResponse(_message.Message):
+    """Response of ReadUsage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def total(self) -> _task_pb2.Usage:
+        """The sum of all rows."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.UsageRow]:
+        """The rows."""
+
+    def __init__(
+        self,
+        *,
+        total: _task_pb2.Usage | None = ...,
+        rows: _abc.Iterable[_task_pb2.UsageRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadUsageResponse: _TypeAlias = ReadUsageResponse  # noqa: Y015
+
+@_typing.final
+class ReadModelCallsRequest(_message.Message):
+    """Request of ReadModelCalls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """As in ListModelCallsRequest."""
+    page_size: _builtins.int
+    """As in ListModelCallsRequest."""
+    page_token: _builtins.str
+    """As in ListModelCallsRequest."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadModelCallsRequest: _TypeAlias = ReadModelCallsRequest  # noqa: Y015
+
+@_typing.final
+class ReadModelCallsResponse(_message.Message):
+    """Response of ReadModelCalls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.ModelCall]:
+        """The calls."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[_task_pb2.ModelCall] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadModelCallsResponse: _TypeAlias = ReadModelCallsResponse  # noqa: Y015
+
+@_typing.final
+class ReadTenantBudgetRequest(_message.Message):
+    """Request of ReadTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTenantBudgetRequest: _TypeAlias = ReadTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class ReadTenantBudgetResponse(_message.Message):
+    """Response of ReadTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> _task_pb2.TenantBudget:
+        """The budget."""
+
+    def __init__(
+        self,
+        *,
+        budget: _task_pb2.TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTenantBudgetResponse: _TypeAlias = ReadTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
+class WriteTenantBudgetRequest(_message.Message):
+    """Request of WriteTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def budget(self) -> _task_pb2.TenantBudget:
+        """The limits to set."""
+
+    def __init__(
+        self,
+        *,
+        budget: _task_pb2.TenantBudget | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteTenantBudgetRequest: _TypeAlias = WriteTenantBudgetRequest  # noqa: Y015
+
+@_typing.final
+class WriteTenantBudgetResponse(_message.Message):
+    """Response of WriteTenantBudget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def budget(self) -> _task_pb2.TenantBudget:
+        """The budget after the call."""
+
+    def __init__(
+        self,
+        *,
+        budget: _task_pb2.TenantBudget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteTenantBudgetResponse: _TypeAlias = WriteTenantBudgetResponse  # noqa: Y015
+
+@_typing.final
+class ReadLimitsRequest(_message.Message):
+    """Request of ReadLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLimitsRequest: _TypeAlias = ReadLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ReadLimitsResponse(_message.Message):
+    """Response of ReadLimits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Limit]:
+        """The limits by name."""
+
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[_task_pb2.Limit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLimitsResponse: _TypeAlias = ReadLimitsResponse  # noqa: Y015
+
+@_typing.final
+class WriteLimitRequest(_message.Message):
+    """Request of WriteLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def limit(self) -> _task_pb2.Limit:
+        """The limit to set."""
+
+    def __init__(
+        self,
+        *,
+        limit: _task_pb2.Limit | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteLimitRequest: _TypeAlias = WriteLimitRequest  # noqa: Y015
+
+@_typing.final
+class WriteLimitResponse(_message.Message):
+    """Response of WriteLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> _task_pb2.Limit:
+        """The limit after the call."""
+
+    def __init__(
+        self,
+        *,
+        limit: _task_pb2.Limit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteLimitResponse: _TypeAlias = WriteLimitResponse  # noqa: Y015

@@ -130,6 +130,36 @@ class DispatcherServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersResponse.FromString,
                 _registered_method=True)
+        self.ReadUsage = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadUsage',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageResponse.FromString,
+                _registered_method=True)
+        self.ReadModelCalls = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadModelCalls',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsResponse.FromString,
+                _registered_method=True)
+        self.ReadTenantBudget = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadTenantBudget',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.WriteTenantBudget = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/WriteTenantBudget',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.ReadLimits = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadLimits',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsResponse.FromString,
+                _registered_method=True)
+        self.WriteLimit = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/WriteLimit',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitResponse.FromString,
+                _registered_method=True)
 
 
 class DispatcherServiceServicer:
@@ -271,6 +301,48 @@ class DispatcherServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadUsage(self, request, context):
+        """Reads the usage of a task, or of the caller's tenant by day. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadModelCalls(self, request, context):
+        """Reads the model calls of a task, or of one step with prompts and responses. Errors: NOT_FOUND; INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTenantBudget(self, request, context):
+        """Reads the budget of the caller's tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteTenantBudget(self, request, context):
+        """Sets the budget of the caller's tenant. Errors: ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadLimits(self, request, context):
+        """Lists limits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteLimit(self, request, context):
+        """Sets a limit, or removes it if it limits nothing. Errors: INVALID_ARGUMENT; ALREADY_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DispatcherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -368,6 +440,36 @@ def add_DispatcherServiceServicer_to_server(servicer, server):
                     servicer.ReadWorkers,
                     request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersResponse.SerializeToString,
+            ),
+            'ReadUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadUsage,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageResponse.SerializeToString,
+            ),
+            'ReadModelCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadModelCalls,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsResponse.SerializeToString,
+            ),
+            'ReadTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadTenantBudget,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetResponse.SerializeToString,
+            ),
+            'WriteTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteTenantBudget,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetResponse.SerializeToString,
+            ),
+            'ReadLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLimits,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsResponse.SerializeToString,
+            ),
+            'WriteLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteLimit,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -884,6 +986,168 @@ class DispatcherService:
             '/waybill.api.v1.DispatcherService/ReadWorkers',
             waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadUsage',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadModelCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadModelCalls',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadModelCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadTenantBudget',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/WriteTenantBudget',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadLimits',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/WriteLimit',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

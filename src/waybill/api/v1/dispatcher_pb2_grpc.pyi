@@ -77,6 +77,18 @@ class DispatcherServiceStub:
     """Lists the agents that workers have announced."""
     ReadWorkers: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadWorkersRequest, _dispatcher_pb2.ReadWorkersResponse]
     """Lists live workers with their own account of themselves."""
+    ReadUsage: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadUsageRequest, _dispatcher_pb2.ReadUsageResponse]
+    """Reads the usage of a task, or of the caller's tenant by day. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad day."""
+    ReadModelCalls: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadModelCallsRequest, _dispatcher_pb2.ReadModelCallsResponse]
+    """Reads the model calls of a task, or of one step with prompts and responses. Errors: NOT_FOUND; INVALID_ARGUMENT."""
+    ReadTenantBudget: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadTenantBudgetRequest, _dispatcher_pb2.ReadTenantBudgetResponse]
+    """Reads the budget of the caller's tenant."""
+    WriteTenantBudget: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteTenantBudgetRequest, _dispatcher_pb2.WriteTenantBudgetResponse]
+    """Sets the budget of the caller's tenant. Errors: ALREADY_EXISTS."""
+    ReadLimits: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadLimitsRequest, _dispatcher_pb2.ReadLimitsResponse]
+    """Lists limits."""
+    WriteLimit: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteLimitRequest, _dispatcher_pb2.WriteLimitResponse]
+    """Sets a limit, or removes it if it limits nothing. Errors: INVALID_ARGUMENT; ALREADY_EXISTS."""
 
 @_typing.type_check_only
 class DispatcherServiceAsyncStub(DispatcherServiceStub):
@@ -125,6 +137,18 @@ class DispatcherServiceAsyncStub(DispatcherServiceStub):
     """Lists the agents that workers have announced."""
     ReadWorkers: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadWorkersRequest, _dispatcher_pb2.ReadWorkersResponse]  # type: ignore[assignment]
     """Lists live workers with their own account of themselves."""
+    ReadUsage: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadUsageRequest, _dispatcher_pb2.ReadUsageResponse]  # type: ignore[assignment]
+    """Reads the usage of a task, or of the caller's tenant by day. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad day."""
+    ReadModelCalls: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadModelCallsRequest, _dispatcher_pb2.ReadModelCallsResponse]  # type: ignore[assignment]
+    """Reads the model calls of a task, or of one step with prompts and responses. Errors: NOT_FOUND; INVALID_ARGUMENT."""
+    ReadTenantBudget: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadTenantBudgetRequest, _dispatcher_pb2.ReadTenantBudgetResponse]  # type: ignore[assignment]
+    """Reads the budget of the caller's tenant."""
+    WriteTenantBudget: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteTenantBudgetRequest, _dispatcher_pb2.WriteTenantBudgetResponse]  # type: ignore[assignment]
+    """Sets the budget of the caller's tenant. Errors: ALREADY_EXISTS."""
+    ReadLimits: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadLimitsRequest, _dispatcher_pb2.ReadLimitsResponse]  # type: ignore[assignment]
+    """Lists limits."""
+    WriteLimit: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteLimitRequest, _dispatcher_pb2.WriteLimitResponse]  # type: ignore[assignment]
+    """Sets a limit, or removes it if it limits nothing. Errors: INVALID_ARGUMENT; ALREADY_EXISTS."""
 
 class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
     """The life of tasks. Any replica can serve any call."""
@@ -284,5 +308,53 @@ class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dispatcher_pb2.ReadWorkersResponse, _abc.Awaitable[_dispatcher_pb2.ReadWorkersResponse]]:
         """Lists live workers with their own account of themselves."""
+
+    @_abc_1.abstractmethod
+    def ReadUsage(
+        self,
+        request: _dispatcher_pb2.ReadUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadUsageResponse, _abc.Awaitable[_dispatcher_pb2.ReadUsageResponse]]:
+        """Reads the usage of a task, or of the caller's tenant by day. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad day."""
+
+    @_abc_1.abstractmethod
+    def ReadModelCalls(
+        self,
+        request: _dispatcher_pb2.ReadModelCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadModelCallsResponse, _abc.Awaitable[_dispatcher_pb2.ReadModelCallsResponse]]:
+        """Reads the model calls of a task, or of one step with prompts and responses. Errors: NOT_FOUND; INVALID_ARGUMENT."""
+
+    @_abc_1.abstractmethod
+    def ReadTenantBudget(
+        self,
+        request: _dispatcher_pb2.ReadTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadTenantBudgetResponse, _abc.Awaitable[_dispatcher_pb2.ReadTenantBudgetResponse]]:
+        """Reads the budget of the caller's tenant."""
+
+    @_abc_1.abstractmethod
+    def WriteTenantBudget(
+        self,
+        request: _dispatcher_pb2.WriteTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.WriteTenantBudgetResponse, _abc.Awaitable[_dispatcher_pb2.WriteTenantBudgetResponse]]:
+        """Sets the budget of the caller's tenant. Errors: ALREADY_EXISTS."""
+
+    @_abc_1.abstractmethod
+    def ReadLimits(
+        self,
+        request: _dispatcher_pb2.ReadLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadLimitsResponse, _abc.Awaitable[_dispatcher_pb2.ReadLimitsResponse]]:
+        """Lists limits."""
+
+    @_abc_1.abstractmethod
+    def WriteLimit(
+        self,
+        request: _dispatcher_pb2.WriteLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.WriteLimitResponse, _abc.Awaitable[_dispatcher_pb2.WriteLimitResponse]]:
+        """Sets a limit, or removes it if it limits nothing. Errors: INVALID_ARGUMENT; ALREADY_EXISTS."""
 
 def add_DispatcherServiceServicer_to_server(servicer: DispatcherServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -160,6 +160,36 @@ class GatewayServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/GetUsage',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
+        self.ListModelCalls = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListModelCalls',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsResponse.FromString,
+                _registered_method=True)
+        self.GetTenantBudget = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/GetTenantBudget',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.SetTenantBudget = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/SetTenantBudget',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListLimits',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.SetLimit = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/SetLimit',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -357,6 +387,52 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """Returns what a task used, by step, agent and model, or what the caller's tenant used, by day, agent and model.
+        Errors: NOT_FOUND; INVALID_ARGUMENT for days that are none, or over 400 of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelCalls(self, request, context):
+        """Lists the model calls of a task, oldest first; those of one step with prompts and responses, where the operator
+        keeps them. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTenantBudget(self, request, context):
+        """Returns what the caller's tenant may spend, and has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTenantBudget(self, request, context):
+        """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
+        INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Lists the limits that were set or learned, with who holds and waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLimit(self, request, context):
+        """Sets a limit, for all tenants; one that limits nothing is removed. Errors: INVALID_ARGUMENT; ALREADY_EXISTS as
+        CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -484,6 +560,36 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ListAgents,
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'ListModelCalls': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelCalls,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsResponse.SerializeToString,
+            ),
+            'GetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTenantBudget,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetResponse.SerializeToString,
+            ),
+            'SetTenantBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTenantBudget,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'SetLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimit,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1162,6 +1268,168 @@ class GatewayService:
             '/waybill.api.v1.GatewayService/ListAgents',
             waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_gateway__pb2.ListAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/GetUsage',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelCalls(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListModelCalls',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListModelCallsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/GetTenantBudget',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTenantBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/SetTenantBudget',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListLimits',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/SetLimit',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.SetLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -114,6 +114,26 @@ class GatewayServiceStub:
     """Resumes the caller's tenant. Errors: as PauseTenant."""
     ListAgents: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListAgentsRequest, _gateway_pb2.ListAgentsResponse]
     """Lists the agents that workers have announced, with their live workers and backlog."""
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetUsageRequest, _gateway_pb2.GetUsageResponse]
+    """Returns what a task used, by step, agent and model, or what the caller's tenant used, by day, agent and model.
+    Errors: NOT_FOUND; INVALID_ARGUMENT for days that are none, or over 400 of them.
+    """
+    ListModelCalls: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListModelCallsRequest, _gateway_pb2.ListModelCallsResponse]
+    """Lists the model calls of a task, oldest first; those of one step with prompts and responses, where the operator
+    keeps them. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad page token.
+    """
+    GetTenantBudget: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetTenantBudgetRequest, _gateway_pb2.GetTenantBudgetResponse]
+    """Returns what the caller's tenant may spend, and has."""
+    SetTenantBudget: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SetTenantBudgetRequest, _gateway_pb2.SetTenantBudgetResponse]
+    """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
+    INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
+    """
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListLimitsRequest, _gateway_pb2.ListLimitsResponse]
+    """Lists the limits that were set or learned, with who holds and waits."""
+    SetLimit: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SetLimitRequest, _gateway_pb2.SetLimitResponse]
+    """Sets a limit, for all tenants; one that limits nothing is removed. Errors: INVALID_ARGUMENT; ALREADY_EXISTS as
+    CancelTask.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -198,6 +218,26 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Resumes the caller's tenant. Errors: as PauseTenant."""
     ListAgents: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListAgentsRequest, _gateway_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """Lists the agents that workers have announced, with their live workers and backlog."""
+    GetUsage: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetUsageRequest, _gateway_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """Returns what a task used, by step, agent and model, or what the caller's tenant used, by day, agent and model.
+    Errors: NOT_FOUND; INVALID_ARGUMENT for days that are none, or over 400 of them.
+    """
+    ListModelCalls: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListModelCallsRequest, _gateway_pb2.ListModelCallsResponse]  # type: ignore[assignment]
+    """Lists the model calls of a task, oldest first; those of one step with prompts and responses, where the operator
+    keeps them. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad page token.
+    """
+    GetTenantBudget: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetTenantBudgetRequest, _gateway_pb2.GetTenantBudgetResponse]  # type: ignore[assignment]
+    """Returns what the caller's tenant may spend, and has."""
+    SetTenantBudget: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SetTenantBudgetRequest, _gateway_pb2.SetTenantBudgetResponse]  # type: ignore[assignment]
+    """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
+    INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
+    """
+    ListLimits: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListLimitsRequest, _gateway_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """Lists the limits that were set or learned, with who holds and waits."""
+    SetLimit: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SetLimitRequest, _gateway_pb2.SetLimitResponse]  # type: ignore[assignment]
+    """Sets a limit, for all tenants; one that limits nothing is removed. Errors: INVALID_ARGUMENT; ALREADY_EXISTS as
+    CancelTask.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """Submits tasks and follows them."""
@@ -429,5 +469,61 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_pb2.ListAgentsResponse, _abc.Awaitable[_gateway_pb2.ListAgentsResponse]]:
         """Lists the agents that workers have announced, with their live workers and backlog."""
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _gateway_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetUsageResponse, _abc.Awaitable[_gateway_pb2.GetUsageResponse]]:
+        """Returns what a task used, by step, agent and model, or what the caller's tenant used, by day, agent and model.
+        Errors: NOT_FOUND; INVALID_ARGUMENT for days that are none, or over 400 of them.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModelCalls(
+        self,
+        request: _gateway_pb2.ListModelCallsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListModelCallsResponse, _abc.Awaitable[_gateway_pb2.ListModelCallsResponse]]:
+        """Lists the model calls of a task, oldest first; those of one step with prompts and responses, where the operator
+        keeps them. Errors: NOT_FOUND; INVALID_ARGUMENT for a bad page token.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTenantBudget(
+        self,
+        request: _gateway_pb2.GetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetTenantBudgetResponse, _abc.Awaitable[_gateway_pb2.GetTenantBudgetResponse]]:
+        """Returns what the caller's tenant may spend, and has."""
+
+    @_abc_1.abstractmethod
+    def SetTenantBudget(
+        self,
+        request: _gateway_pb2.SetTenantBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.SetTenantBudgetResponse, _abc.Awaitable[_gateway_pb2.SetTenantBudgetResponse]]:
+        """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
+        INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _gateway_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListLimitsResponse, _abc.Awaitable[_gateway_pb2.ListLimitsResponse]]:
+        """Lists the limits that were set or learned, with who holds and waits."""
+
+    @_abc_1.abstractmethod
+    def SetLimit(
+        self,
+        request: _gateway_pb2.SetLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.SetLimitResponse, _abc.Awaitable[_gateway_pb2.SetLimitResponse]]:
+        """Sets a limit, for all tenants; one that limits nothing is removed. Errors: INVALID_ARGUMENT; ALREADY_EXISTS as
+        CancelTask.
+        """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -82,3 +82,340 @@ class CreatePlanResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreatePlanResponse: _TypeAlias = CreatePlanResponse  # noqa: Y015
+
+@_typing.final
+class PlannerCall(_message.Message):
+    """One call of a model that the planner has made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Model that was asked."""
+    endpoint: _builtins.str
+    """Endpoint that was asked."""
+    retry_after_ms: _builtins.int
+    """Milliseconds for which the provider asked for patience; 0 if it did not."""
+    @_builtins.property
+    def usage(self) -> _task_pb2.Usage:
+        """What it used, by the provider's account; an upper estimate (estimated_microusd) if the provider gave none."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        usage: _task_pb2.Usage | None = ...,
+        retry_after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "model", b"model", "retry_after_ms", b"retry_after_ms", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannerCall: _TypeAlias = PlannerCall  # noqa: Y015
+
+@_typing.final
+class PlannerProgress(_message.Message):
+    """How far the planner is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """One line for people."""
+    @_builtins.property
+    def failure(self) -> _task_pb2.Failure:
+        """Why a model's plan could not be used, when the planner goes on without the model."""
+
+    def __init__(
+        self,
+        *,
+        message: _builtins.str = ...,
+        failure: _task_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannerProgress: _TypeAlias = PlannerProgress  # noqa: Y015
+
+@_typing.final
+class StreamPlanRequest(_message.Message):
+    """Request of StreamPlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOAL_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    DOCUMENT_NAMES_FIELD_NUMBER: _builtins.int
+    goal: _builtins.str
+    """The goal to plan. Required."""
+    max_cost_microusd: _builtins.int
+    """Most that the calls made for this request may cost together, in millionths of a US dollar. 0: no call is made."""
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Agent]:
+        """The agents that exist, with their schemas."""
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources given as paths."""
+
+    @_builtins.property
+    def policy(self) -> _task_pb2.TaskPolicy:
+        """What the task may do."""
+
+    @_builtins.property
+    def document_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of documents sent with the task."""
+
+    def __init__(
+        self,
+        *,
+        goal: _builtins.str = ...,
+        agents: _abc.Iterable[_task_pb2.Agent] | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _task_pb2.TaskPolicy | None = ...,
+        max_cost_microusd: _builtins.int = ...,
+        document_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "document_names", b"document_names", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPlanRequest: _TypeAlias = StreamPlanRequest  # noqa: Y015
+
+@_typing.final
+class StreamPlanResponse(_message.Message):
+    """One message of the StreamPlan stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___PlannerProgress:
+        """How far the planner is."""
+
+    @_builtins.property
+    def call(self) -> Global___PlannerCall:
+        """A call that ended."""
+
+    @_builtins.property
+    def plan(self) -> _task_pb2.Plan:
+        """The valid plan; the last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___PlannerProgress | None = ...,
+        call: Global___PlannerCall | None = ...,
+        plan: _task_pb2.Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "content", b"content", "plan", b"plan", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "content", b"content", "plan", b"plan", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["progress", "call", "plan"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___StreamPlanResponse: _TypeAlias = StreamPlanResponse  # noqa: Y015
+
+@_typing.final
+class PlannedStep(_message.Message):
+    """A step of the plan that is to be revised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    state: _task_pb2.StepState.ValueType
+    """Its state."""
+    @_builtins.property
+    def step(self) -> _task_pb2.PlanStep:
+        """The step as planned."""
+
+    @_builtins.property
+    def output(self) -> _task_pb2.Payload:
+        """Its output so far; cut to 16 KiB."""
+
+    @_builtins.property
+    def failure(self) -> _task_pb2.Failure:
+        """Why it failed."""
+
+    def __init__(
+        self,
+        *,
+        step: _task_pb2.PlanStep | None = ...,
+        state: _task_pb2.StepState.ValueType = ...,
+        output: _task_pb2.Payload | None = ...,
+        failure: _task_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "state", b"state", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedStep: _TypeAlias = PlannedStep  # noqa: Y015
+
+@_typing.final
+class RevisePlanRequest(_message.Message):
+    """Request of RevisePlan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOAL_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    goal: _builtins.str
+    """The goal, if the task has one."""
+    max_cost_microusd: _builtins.int
+    """Most that the calls made for this request may cost together, in millionths of a US dollar. 0: no call is made."""
+    step: _builtins.str
+    """Name of the step that asks."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
+        """The plan as it stands."""
+
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Agent]:
+        """The agents that exist, with their schemas."""
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Sources given as paths."""
+
+    @_builtins.property
+    def policy(self) -> _task_pb2.TaskPolicy:
+        """What the task may do."""
+
+    @_builtins.property
+    def failure(self) -> _task_pb2.Failure:
+        """Why a revision is asked for."""
+
+    def __init__(
+        self,
+        *,
+        goal: _builtins.str = ...,
+        steps: _abc.Iterable[Global___PlannedStep] | None = ...,
+        agents: _abc.Iterable[_task_pb2.Agent] | None = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _task_pb2.TaskPolicy | None = ...,
+        max_cost_microusd: _builtins.int = ...,
+        failure: _task_pb2.Failure | None = ...,
+        step: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "failure", b"failure", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevisePlanRequest: _TypeAlias = RevisePlanRequest  # noqa: Y015
+
+@_typing.final
+class RevisePlanResponse(_message.Message):
+    """One message of the RevisePlan stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___PlannerProgress:
+        """How far the planner is."""
+
+    @_builtins.property
+    def call(self) -> Global___PlannerCall:
+        """A call that ended."""
+
+    @_builtins.property
+    def patch(self) -> _task_pb2.PlanPatch:
+        """The patch; the last message. Valid for the plan in the request."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___PlannerProgress | None = ...,
+        call: Global___PlannerCall | None = ...,
+        patch: _task_pb2.PlanPatch | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "content", b"content", "patch", b"patch", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "content", b"content", "patch", b"patch", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["progress", "call", "patch"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___RevisePlanResponse: _TypeAlias = RevisePlanResponse  # noqa: Y015
+
+@_typing.final
+class GetPlannerModelRequest(_message.Message):
+    """Request of GetPlannerModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlannerModelRequest: _TypeAlias = GetPlannerModelRequest  # noqa: Y015
+
+@_typing.final
+class GetPlannerModelResponse(_message.Message):
+    """Response of GetPlannerModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Model that plans; empty if there is none."""
+    endpoint: _builtins.str
+    """Its endpoint, whose governor each call needs a permit of."""
+    max_cost_microusd: _builtins.int
+    """Most that one planning may cost unless the task's budget is lower, in millionths of a US dollar."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        max_cost_microusd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "max_cost_microusd", b"max_cost_microusd", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlannerModelResponse: _TypeAlias = GetPlannerModelResponse  # noqa: Y015

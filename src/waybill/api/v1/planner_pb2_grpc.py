@@ -40,6 +40,21 @@ class PlannerServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanResponse.FromString,
                 _registered_method=True)
+        self.StreamPlan = channel.unary_stream(
+                '/waybill.api.v1.PlannerService/StreamPlan',
+                request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanResponse.FromString,
+                _registered_method=True)
+        self.RevisePlan = channel.unary_stream(
+                '/waybill.api.v1.PlannerService/RevisePlan',
+                request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.FromString,
+                _registered_method=True)
+        self.GetPlannerModel = channel.unary_unary(
+                '/waybill.api.v1.PlannerService/GetPlannerModel',
+                request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelResponse.FromString,
+                _registered_method=True)
 
 
 class PlannerServiceServicer:
@@ -55,6 +70,29 @@ class PlannerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamPlan(self, request, context):
+        """Plans a goal, with a model if the planner has one, and tells how far it is. The stream ends after the plan.
+        Errors: as CreatePlan.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevisePlan(self, request, context):
+        """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
+        Errors: INVALID_ARGUMENT if the request makes no sense.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlannerModel(self, request, context):
+        """Tells whether the planner has a model, and what its calls are governed and priced by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PlannerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +100,21 @@ def add_PlannerServiceServicer_to_server(servicer, server):
                     servicer.CreatePlan,
                     request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanResponse.SerializeToString,
+            ),
+            'StreamPlan': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamPlan,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanResponse.SerializeToString,
+            ),
+            'RevisePlan': grpc.unary_stream_rpc_method_handler(
+                    servicer.RevisePlan,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.SerializeToString,
+            ),
+            'GetPlannerModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlannerModel,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +145,87 @@ class PlannerService:
             '/waybill.api.v1.PlannerService/CreatePlan',
             waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_planner__pb2.CreatePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/waybill.api.v1.PlannerService/StreamPlan',
+            waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_planner__pb2.StreamPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevisePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/waybill.api.v1.PlannerService/RevisePlan',
+            waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlannerModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.PlannerService/GetPlannerModel',
+            waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,6 +38,16 @@ class PlannerServiceStub:
     Errors: INVALID_ARGUMENT (reason PLAN_INVALID, every violation in google.rpc.BadRequest) if neither or both
     of goal and plan are given, or the plan is not valid for the given agents.
     """
+    StreamPlan: _grpc.UnaryStreamMultiCallable[_planner_pb2.StreamPlanRequest, _planner_pb2.StreamPlanResponse]
+    """Plans a goal, with a model if the planner has one, and tells how far it is. The stream ends after the plan.
+    Errors: as CreatePlan.
+    """
+    RevisePlan: _grpc.UnaryStreamMultiCallable[_planner_pb2.RevisePlanRequest, _planner_pb2.RevisePlanResponse]
+    """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
+    Errors: INVALID_ARGUMENT if the request makes no sense.
+    """
+    GetPlannerModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.GetPlannerModelRequest, _planner_pb2.GetPlannerModelResponse]
+    """Tells whether the planner has a model, and what its calls are governed and priced by."""
 
 @_typing.type_check_only
 class PlannerServiceAsyncStub(PlannerServiceStub):
@@ -49,6 +59,16 @@ class PlannerServiceAsyncStub(PlannerServiceStub):
     Errors: INVALID_ARGUMENT (reason PLAN_INVALID, every violation in google.rpc.BadRequest) if neither or both
     of goal and plan are given, or the plan is not valid for the given agents.
     """
+    StreamPlan: _aio.UnaryStreamMultiCallable[_planner_pb2.StreamPlanRequest, _planner_pb2.StreamPlanResponse]  # type: ignore[assignment]
+    """Plans a goal, with a model if the planner has one, and tells how far it is. The stream ends after the plan.
+    Errors: as CreatePlan.
+    """
+    RevisePlan: _aio.UnaryStreamMultiCallable[_planner_pb2.RevisePlanRequest, _planner_pb2.RevisePlanResponse]  # type: ignore[assignment]
+    """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
+    Errors: INVALID_ARGUMENT if the request makes no sense.
+    """
+    GetPlannerModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.GetPlannerModelRequest, _planner_pb2.GetPlannerModelResponse]  # type: ignore[assignment]
+    """Tells whether the planner has a model, and what its calls are governed and priced by."""
 
 class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Plans goals. Any replica can serve any call; calls change nothing, so they can be repeated freely."""
@@ -63,5 +83,33 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT (reason PLAN_INVALID, every violation in google.rpc.BadRequest) if neither or both
         of goal and plan are given, or the plan is not valid for the given agents.
         """
+
+    @_abc_1.abstractmethod
+    def StreamPlan(
+        self,
+        request: _planner_pb2.StreamPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_planner_pb2.StreamPlanResponse], _abc.AsyncIterator[_planner_pb2.StreamPlanResponse]]:
+        """Plans a goal, with a model if the planner has one, and tells how far it is. The stream ends after the plan.
+        Errors: as CreatePlan.
+        """
+
+    @_abc_1.abstractmethod
+    def RevisePlan(
+        self,
+        request: _planner_pb2.RevisePlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_planner_pb2.RevisePlanResponse], _abc.AsyncIterator[_planner_pb2.RevisePlanResponse]]:
+        """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
+        Errors: INVALID_ARGUMENT if the request makes no sense.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPlannerModel(
+        self,
+        request: _planner_pb2.GetPlannerModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.GetPlannerModelResponse, _abc.Awaitable[_planner_pb2.GetPlannerModelResponse]]:
+        """Tells whether the planner has a model, and what its calls are governed and priced by."""
 
 def add_PlannerServiceServicer_to_server(servicer: PlannerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

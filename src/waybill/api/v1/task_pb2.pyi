@@ -158,6 +158,10 @@ class _FailurePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Failure
     """The task stops at once: running steps are cancelled, so that they spend nothing more. The default."""
     FAILURE_POLICY_CONTINUE: _FailurePolicy.ValueType  # 2
     """What does not depend on the failed step goes on; what does is SKIPPED; then the task is FAILED."""
+    FAILURE_POLICY_REPLAN: _FailurePolicy.ValueType  # 3
+    """The planner is asked for a revision of the plan that does without the failed step; what does not depend on it goes
+    on meanwhile. If the planner has none, the task stops. Any agent may ask for a revision too, whatever the policy.
+    """
 
 class FailurePolicy(_FailurePolicy, metaclass=_FailurePolicyEnumTypeWrapper):
     """What a plan does when one of its steps fails for good."""
@@ -168,7 +172,67 @@ FAILURE_POLICY_STOP: FailurePolicy.ValueType  # 1
 """The task stops at once: running steps are cancelled, so that they spend nothing more. The default."""
 FAILURE_POLICY_CONTINUE: FailurePolicy.ValueType  # 2
 """What does not depend on the failed step goes on; what does is SKIPPED; then the task is FAILED."""
+FAILURE_POLICY_REPLAN: FailurePolicy.ValueType  # 3
+"""The planner is asked for a revision of the plan that does without the failed step; what does not depend on it goes
+on meanwhile. If the planner has none, the task stops. Any agent may ask for a revision too, whatever the policy.
+"""
 Global___FailurePolicy: _TypeAlias = FailurePolicy  # noqa: Y015
+
+class _BudgetAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BudgetActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BudgetAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BUDGET_ACTION_UNSPECIFIED: _BudgetAction.ValueType  # 0
+    """Same as BUDGET_ACTION_STOP."""
+    BUDGET_ACTION_STOP: _BudgetAction.ValueType  # 1
+    """The step fails for good with BUDGET_EXHAUSTED. The default."""
+    BUDGET_ACTION_CHEAPER_MODEL: _BudgetAction.ValueType  # 2
+    """The call is made with the next cheaper model that the operator configured, if it fits; else as STOP."""
+    BUDGET_ACTION_ASK: _BudgetAction.ValueType  # 3
+    """The step waits for a person, who answers how much may be spent besides: {"add_microusd": 500000}, or 0 to stop."""
+
+class BudgetAction(_BudgetAction, metaclass=_BudgetActionEnumTypeWrapper):
+    """What becomes of a step whose next model call would cross a budget."""
+
+BUDGET_ACTION_UNSPECIFIED: BudgetAction.ValueType  # 0
+"""Same as BUDGET_ACTION_STOP."""
+BUDGET_ACTION_STOP: BudgetAction.ValueType  # 1
+"""The step fails for good with BUDGET_EXHAUSTED. The default."""
+BUDGET_ACTION_CHEAPER_MODEL: BudgetAction.ValueType  # 2
+"""The call is made with the next cheaper model that the operator configured, if it fits; else as STOP."""
+BUDGET_ACTION_ASK: BudgetAction.ValueType  # 3
+"""The step waits for a person, who answers how much may be spent besides: {"add_microusd": 500000}, or 0 to stop."""
+Global___BudgetAction: _TypeAlias = BudgetAction  # noqa: Y015
+
+class _ModelCallState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelCallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCallState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_CALL_STATE_UNSPECIFIED: _ModelCallState.ValueType  # 0
+    """Never sent."""
+    MODEL_CALL_STATE_OPEN: _ModelCallState.ValueType  # 1
+    """Its worst case is reserved; the provider may be at it."""
+    MODEL_CALL_STATE_SETTLED: _ModelCallState.ValueType  # 2
+    """Its usage is what the provider billed."""
+    MODEL_CALL_STATE_ESTIMATED: _ModelCallState.ValueType  # 3
+    """Nobody saw its end: what was reserved counts as spent, unless the end is told after all."""
+
+class ModelCallState(_ModelCallState, metaclass=_ModelCallStateEnumTypeWrapper):
+    """How far a model call is."""
+
+MODEL_CALL_STATE_UNSPECIFIED: ModelCallState.ValueType  # 0
+"""Never sent."""
+MODEL_CALL_STATE_OPEN: ModelCallState.ValueType  # 1
+"""Its worst case is reserved; the provider may be at it."""
+MODEL_CALL_STATE_SETTLED: ModelCallState.ValueType  # 2
+"""Its usage is what the provider billed."""
+MODEL_CALL_STATE_ESTIMATED: ModelCallState.ValueType  # 3
+"""Nobody saw its end: what was reserved counts as spent, unless the end is told after all."""
+Global___ModelCallState: _TypeAlias = ModelCallState  # noqa: Y015
 
 class _EffectState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -248,6 +312,22 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """The store lost events that this watcher had seen, in a failover: forget them all; the history follows from
     number 1. Not part of the history itself: has no sequence. Sets: nothing.
     """
+    EVENT_TYPE_PLANNING_PROGRESS: _EventType.ValueType  # 16
+    """The planner tells how far it is, while a task is planned or its plan is revised. Sets: message; failure if a model's
+    plan could not be used and the planner goes on without the model.
+    """
+    EVENT_TYPE_REVISION_REQUESTED: _EventType.ValueType  # 17
+    """A step failed for good, or its agent asks for another plan: the planner is asked for a revision. Sets: step,
+    attempt, failure.
+    """
+    EVENT_TYPE_PLAN_REVISED: _EventType.ValueType  # 18
+    """The plan has a new revision; steps it dropped follow as STEP_FINISHED with SKIPPED. Sets: revision, step_count,
+    message (why), and step and attempt if an agent added the steps.
+    """
+    EVENT_TYPE_CALL_ENDED: _EventType.ValueType  # 19
+    """A model call has ended, or more is known of one that had. Sets: step, attempt, call, model, and usage of this call,
+    which replaces what an earlier event told of the same call.
+    """
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What an event tells."""
@@ -292,7 +372,109 @@ EVENT_TYPE_STREAM_RESET: EventType.ValueType  # 15
 """The store lost events that this watcher had seen, in a failover: forget them all; the history follows from
 number 1. Not part of the history itself: has no sequence. Sets: nothing.
 """
+EVENT_TYPE_PLANNING_PROGRESS: EventType.ValueType  # 16
+"""The planner tells how far it is, while a task is planned or its plan is revised. Sets: message; failure if a model's
+plan could not be used and the planner goes on without the model.
+"""
+EVENT_TYPE_REVISION_REQUESTED: EventType.ValueType  # 17
+"""A step failed for good, or its agent asks for another plan: the planner is asked for a revision. Sets: step,
+attempt, failure.
+"""
+EVENT_TYPE_PLAN_REVISED: EventType.ValueType  # 18
+"""The plan has a new revision; steps it dropped follow as STEP_FINISHED with SKIPPED. Sets: revision, step_count,
+message (why), and step and attempt if an agent added the steps.
+"""
+EVENT_TYPE_CALL_ENDED: EventType.ValueType  # 19
+"""A model call has ended, or more is known of one that had. Sets: step, attempt, call, model, and usage of this call,
+which replaces what an earlier event told of the same call.
+"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
+
+@_typing.final
+class Budget(_message.Message):
+    """What a task may spend on models. It is never exceeded: the most that a call can cost is reserved before it is made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    ON_LIMIT_FIELD_NUMBER: _builtins.int
+    max_cost_microusd: _builtins.int
+    """Most that all calls of the task may cost together, in millionths of a US dollar; 1 to 1,000,000,000,000. Required."""
+    on_limit: Global___BudgetAction.ValueType
+    """What happens at the limit, also at one of the tenant. Default: BUDGET_ACTION_STOP."""
+    def __init__(
+        self,
+        *,
+        max_cost_microusd: _builtins.int = ...,
+        on_limit: Global___BudgetAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost_microusd", b"max_cost_microusd", "on_limit", b"on_limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class TaskPolicy(_message.Message):
+    """What a task may do, whoever plans it and whatever its sources say. An empty list allows all that the operator does,
+    with one exception: a plan or a revision that a model made may use other agents than "retriever", "analyst", "writer"
+    and "llm" only if allowed_agents names them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALLOWED_AGENTS_FIELD_NUMBER: _builtins.int
+    ALLOWED_TOOLS_FIELD_NUMBER: _builtins.int
+    ALLOWED_HOSTS_FIELD_NUMBER: _builtins.int
+    ALLOWED_RECIPIENTS_FIELD_NUMBER: _builtins.int
+    MAX_REVISIONS_FIELD_NUMBER: _builtins.int
+    MAX_ADDED_STEPS_FIELD_NUMBER: _builtins.int
+    max_revisions: _builtins.int
+    """Most revisions of its plan that the planner may make, 0 to 100. Default: 3."""
+    max_added_steps: _builtins.int
+    """Most steps that its agents and the planner may add to the plan, 0 to 10,000. Default: 1,000."""
+    @_builtins.property
+    def allowed_agents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Agents that its steps may run; at most 100."""
+
+    @_builtins.property
+    def allowed_tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tools that its steps may call, as "server/tool" or "server/*"; at most 100."""
+
+    @_builtins.property
+    def allowed_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts that its steps may fetch from, as "example.org" or "*.example.org"; at most 100."""
+
+    @_builtins.property
+    def allowed_recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whom its tools may send to: values of tool arguments that the operator declared to name recipients; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        allowed_agents: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_tools: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        allowed_recipients: _abc.Iterable[_builtins.str] | None = ...,
+        max_revisions: _builtins.int | None = ...,
+        max_added_steps: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_added_steps", b"_max_added_steps", "_max_revisions", b"_max_revisions", "max_added_steps", b"max_added_steps", "max_revisions", b"max_revisions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_added_steps", b"_max_added_steps", "_max_revisions", b"_max_revisions", "allowed_agents", b"allowed_agents", "allowed_hosts", b"allowed_hosts", "allowed_recipients", b"allowed_recipients", "allowed_tools", b"allowed_tools", "max_added_steps", b"max_added_steps", "max_revisions", b"max_revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_added_steps: _TypeAlias = _typing.Literal["max_added_steps"]  # noqa: Y015
+    _WhichOneofArgType__max_added_steps: _TypeAlias = _typing.Literal["_max_added_steps", b"_max_added_steps"]  # noqa: Y015
+    _WhichOneofReturnType__max_revisions: _TypeAlias = _typing.Literal["max_revisions"]  # noqa: Y015
+    _WhichOneofArgType__max_revisions: _TypeAlias = _typing.Literal["_max_revisions", b"_max_revisions"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_added_steps) -> _WhichOneofReturnType__max_added_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_revisions) -> _WhichOneofReturnType__max_revisions | None: ...
+
+Global___TaskPolicy: _TypeAlias = TaskPolicy  # noqa: Y015
 
 @_typing.final
 class Payload(_message.Message):
@@ -463,6 +645,9 @@ class PlanStep(_message.Message):
     RUN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    ALLOW_SKIPPED_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique in the plan: a lower-case letter, then up to 63 of a-z, 0-9, "_" and "-". "task" is reserved."""
     agent: _builtins.str
@@ -472,6 +657,10 @@ class PlanStep(_message.Message):
     queue_timeout_ms: _builtins.int
     """Longest wait between ready and started, in milliseconds, up to 2,592,000,000 (30 days); the step then fails for
     good with QUEUE_TIMEOUT. Default (0): none. It does not run while the step is held by a pause.
+    """
+    allow_skipped: _builtins.bool
+    """Whether the step runs although steps it depends on were skipped by their conditions; references to those give null.
+    Default: it is skipped as well.
     """
     @_builtins.property
     def input(self) -> Global___Payload:
@@ -492,6 +681,19 @@ class PlanStep(_message.Message):
     def question(self) -> Global___Question:
         """Asks a person instead of running an agent; the answer is the step's output."""
 
+    @_builtins.property
+    def when(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Conditions, each one reference such as "${check.ok}" or "${score.value > `5`}"; the step is SKIPPED unless all hold
+        once its dependencies have ended. What JMESPath takes for false, and what leads to nothing, does not hold. At most
+        16.
+        """
+
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the author's own that limit how many such steps run at once, or a minute (SetLimit, "key:<key>"): at most
+        8, each of up to 64 of A-Z, a-z, 0-9, ".", "_" and "-".
+        """
+
     def __init__(
         self,
         *,
@@ -503,10 +705,13 @@ class PlanStep(_message.Message):
         run_timeout_ms: _builtins.int = ...,
         queue_timeout_ms: _builtins.int = ...,
         question: Global___Question | None = ...,
+        when: _abc.Iterable[_builtins.str] | None = ...,
+        allow_skipped: _builtins.bool = ...,
+        limits: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "question", b"question", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "input", b"input", "name", b"name", "question", b"question", "queue_timeout_ms", b"queue_timeout_ms", "retry", b"retry", "run_timeout_ms", b"run_timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "agent", b"agent", "allow_skipped", b"allow_skipped", "input", b"input", "limits", b"limits", "name", b"name", "question", b"question", "queue_timeout_ms", b"queue_timeout_ms", "retry", b"retry", "run_timeout_ms", b"run_timeout_ms", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -539,6 +744,68 @@ class Plan(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class PlanPatch(_message.Message):
+    """A change of a plan that runs. It only adds: steps that run or have ended stay as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SubstitutesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    DROP_FIELD_NUMBER: _builtins.int
+    SUBSTITUTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people; at most 1,000 characters."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlanStep]:
+        """Steps to add. They may refer to, and come after, each other and every step of the plan that is not dropped."""
+
+    @_builtins.property
+    def drop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of steps that have not started and never shall; they become SKIPPED."""
+
+    @_builtins.property
+    def substitutes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """New step by old step that failed, is dropped, or ran the agent that asks: what depends on the old one depends on the
+        new one instead, and gets its output in place of the old one's.
+        """
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___PlanStep] | None = ...,
+        drop: _abc.Iterable[_builtins.str] | None = ...,
+        substitutes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drop", b"drop", "reason", b"reason", "steps", b"steps", "substitutes", b"substitutes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanPatch: _TypeAlias = PlanPatch  # noqa: Y015
 
 @_typing.final
 class TaskSpec(_message.Message):
@@ -575,6 +842,8 @@ class TaskSpec(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal, in words; at most 16 KiB. Exactly one of goal and plan is required."""
     priority: Global___Priority.ValueType
@@ -605,6 +874,14 @@ class TaskSpec(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the caller's own; at most 32, keys up to 63 and values up to 255 characters."""
 
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """What the task may spend on models. Default: as much as its tenant may."""
+
+    @_builtins.property
+    def policy(self) -> Global___TaskPolicy:
+        """What the task may do. Default: all that the operator allows."""
+
     def __init__(
         self,
         *,
@@ -617,10 +894,12 @@ class TaskSpec(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         deadline_ms: _builtins.int = ...,
         template: _builtins.str = ...,
+        budget: Global___Budget | None = ...,
+        policy: Global___TaskPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "plan", b"plan"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "input", b"input", "plan", b"plan", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "paths", b"paths", "plan", b"plan", "priority", b"priority", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "deadline_ms", b"deadline_ms", "documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "paths", b"paths", "plan", b"plan", "policy", b"policy", "priority", b"priority", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,22 +914,34 @@ class Usage(_message.Message):
     INPUT_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_MICROUSD_FIELD_NUMBER: _builtins.int
     input_tokens: _builtins.int
-    """Tokens that models read."""
+    """Tokens that models read, cached ones included."""
     output_tokens: _builtins.int
-    """Tokens that models wrote."""
+    """Tokens that models wrote, reasoning included."""
     cost_microusd: _builtins.int
     """Cost in millionths of a US dollar."""
+    cached_input_tokens: _builtins.int
+    """The part of input_tokens that the provider had cached."""
+    reasoning_tokens: _builtins.int
+    """The part of output_tokens that the model thought with."""
+    estimated_microusd: _builtins.int
+    """The part of cost_microusd that is an upper estimate: of calls whose end nobody saw, as when a worker died in one."""
     def __init__(
         self,
         *,
         input_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         cost_microusd: _builtins.int = ...,
+        cached_input_tokens: _builtins.int = ...,
+        reasoning_tokens: _builtins.int = ...,
+        estimated_microusd: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_microusd", b"cost_microusd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_input_tokens", b"cached_input_tokens", "cost_microusd", b"cost_microusd", "estimated_microusd", b"estimated_microusd", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "reasoning_tokens", b"reasoning_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -726,6 +1017,9 @@ class Task(_message.Message):
     DEADLINE_TIME_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROUSD_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "tasks/{task}". Set by the server."""
     state: Global___TaskState.ValueType
@@ -748,6 +1042,8 @@ class Task(_message.Message):
     """Name of the template that the plan was made from."""
     archived: _builtins.bool
     """Whether it was read from the archive: the store has dropped it."""
+    reserved_microusd: _builtins.int
+    """Reserved for model calls that are under way, in millionths of a US dollar; not part of usage yet."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the caller's own."""
@@ -778,6 +1074,14 @@ class Task(_message.Message):
     def deadline_time(self) -> _timestamp_pb2.Timestamp:
         """When it is stopped if it has not ended. Unset without a deadline."""
 
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """What it may spend. Unset without a budget."""
+
+    @_builtins.property
+    def policy(self) -> Global___TaskPolicy:
+        """What it may do. Unset without a policy. Absent in lists."""
+
     def __init__(
         self,
         *,
@@ -799,10 +1103,13 @@ class Task(_message.Message):
         deadline_time: _timestamp_pb2.Timestamp | None = ...,
         template: _builtins.str = ...,
         archived: _builtins.bool = ...,
+        budget: Global___Budget | None = ...,
+        reserved_microusd: _builtins.int = ...,
+        policy: Global___TaskPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "policy", b"policy", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "priority", b"priority", "state", b"state", "step_count", b"step_count", "template", b"template", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "policy", b"policy", "priority", b"priority", "reserved_microusd", b"reserved_microusd", "state", b"state", "step_count", b"step_count", "template", b"template", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -901,6 +1208,9 @@ class Step(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
     QUESTION_INPUT_FIELD_NUMBER: _builtins.int
+    PLAN_REVISION_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "tasks/{task}/steps/{step}"."""
     agent: _builtins.str
@@ -915,6 +1225,10 @@ class Step(_message.Message):
     """Worker of the latest attempt."""
     waiting_reason: _builtins.str
     """Why it does not start, such as "no live worker serves agent writer"."""
+    plan_revision: _builtins.int
+    """Revision of the plan that added it: 1 for the plan as it was first made."""
+    dropped: _builtins.bool
+    """Whether a revision of the plan took it out, or put another in its place."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the steps it depends on."""
@@ -955,6 +1269,10 @@ class Step(_message.Message):
     def question_input(self) -> Global___Payload:
         """While WAITING: the input with its references resolved, which is what the answer is about."""
 
+    @_builtins.property
+    def when(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Conditions, as planned."""
+
     def __init__(
         self,
         *,
@@ -975,14 +1293,233 @@ class Step(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         question: Global___Question | None = ...,
         question_input: Global___Payload | None = ...,
+        plan_revision: _builtins.int = ...,
+        when: _abc.Iterable[_builtins.str] | None = ...,
+        dropped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "input", b"input", "output", b"output", "question", b"question", "question_input", b"question_input", "ready_time", b"ready_time", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "depends_on", b"depends_on", "end_time", b"end_time", "failed_attempts", b"failed_attempts", "failure", b"failure", "input", b"input", "name", b"name", "output", b"output", "question", b"question", "question_input", b"question_input", "ready_time", b"ready_time", "start_time", b"start_time", "state", b"state", "usage", b"usage", "waiting_reason", b"waiting_reason", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "depends_on", b"depends_on", "dropped", b"dropped", "end_time", b"end_time", "failed_attempts", b"failed_attempts", "failure", b"failure", "input", b"input", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "question", b"question", "question_input", b"question_input", "ready_time", b"ready_time", "start_time", b"start_time", "state", b"state", "usage", b"usage", "waiting_reason", b"waiting_reason", "when", b"when", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class ModelCall(_message.Message):
+    """One call of a model by a step, or by the planner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    """Resource name of the step; of the task, for a call of the planner."""
+    attempt: _builtins.int
+    """Attempt that made it; for the planner, its round."""
+    call: _builtins.int
+    """Number of the call within the attempt, from 1."""
+    model: _builtins.str
+    """Model that was asked."""
+    endpoint: _builtins.str
+    """Endpoint that was asked, by its name in the operator's configuration."""
+    state: Global___ModelCallState.ValueType
+    """State."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What it used; an upper estimate while it is not SETTLED."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was begun."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When its end was told. Unset before."""
+
+    @_builtins.property
+    def prompt(self) -> Global___Payload:
+        """The request as sent, if the operator keeps prompts and it is one step's calls that are listed."""
+
+    @_builtins.property
+    def response(self) -> Global___Payload:
+        """The response, under the same condition."""
+
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        call: _builtins.int = ...,
+        model: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        state: Global___ModelCallState.ValueType = ...,
+        usage: Global___Usage | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        prompt: Global___Payload | None = ...,
+        response: Global___Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "prompt", b"prompt", "response", b"response", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call", b"call", "end_time", b"end_time", "endpoint", b"endpoint", "model", b"model", "prompt", b"prompt", "response", b"response", "start_time", b"start_time", "state", b"state", "step", b"step", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelCall: _TypeAlias = ModelCall  # noqa: Y015
+
+@_typing.final
+class UsageRow(_message.Message):
+    """A row of usage: one step, agent and model of a task, or one day, agent and model of a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Day in UTC, as "2026-11-24"; empty in the usage of a task."""
+    step: _builtins.str
+    """Step name; empty in the usage of a tenant, and for the planner."""
+    agent: _builtins.str
+    """Agent name; "planner" for what planning used."""
+    model: _builtins.str
+    """Model name; empty for what agents reported by themselves."""
+    calls: _builtins.int
+    """Model calls that ended."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was used."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        step: _builtins.str = ...,
+        agent: _builtins.str = ...,
+        model: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "calls", b"calls", "day", b"day", "model", b"model", "step", b"step", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
+
+@_typing.final
+class TenantBudget(_message.Message):
+    """What a tenant may spend on models, and what it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_TOTAL_MICROUSD_FIELD_NUMBER: _builtins.int
+    MAX_DAY_MICROUSD_FIELD_NUMBER: _builtins.int
+    SPENT_TOTAL_MICROUSD_FIELD_NUMBER: _builtins.int
+    SPENT_DAY_MICROUSD_FIELD_NUMBER: _builtins.int
+    RESERVED_MICROUSD_FIELD_NUMBER: _builtins.int
+    max_total_microusd: _builtins.int
+    """Most that all its tasks may cost together, in millionths of a US dollar. 0: no limit."""
+    max_day_microusd: _builtins.int
+    """Most that they may cost in one day, UTC. 0: no limit."""
+    spent_total_microusd: _builtins.int
+    """Spent so far. Set by the server."""
+    spent_day_microusd: _builtins.int
+    """Spent today. Set by the server."""
+    reserved_microusd: _builtins.int
+    """Reserved for calls that are under way. Set by the server."""
+    def __init__(
+        self,
+        *,
+        max_total_microusd: _builtins.int = ...,
+        max_day_microusd: _builtins.int = ...,
+        spent_total_microusd: _builtins.int = ...,
+        spent_day_microusd: _builtins.int = ...,
+        reserved_microusd: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_day_microusd", b"max_day_microusd", "max_total_microusd", b"max_total_microusd", "reserved_microusd", b"reserved_microusd", "spent_day_microusd", b"spent_day_microusd", "spent_total_microusd", b"spent_total_microusd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantBudget: _TypeAlias = TenantBudget  # noqa: Y015
+
+@_typing.final
+class Limit(_message.Message):
+    """A limit on how much may run at once or in a minute, over all workers and tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    BLOCKED_UNTIL_FIELD_NUMBER: _builtins.int
+    LEARNED_REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    LEARNED_TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    LEARNED_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, "limits/{kind}:{name}": "limits/agent:writer", "limits/tenant:acme", "limits/key:crm" for steps whose
+    plan names the key, "limits/model:default" for calls of the endpoint of that name.
+    """
+    max_concurrency: _builtins.int
+    """Most attempts (for models: calls) at once. 0: no limit."""
+    requests_per_minute: _builtins.int
+    """Most starts of attempts (for models: calls) in a minute. 0: no limit."""
+    tokens_per_minute: _builtins.int
+    """Most tokens in a minute, for models alone. 0: no limit."""
+    held: _builtins.int
+    """Permits that are held. Set by the server."""
+    waiting: _builtins.int
+    """Steps and calls that wait for a permit. Set by the server."""
+    learned_requests_per_minute: _builtins.int
+    """What was learned from the provider, where it is less than what was set; 0 if nothing. Set by the server."""
+    learned_tokens_per_minute: _builtins.int
+    """As above, for tokens."""
+    learned_concurrency: _builtins.int
+    """As above, for concurrency."""
+    @_builtins.property
+    def blocked_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the provider asked for patience. Set by the server; unset unless it lies ahead."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        max_concurrency: _builtins.int = ...,
+        requests_per_minute: _builtins.int = ...,
+        tokens_per_minute: _builtins.int = ...,
+        held: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        blocked_until: _timestamp_pb2.Timestamp | None = ...,
+        learned_requests_per_minute: _builtins.int = ...,
+        learned_tokens_per_minute: _builtins.int = ...,
+        learned_concurrency: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocked_until", b"blocked_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_until", b"blocked_until", "held", b"held", "learned_concurrency", b"learned_concurrency", "learned_requests_per_minute", b"learned_requests_per_minute", "learned_tokens_per_minute", b"learned_tokens_per_minute", "max_concurrency", b"max_concurrency", "name", b"name", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limit: _TypeAlias = Limit  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -1178,6 +1715,8 @@ class TaskEvent(_message.Message):
     ELAPSED_MS_FIELD_NUMBER: _builtins.int
     TEXT_OFFSET_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the task's history."""
     type: Global___EventType.ValueType
@@ -1216,6 +1755,10 @@ class TaskEvent(_message.Message):
     """Characters that the attempt had streamed before this text: 0 begins its text anew."""
     digest: _builtins.int
     """Digest of the stored event, for WatchTaskRequest.after_digest. Never 0."""
+    call: _builtins.int
+    """Number of a model call within its attempt, from 1."""
+    model: _builtins.str
+    """Model that was called."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the store's clock."""
@@ -1253,10 +1796,12 @@ class TaskEvent(_message.Message):
         elapsed_ms: _builtins.int = ...,
         text_offset: _builtins.int = ...,
         digest: _builtins.int = ...,
+        call: _builtins.int = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "failure", b"failure", "fraction", b"fraction", "time", b"time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "agent", b"agent", "attempt", b"attempt", "delay_ms", b"delay_ms", "digest", b"digest", "elapsed_ms", b"elapsed_ms", "failure", b"failure", "fraction", b"fraction", "message", b"message", "revision", b"revision", "run_ms", b"run_ms", "sequence", b"sequence", "state", b"state", "step", b"step", "step_count", b"step_count", "step_state", b"step_state", "text", b"text", "text_offset", b"text_offset", "time", b"time", "type", b"type", "usage", b"usage", "wait_ms", b"wait_ms", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "agent", b"agent", "attempt", b"attempt", "call", b"call", "delay_ms", b"delay_ms", "digest", b"digest", "elapsed_ms", b"elapsed_ms", "failure", b"failure", "fraction", b"fraction", "message", b"message", "model", b"model", "revision", b"revision", "run_ms", b"run_ms", "sequence", b"sequence", "state", b"state", "step", b"step", "step_count", b"step_count", "step_state", b"step_state", "text", b"text", "text_offset", b"text_offset", "time", b"time", "type", b"type", "usage", b"usage", "wait_ms", b"wait_ms", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
     _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
