@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from waybill.agent import Context, agent
+from waybill.chat import Message, Reply, Tool, ToolCall
 from waybill.once import NOT_DONE
 
 if TYPE_CHECKING:
     from waybill.client import Client
 
-__all__ = ["NOT_DONE", "Client", "Context", "agent"]
+__all__ = ["NOT_DONE", "Client", "Context", "Message", "Reply", "Tool", "ToolCall", "agent"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,13 +13,16 @@ import importlib.metadata
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
+from waybill.chat import Message, Tool
+from waybill.core.budget import TaskPolicy
 from waybill.core.limits import AGENT_NAME
+from waybill.core.plan import RetryPolicy
 from waybill.core.task import Document
 from waybill.errors import Permanent
 
@@ -84,6 +87,66 @@ class Context(ABC):
         Raises Permanent for a wrong key, and for a result that cannot be stored: that effect counts as unknown.
         """
 
+    @property
+    @abstractmethod
+    def has_model(self) -> bool:
+        """Whether the operator has set up a model, so that `chat` can be used."""
+
+    @abstractmethod
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        system: str = "",
+        model: str = "",
+        output: Any = None,
+        tools: Sequence[Tool] = (),
+        max_output_tokens: int | None = None,
+        temperature: float | None = None,
+        stream: bool = False,
+    ) -> Any:
+        """Ask a model and return its `waybill.Reply`. To be awaited where an event loop runs, as in async agents; a
+        plain agent gets the reply itself. Tokens and money are counted without `spend`.
+
+        `model` is one of the operator's names, empty for the one set up for this agent. With `output`, a type that
+        pydantic knows or a JSON Schema, `Reply.value` is the answer as such a value: what does not fit goes back to the
+        model, twice at most. With `stream` the text goes to watchers as it comes; if a call breaks and is made again,
+        its text begins anew. Text that others wrote belongs into user messages, never into `system`.
+
+        Raises Permanent MODEL_MISSING where no model is set up, MODEL_REFUSED for what no repetition mends,
+        PRICE_UNKNOWN for a model without a price under a budget, and CHAT_INVALID for wrong arguments; AgentError
+        MODEL_UNAVAILABLE while all endpoints fail or are limited, MODEL_OUTPUT_CUT for an answer longer than allowed
+        and OUTPUT_INVALID for one that never fits; BudgetExhausted, which an agent lets pass.
+        """
+
+    @abstractmethod
+    async def policy(self) -> TaskPolicy:
+        """What the task's author lets it do: agents, tools, hosts and recipients."""
+
+    @abstractmethod
+    def add_step(
+        self,
+        name: str,
+        agent: str,
+        input: Any,
+        *,
+        after: Sequence[str] = (),
+        when: Sequence[str] = (),
+        limits: Sequence[str] = (),
+        allow_skipped: bool = False,
+        retry: RetryPolicy | None = None,
+        run_timeout_ms: int = 300_000,
+        result: bool = False,
+    ) -> None:
+        """Add a step to the plan of the task, once this attempt has succeeded; an attempt that fails adds none.
+
+        The arguments are those of a plan's step; `input` may refer to steps of the plan, to this one, and to others
+        that are added. With `result`, for one step at most, what depends on this step depends on the new one instead,
+        and gets its output in place of this one's.
+        Raises Permanent (PATCH_INVALID) for what can never be added; what only the plan tells, such as a name that is
+        taken or an agent that the task's policy does not allow, fails the step for good when it succeeds.
+        """
+
 
 @dataclass(frozen=True)
 class AgentDefinition:
@@ -100,6 +163,8 @@ class AgentDefinition:
     output_type: TypeAdapter[Any]
     reconcile: Callable[[Context, str], Any] | None = None
     """Asked what became of an unknown effect of `Context.once`, where the call brings no hook of its own."""
+    uses_model: bool = False
+    """Whether its steps ask a model, so that they wait, without a worker's slot, while its endpoint is busy."""
 
     @property
     def input_schema(self) -> str:
@@ -154,6 +219,7 @@ def agent(
     isolation: Isolation = "process",
     max_batch: int = 64,
     reconcile: Callable[[Context, str], Any] | None = None,
+    uses_model: bool = False,
 ) -> Callable[[Callable[..., Any]], AgentDefinition]:
     """`@agent(...)` with settings."""
     ...
@@ -167,18 +233,19 @@ def agent(
     isolation: Isolation = "process",
     max_batch: int = 64,
     reconcile: Callable[[Context, str], Any] | None = None,
+    uses_model: bool = False,
 ) -> AgentDefinition | Callable[[Callable[..., Any]], AgentDefinition]:
     """Make a function an agent, under its own name unless `name` is given.
 
     Plain functions run in a process of their own (`isolation="thread"` opts out); async ones on the worker's loop.
     `max_batch` is the most steps that one queue entry may carry for this agent. `reconcile(ctx, key)`, async or plain,
     is asked what became of an effect of `Context.once` that may have happened: it returns the effect's result or
-    `waybill.NOT_DONE`, or raises EffectUnknown.
+    `waybill.NOT_DONE`, or raises EffectUnknown. `uses_model` says that its steps ask a model (`Context.chat`).
     Raises ValueError for a bad name and TypeError for parameters that cannot be passed by keyword.
     """
     if function is not None:
-        return _define(function, name, isolation, max_batch, reconcile)
-    return lambda wrapped: _define(wrapped, name, isolation, max_batch, reconcile)
+        return _define(function, name, isolation, max_batch, reconcile, uses_model)
+    return lambda wrapped: _define(wrapped, name, isolation, max_batch, reconcile, uses_model)
 
 
 def _define(
@@ -187,6 +254,7 @@ def _define(
     isolation: Isolation,
     max_batch: int,
     reconcile: Callable[[Context, str], Any] | None,
+    uses_model: bool,
 ) -> AgentDefinition:
     name = name or function.__name__.replace("_", "-")
     if not AGENT_NAME.fullmatch(name):
@@ -216,6 +284,7 @@ def _define(
         input_model=model,
         output_type=TypeAdapter(hints.get("return", Any)),
         reconcile=reconcile,
+        uses_model=uses_model,
     )
 
 

@@ -12,9 +12,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+from waybill.adding import AddedSteps, added_step
 from waybill.agent import AgentDefinition, Context
+from waybill.chat import ChatRequest, Message, Reply, Tool
+from waybill.chatting import Chat
+from waybill.core.budget import TaskPolicy
+from waybill.core.plan import PlanStep
 from waybill.core.task import Document, EffectState, Usage
 from waybill.ledger.records import Effect
+from waybill.models.config import model_missing
+from waybill.models.scripted import ScriptedModel
 from waybill.once import Once, Reconcile
 
 
@@ -115,6 +122,9 @@ class AgentRun:
     text: str
     """All streamed text."""
     usage: Usage
+    """What it said it spent, and what its model counted."""
+    added: tuple[PlanStep, ...] = ()
+    """The steps that it adds to its plan."""
 
 
 @dataclass(slots=True)
@@ -134,6 +144,9 @@ class MemoryContext(Context):
     usage: Usage = Usage()
     effects: MemoryEffects = field(default_factory=MemoryEffects)
     hook: Callable[[Context, str], Any] | None = None
+    model: ScriptedModel | None = None
+    allowed: TaskPolicy = TaskPolicy()
+    added: AddedSteps = field(default_factory=AddedSteps)
     _once: Once = field(init=False, repr=False)
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -172,6 +185,39 @@ class MemoryContext(Context):
         own = partial(self.hook, self) if self.hook else None
         return self._once(key, function, reconcile or own)
 
+    @property
+    def has_model(self) -> bool:
+        """Whether the run was given a model."""
+        return self.model is not None
+
+    def chat(self, messages: str | Sequence[Message], *, tools: Sequence[Tool] = (), **options: Any) -> Any:
+        """Ask the scripted model."""
+        return Chat(self._ask)(messages, tools=tools, **options)
+
+    async def policy(self) -> TaskPolicy:
+        """The policy that the run was given."""
+        return self.allowed
+
+    def add_step(self, name: str, agent: str, input: Any, **options: Any) -> None:
+        """Keep a step that is added."""
+        self.added.add(added_step(name, agent, input, **options))
+
+    def _ask(self, request: ChatRequest) -> Future[Reply]:
+        future: Future[Reply] = Future()
+        try:
+            if self.model is None:
+                raise model_missing()
+            reply = self.model.answer(request)
+        except Exception as error:
+            future.set_exception(error)
+            return future
+        with self._lock:
+            self.usage = self.usage + reply.usage
+        if request.stream:
+            self.text(reply.text)
+        future.set_result(reply)
+        return future
+
 
 async def run_agent(
     definition: AgentDefinition,
@@ -184,12 +230,15 @@ async def run_agent(
     tenant: str = "default",
     timeout_seconds: float = 60.0,
     effects: MemoryEffects | None = None,
+    model: ScriptedModel | None = None,
+    policy: TaskPolicy | None = None,
     context: MemoryContext | None = None,
 ) -> AgentRun:
     """Run one attempt of an agent and return what it gave and reported.
 
     Plain functions run in a thread. Pass the same `effects` to several attempts to see what the later ones do about
-    what an earlier one did, also after a crash (`MemoryEffects.crash`). Pass a `context` of your own to cancel it or to
+    what an earlier one did, also after a crash (`MemoryEffects.crash`). Without a `model` there is none, as for an
+    operator who set none up; `policy` is what the task's author allows. Pass a `context` of your own to cancel it or to
     see what a failing agent reported; the other arguments about the attempt are then not used.
     Raises `Permanent` for an input or output that does not fit, TimeoutError after `timeout_seconds`, `Crashed` for a
     crash that was asked for, and whatever the agent raises.
@@ -202,6 +251,8 @@ async def run_agent(
         deadline=time.time() + timeout_seconds,
         sent=tuple(documents),
         effects=effects or MemoryEffects(),
+        model=model,
+        allowed=policy or TaskPolicy(),
     )
     context.hook = context.hook or definition.reconcile
     arguments = definition.parse_input(json.dumps(input).encode())
@@ -212,7 +263,8 @@ async def run_agent(
         else:
             value = await asyncio.to_thread(definition.function, *positional, **arguments)
     output = json.loads(definition.dump_output(value))
-    return AgentRun(value, output, list(context.reported), "".join(context.streamed), context.usage)
+    text, added = "".join(context.streamed), context.added.steps
+    return AgentRun(value, output, list(context.reported), text, context.usage, added)
 
 
-__all__ = ["AgentRun", "Crashed", "MemoryContext", "MemoryEffects", "Progress", "run_agent"]
+__all__ = ["AgentRun", "Crashed", "MemoryContext", "MemoryEffects", "Progress", "ScriptedModel", "run_agent"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, EffectState, Event, Priority
 from waybill.errors import NotFound, Unavailable
 from waybill.ledger.records import (
@@ -89,6 +90,7 @@ class FakeLedger:
     stopping: set[StepRef] = field(default_factory=set)
     requeued: list[StepRef] = field(default_factory=list)
     sent_documents: list[Document] = field(default_factory=list)
+    policy: TaskPolicy = TaskPolicy()
     effects: dict[str, tuple[Effect, str]] = field(default_factory=dict)
     """What is known of each effect, and under which nonce."""
     away: bool = False
@@ -205,6 +207,10 @@ class FakeLedger:
     async def documents(self, task_id: str) -> list[Document]:
         """As the ledger does."""
         return await self._call("documents", lambda: self.sent_documents)
+
+    async def task_policy(self, task_id: str) -> TaskPolicy:
+        """As the ledger does."""
+        return await self._call("task_policy", lambda: self.policy)
 
     async def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """As the ledger does."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from waybill.errors import Permanent, WaybillError
+from waybill.errors import AgentError, BudgetExhausted, Permanent, WaybillError
+from waybill.models.config import model_missing
 from waybill.telemetry.logs import get_logger
 from waybill_worker import frames
 from waybill_worker.context import AttemptContext
@@ -18,24 +19,30 @@ class Answers:
     def __init__(self, context: AttemptContext, writer: asyncio.StreamWriter) -> None:
         self._context = context
         self._writer = writer
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def give(self, question: frames.Question) -> None:
         """Answer when the answer is known."""
         task = asyncio.get_running_loop().create_task(self._answer(question))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[question.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(question.id, None))
+
+    def give_up(self, id: int) -> None:
+        """Nobody waits for the answer to this question any more."""
+        task = self._tasks.get(id)
+        if task is not None:
+            task.cancel()
 
     def close(self) -> None:
         """Answer nothing more."""
-        for task in self._tasks:
+        for task in list(self._tasks.values()):
             task.cancel()
 
     async def _answer(self, question: frames.Question) -> None:
         try:
             answer = await self._find(question)
         except WaybillError as error:
-            answer = frames.Refused(question.id, error.reason, error.message, isinstance(error, Permanent))
+            answer = _refusal(question.id, error)
         except Exception as error:  # without an answer the agent would wait for ever
             _log.error("a question of an agent has no answer", exc_info=error)
             answer = frames.Refused(question.id, WaybillError.reason, "the worker could not find the answer", False)
@@ -49,6 +56,12 @@ class Answers:
                 found = await self._context.documents()
                 documents = tuple(frames.DocumentFrame(item.name, item.media_type, item.data) for item in found)
                 return frames.Documents(id, documents)
+            case frames.PolicyWanted(id):
+                return frames.PolicyTold(id, await self._context.policy())
+            case frames.Asked(id, request):
+                if self._context.ask is None:
+                    raise model_missing()
+                return frames.Answered(id, await asyncio.wrap_future(self._context.ask(request)))
             case frames.BeginEffect(id, key, nonce):
                 # Shielded: what was told to the ledger is told to its end, even if the process is gone.
                 effect = await asyncio.shield(asyncio.wrap_future(effects.begin(key, nonce)))
@@ -56,3 +69,14 @@ class Answers:
             case frames.EndEffect(id, key, nonce, state, result):
                 recorded = await asyncio.shield(asyncio.wrap_future(effects.end(key, nonce, state, result)))
                 return frames.EffectEnded(id, recorded)
+
+
+def _refusal(id: int, error: WaybillError) -> frames.Refused:
+    return frames.Refused(
+        id,
+        error.reason,
+        error.message,
+        final=isinstance(error, Permanent),
+        over_budget=isinstance(error, BudgetExhausted),
+        retry_after_seconds=error.retry_after_seconds if isinstance(error, AgentError) else 0.0,
+    )

@@ -59,7 +59,7 @@ class Attempt:
         self._on_end = on_end
         self._outbox = Outbox(execution.ledger, execution.worker_id, grant, lambda: self.stop(Stop.LOST))
         effects = Effects(execution.ledger, execution.worker_id, grant.ref, lambda: self.stop(Stop.CANCEL))
-        self._context = AttemptContext(grant, self._outbox, effects, execution.documents, execution.hook(grant.agent))
+        self._context = AttemptContext(grant, self._outbox, effects, execution)
         self._stop: Stop | None = None
         self._entered = False
         self._returned = False

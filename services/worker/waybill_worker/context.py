@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from waybill.adding import AddedSteps, added_step
 from waybill.agent import Context
+from waybill.chat import ChatRequest, Message, Reply
+from waybill.chatting import Chat
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, Usage
 from waybill.errors import Permanent
 from waybill.ledger.records import Grant
+from waybill.models.config import model_missing
 from waybill.once import Once, Reconcile
 from waybill_worker.effects import Effects
 from waybill_worker.outbox import Outbox
@@ -23,9 +29,24 @@ _MAX_TOTAL = 10**15
 """Most that an attempt can come to: whole numbers stay exact in the ledger, and so do their sums."""
 MAX_TEXT_CHARS = 16 * 1024 * 1024
 """Most text that one attempt may stream."""
-FetchDocuments = Callable[[str], Awaitable[list[Document]]]
+Fetched = TypeVar("Fetched")
 Hook = Callable[[Context, str], Any]
 """The reconcile hook of an agent."""
+Ask = Callable[[ChatRequest], Future[Reply]]
+"""Sends one request to a model, from any thread."""
+
+
+class TaskFacts(Protocol):
+    """What an attempt may ask about its task and its agent."""
+
+    async def documents(self, task_id: str) -> list[Document]:
+        """The documents of a task."""
+
+    async def policy(self, task_id: str) -> TaskPolicy:
+        """What a task may do."""
+
+    def hook(self, agent: str) -> Hook | None:
+        """The reconcile hook of an agent, if it has one."""
 
 
 def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage:
@@ -58,7 +79,7 @@ class AttemptContext(Context):
     """What an attempt reports goes to its outbox; calls from other threads are carried over to the loop in order."""
 
     def __init__(
-        self, grant: Grant, outbox: Outbox, effects: Effects, fetch_documents: FetchDocuments, hook: Hook | None = None
+        self, grant: Grant, outbox: Outbox, effects: Effects, facts: TaskFacts, ask: Ask | None = None
     ) -> None:
         self.task = grant.ref.task
         self.step = grant.step
@@ -68,8 +89,11 @@ class AttemptContext(Context):
         self.usage = Usage()
         self.effects = effects
         self._outbox = outbox
-        self._fetch_documents = fetch_documents
+        self.added = AddedSteps()
+        self.ask = ask
+        self._facts = facts
         self._once = Once(effects)
+        hook = facts.hook(grant.agent)
         self._hook: Reconcile | None = partial(hook, self) if hook else None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -102,6 +126,15 @@ class AttemptContext(Context):
         self._streamed_chars = streamed_chars(self._streamed_chars, text)
         self._report(self._outbox.text, text)
 
+    def mark_text(self) -> int:
+        """How much text was streamed so far; on the loop's thread, as is `rewind_text`."""
+        return self._outbox.streamed_chars
+
+    def rewind_text(self, mark: int) -> None:
+        """Take back the text that was streamed after a mark."""
+        if not self._ended:
+            self._outbox.rewind(mark)
+
     def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
         """Add to what this attempt used."""
         self._report(self.add_usage, usage_of(input_tokens, output_tokens, cost_microusd))
@@ -117,17 +150,40 @@ class AttemptContext(Context):
 
     async def documents(self) -> list[Document]:
         """The documents sent with the task."""
-        if threading.get_ident() == self._thread:
-            return await self._fetch_documents(self.task)
-        fetch = asyncio.run_coroutine_threadsafe(self._fetch(), self._loop)
-        return await asyncio.wrap_future(fetch)
+        return await self._fetched(lambda: self._facts.documents(self.task))
+
+    async def policy(self) -> TaskPolicy:
+        """What the task may do."""
+        return await self._fetched(lambda: self._facts.policy(self.task))
 
     def once(self, key: str, function: Callable[[], Any], *, reconcile: Reconcile | None = None) -> Any:
         """Do something that must not happen twice."""
         return self._once(key, function, reconcile or self._hook)
 
-    async def _fetch(self) -> list[Document]:
-        return await self._fetch_documents(self.task)
+    @property
+    def has_model(self) -> bool:
+        """Whether the worker has a model."""
+        return self.ask is not None
+
+    def chat(self, messages: str | Sequence[Message], **options: Any) -> Any:
+        """Ask a model."""
+        if self.ask is None:
+            raise model_missing()
+        return Chat(self.ask)(messages, **options)
+
+    def add_step(self, name: str, agent: str, input: Any, **options: Any) -> None:
+        """Add a step to the plan once this attempt has succeeded."""
+        self.added.add(added_step(name, agent, input, **options))
+
+    async def _fetched(self, fetch: Callable[[], Awaitable[Fetched]]) -> Fetched:
+        """What is fetched on the loop of the worker, for whatever loop the agent runs on."""
+        if threading.get_ident() == self._thread:
+            return await fetch()
+
+        async def fetched() -> Fetched:
+            return await fetch()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched(), self._loop))
 
     def _report(self, write: Callable[..., None], *args: object) -> None:
         if threading.get_ident() != self._thread:

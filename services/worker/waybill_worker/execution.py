@@ -4,9 +4,11 @@ alone in a process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from waybill.agent import AgentDefinition
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document
 from waybill.errors import AgentError, Unavailable
 from waybill.ledger.records import Grant
@@ -18,6 +20,8 @@ from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 from waybill_worker.pool import ProcessPool
 from waybill_worker.thread import run_in_thread
+
+Read = TypeVar("Read")
 
 
 class Execution:
@@ -49,6 +53,7 @@ class Execution:
             tenant=context.tenant,
             deadline=context.deadline,
             traceparent=tracing.current_traceparent(),
+            has_model=context.has_model,
         )
         return await self._pool.run(run, context, alone=grant.suspect)
 
@@ -59,9 +64,17 @@ class Execution:
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents of a task; waits while the store is away, as long as the attempt may run."""
-        patience = Patience()
-        while True:
-            try:
-                return await self.ledger.documents(task_id)
-            except Unavailable:
-                await patience.wait()
+        return await _patiently(lambda: self.ledger.documents(task_id))
+
+    async def policy(self, task_id: str) -> TaskPolicy:
+        """What a task may do; waits likewise."""
+        return await _patiently(lambda: self.ledger.task_policy(task_id))
+
+
+async def _patiently(read: Callable[[], Awaitable[Read]]) -> Read:
+    patience = Patience()
+    while True:
+        try:
+            return await read()
+        except Unavailable:
+            await patience.wait()

@@ -12,6 +12,9 @@ import struct
 
 import msgspec
 
+from waybill.adding import AddedStep
+from waybill.chat import ChatRequest, Reply
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import EffectState, Usage
 from waybill.ledger.records import Outcome
 
@@ -39,6 +42,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     tenant: str
     deadline: float
     traceparent: str
+    has_model: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -76,13 +80,31 @@ class EffectEnded(msgspec.Struct, frozen=True, tag=True):
     recorded: bool
 
 
+class PolicyTold(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `PolicyWanted`."""
+
+    id: int
+    policy: TaskPolicy
+
+
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """Answer to `Asked`: what a model said."""
+
+    id: int
+    reply: Reply
+
+
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """Answer to a question that cannot be answered; no other attempt gets a better one if `final`."""
+    """Answer to a question that cannot be answered; no other attempt gets a better one if `final`, and none without
+    more money if `over_budget`.
+    """
 
     id: int
     reason: str
     message: str
     final: bool
+    over_budget: bool = False
+    retry_after_seconds: float = 0.0
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -104,8 +126,33 @@ class Spend(msgspec.Struct, frozen=True, tag=True):
     usage: Usage
 
 
+class StepAdded(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.add_step`."""
+
+    added: AddedStep
+
+
 class DocumentsWanted(msgspec.Struct, frozen=True, tag=True):
     """The agent called `Context.documents`. Answers carry the `id` of their question."""
+
+    id: int
+
+
+class PolicyWanted(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.policy`."""
+
+    id: int
+
+
+class Asked(msgspec.Struct, frozen=True, tag=True):
+    """The agent called `Context.chat`. Streamed text goes to the watchers by way of the worker alone."""
+
+    id: int
+    request: ChatRequest
+
+
+class GivenUp(msgspec.Struct, frozen=True, tag=True):
+    """The agent waits no longer for the answer to its question `id`."""
 
     id: int
 
@@ -138,10 +185,11 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     retry_after_ms: int = 0
 
 
-Question = DocumentsWanted | BeginEffect | EndEffect
-Answer = Documents | EffectBegun | EffectEnded | Refused
+Question = DocumentsWanted | PolicyWanted | Asked | BeginEffect | EndEffect
+Answer = Documents | PolicyTold | Answered | EffectBegun | EffectEnded | Refused
+Report = Progress | Text | Spend | StepAdded | GivenUp
 ToProcess = Run | Cancel | Answer
-FromProcess = Progress | Text | Spend | Question | Done
+FromProcess = Report | Question | Done
 
 _encoder = msgspec.msgpack.Encoder()
 to_process = msgspec.msgpack.Decoder(ToProcess)

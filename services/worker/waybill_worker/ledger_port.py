@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, EffectState, Event
 from waybill.ledger.records import Effect, Exchange, QueueEntry, Renewal, Settlement, StepRef, WorkerOffer
 
@@ -49,6 +50,9 @@ class WorkerLedger(Protocol):
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents sent with a task."""
+
+    async def task_policy(self, task_id: str) -> TaskPolicy:
+        """What a task may do."""
 
     def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """Attempts to cancel, as they are announced."""

@@ -38,7 +38,10 @@ class Outbox:
         self._closing = asyncio.Event()
         self._discarded = False
         self._appended = 0
-        self._streamed_chars = 0
+        self._streamed: list[str] = []
+        self._told_chars = 0
+        self.streamed_chars = 0
+        """Characters of text so far, without what was taken back."""
 
     def progress(self, message: str, fraction: float | None) -> None:
         """Add a progress message; one that differs from the last in nothing but its fraction replaces it."""
@@ -60,7 +63,9 @@ class Outbox:
         Each event says how many characters the attempt streamed before it, so that a reader notices what is missing.
         """
         last = self._pending[-1] if self._pending else None
-        data, offset = clean(text).encode(), self._streamed_chars
+        cleaned = clean(text)
+        self._streamed.append(cleaned)
+        data, offset = cleaned.encode(), self.streamed_chars
         if last is not None and last.type is EventType.STEP_TEXT:
             data, offset = self._pending.pop().text.encode() + data, last.text_offset
         start = 0
@@ -69,13 +74,36 @@ class Outbox:
             start += len(piece.encode())
             self._add(Event(type=EventType.STEP_TEXT, text=piece, text_offset=offset))
             offset += len(piece)
-        self._streamed_chars = offset
+        self.streamed_chars = offset
+
+    def rewind(self, mark: int) -> None:
+        """Take back all text after the first `mark` characters. Watchers that may have seen some of it are told the
+        text up to there anew.
+        """
+        kept = "".join(self._streamed)[:mark]
+        self._streamed, self.streamed_chars = [kept] if kept else [], len(kept)
+        pending, end = [], self._told_chars
+        for event in self._pending:
+            if event.type is EventType.STEP_TEXT:
+                event.text = event.text[: max(0, mark - event.text_offset)]
+                if not event.text:
+                    continue
+                end = event.text_offset + len(event.text)
+            pending.append(event)
+        self._pending = pending
+        if end > mark:
+            self.streamed_chars = 0
+            self._streamed.clear()
+            self._add(Event(type=EventType.STEP_TEXT))
+            if kept:
+                self.text(kept)
 
     def _join_texts(self) -> None:
         """Make one event of the last two, if they are texts that fit into it."""
         before, last = self._pending[-2:]
         fits = len(before.text.encode()) + len(last.text.encode()) <= MAX_EVENT_TEXT_BYTES
-        if before.type is EventType.STEP_TEXT and fits:
+        follows = before.text_offset + len(before.text) == last.text_offset
+        if before.type is EventType.STEP_TEXT and fits and follows:
             before.text += self._pending.pop().text
 
     def discard(self) -> None:
@@ -117,6 +145,9 @@ class Outbox:
             if size >= MAX_APPENDED_CHARS:
                 break
         events, self._pending = self._pending[:count], self._pending[count:]
+        for event in events:
+            if event.type is EventType.STEP_TEXT:
+                self._told_chars = event.text_offset + len(event.text)
         return events
 
     async def _pause(self) -> None:

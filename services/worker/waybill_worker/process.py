@@ -79,7 +79,7 @@ class AgentProcess:
 
     def _hear(
         self,
-        message: frames.Progress | frames.Text | frames.Spend | frames.Question,
+        message: frames.Report | frames.Question,
         context: AttemptContext,
         answers: Answers,
     ) -> None:
@@ -90,6 +90,10 @@ class AgentProcess:
                 context.text(text)
             case frames.Spend(usage):
                 context.add_usage(usage)
+            case frames.StepAdded(added):
+                context.added.add(added)
+            case frames.GivenUp(id):
+                answers.give_up(id)
             case question:
                 answers.give(question)
 

@@ -6,16 +6,21 @@ import asyncio
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from waybill.adding import AddedSteps, added_step
 from waybill.agent import Context
+from waybill.chat import ChatRequest, Message, Reply
+from waybill.chatting import Chat
+from waybill.core.budget import TaskPolicy
 from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS
 from waybill.core.task import Document, EffectState
-from waybill.errors import AgentError, Permanent
+from waybill.errors import AgentError, BudgetExhausted, Permanent
 from waybill.ledger.records import Effect
+from waybill.models.config import model_missing
 from waybill.once import Once, Reconcile, attempt_over
 from waybill_worker import frames
 from waybill_worker.context import Hook, streamed_chars, usage_of
@@ -39,6 +44,8 @@ class ProcessContext(Context):
         self._hook: Reconcile | None = partial(hook, self) if hook else None
         self._cancelling = threading.Lock()
         self._interrupt: Callable[[], object] = lambda: None
+        self._has_model = run.has_model
+        self._added = AddedSteps()
         self._streamed_chars = 0
         self._cancelled = False
         self._ended = False
@@ -97,6 +104,28 @@ class ProcessContext(Context):
         """Do something that must not happen twice."""
         return self._once(key, function, reconcile or self._hook)
 
+    @property
+    def has_model(self) -> bool:
+        """Whether the worker has a model."""
+        return self._has_model
+
+    def chat(self, messages: str | Sequence[Message], **options: Any) -> Any:
+        """Ask a model, by way of the worker."""
+        if not self._has_model:
+            raise model_missing()
+        return Chat(self._questions.chat)(messages, **options)
+
+    async def policy(self) -> TaskPolicy:
+        """What the task may do."""
+        answer: frames.PolicyTold = await asyncio.wrap_future(self._questions.ask(frames.PolicyWanted))
+        return answer.policy
+
+    def add_step(self, name: str, agent: str, input: Any, **options: Any) -> None:
+        """Add a step to the plan once this attempt has succeeded."""
+        added = added_step(name, agent, input, **options)
+        self._added.add(added)
+        self._send(frames.StepAdded(added))
+
     def _send(self, message: frames.FromProcess) -> None:
         if not self._ended:
             self._send_frame(message)
@@ -129,6 +158,26 @@ class _Questions:
 
         return self.ask(lambda id: frames.EndEffect(id, key, nonce, state, result), recorded)
 
+    def chat(self, request: ChatRequest) -> Future[Reply]:
+        """What a model answers. Whoever cancels the future stops the call."""
+
+        def reply(answer: frames.Answered) -> Reply:
+            return answer.reply
+
+        asked: list[int] = []
+
+        def question(id: int) -> frames.Question:
+            asked.append(id)
+            return frames.Asked(id, request)
+
+        def give_up(future: Future[Reply]) -> None:
+            if future.cancelled():
+                self._send(frames.GivenUp(asked[0]))
+
+        future = self.ask(question, reply)
+        future.add_done_callback(give_up)
+        return future
+
     def ask(
         self, question: Callable[[int], frames.Question], read: Callable[[Any], Any] = lambda answer: answer
     ) -> Future[Any]:
@@ -151,8 +200,7 @@ class _Questions:
         if future is None or read is None or not future.set_running_or_notify_cancel():
             return
         if isinstance(answer, frames.Refused):
-            kind = Permanent if answer.final else AgentError
-            future.set_exception(kind(answer.message, reason=answer.reason))
+            future.set_exception(_error(answer))
         else:
             future.set_result(read(answer))
 
@@ -164,3 +212,11 @@ class _Questions:
         for future, _ in waiting.values():
             if future.set_running_or_notify_cancel():
                 future.set_exception(attempt_over())
+
+
+def _error(refused: frames.Refused) -> AgentError:
+    if refused.over_budget:
+        return BudgetExhausted(refused.message, reason=refused.reason)
+    if refused.final:
+        return Permanent(refused.message, reason=refused.reason)
+    return AgentError(refused.message, reason=refused.reason, retry_after_seconds=refused.retry_after_seconds)
