@@ -302,9 +302,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="An OpenAI-compatible server for tests.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--faults", default="", help=f"share of each fault, as 429=0.1,500=0.05; of {', '.join(FAULTS)}"
-    )
+    kinds = ", ".join(FAULTS)
+    parser.add_argument("--faults", default="", help=f"share of each fault, as in 429=0.1,500=0.05; of {kinds}")
     options = parser.parse_args()
     pairs = [item.partition("=") for item in options.faults.split(",") if item]
     faults = {name: float(share) for name, _, share in pairs}
