@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from waybill_dispatcher import effects as listing
 
 from waybill.api.v1 import task_pb2
 from waybill.core.task import EffectState
@@ -50,6 +51,15 @@ async def test_given_an_attempt_that_ended_in_the_middle_then_its_effect_is_unkn
     assert await effects(suite, step.partition("/steps/")[0]) == [
         (step, "charge", UNKNOWN, b""),
         (step, "mail", DONE, b'"sent"'),
+    ]
+
+
+async def test_given_more_results_than_a_list_can_carry_then_those_past_it_are_left_out(suite, monkeypatch) -> None:
+    monkeypatch.setattr(listing, "MAX_LISTED_EFFECTS_BYTES", 5)
+    step = await uncertain(suite)
+    assert await effects(suite, step.partition("/steps/")[0]) == [
+        (step, "charge", UNKNOWN, b""),
+        (step, "mail", DONE, b""),
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from waybill.api.v1 import task_pb2
-from waybill.core.limits import MAX_EFFECT_KEY_CHARS, MAX_EFFECT_RESULT_BYTES
+from waybill.core.limits import MAX_EFFECT_KEY_CHARS, MAX_EFFECT_RESULT_BYTES, MAX_LISTED_EFFECTS_BYTES
 from waybill.core.task import EffectState
 from waybill.errors import InvalidArgument, NotFound
 from waybill.ledger.ledger import Ledger
@@ -28,7 +30,8 @@ class Effects:
     async def of(self, tenant: str, task_id: str) -> list[task_pb2.Effect]:
         """The effects of a task, by step and key. Raises NotFound, also for an archived task: they are not kept there.
 
-        Effects of a large plan need not name all its steps, so only those that have any are read.
+        Effects of a large plan need not name all its steps, so only those that have any are read. Results past
+        `MAX_LISTED_EFFECTS_BYTES` in all are left out, so that the list can always be sent.
         """
         await self._history.stored(tenant, task_id)
         found = await self._ledger.effects(task_id)
@@ -37,7 +40,14 @@ class Effects:
             (step,) = await self._ledger.steps(task_id, number, number, payloads=False)
             names[number] = step.name
         found.sort(key=lambda item: (item.number, item.key))
-        return [views.effect_message(task_id, names[item.number], item.key, item.effect) for item in found]
+        left_bytes = MAX_LISTED_EFFECTS_BYTES
+        shown = []
+        for item in found:
+            size = len(item.effect.result)
+            effect = item.effect if size <= left_bytes else replace(item.effect, result=b"")
+            left_bytes -= len(effect.result)
+            shown.append(views.effect_message(task_id, names[item.number], item.key, effect))
+        return shown
 
     async def decide(
         self, request: Request, task_id: str, step_name: str, key: str, state: int, result: task_pb2.Payload
