@@ -16,6 +16,7 @@ from tables import code, table
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_gateway.settings import GatewaySettings
 from waybill_planner.settings import PlannerSettings
+from waybill_worker.agents.tools_config import ToolSettings
 from waybill_worker.settings import WorkerSettings
 from waybill_worker.sources.roots import SourceSettings
 
@@ -25,7 +26,7 @@ SERVICES: tuple[tuple[str, tuple[type[BaseSettings], ...]], ...] = (
     ("Gateway", (GatewaySettings,)),
     ("Planner", (PlannerSettings,)),
     ("Dispatcher", (DispatcherSettings,)),
-    ("Worker", (WorkerSettings, SourceSettings)),
+    ("Worker", (WorkerSettings, SourceSettings, ToolSettings)),
 )
 _MADE_DEFAULTS = {"name": "the machine's host name"}
 

@@ -143,6 +143,17 @@ async def test_given_a_module_that_does_not_exist_when_started_then_the_process_
     assert "no_such_module" in process.log.read_text()
 
 
+async def test_given_a_file_of_mcp_servers_that_will_not_do_when_started_then_the_process_ends_and_names_the_field(
+    start: Start, tmp_path: Path
+) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"mail": {"command": "x", "recipient": {}}}}')
+    process = start(WAYBILL_WORKER_MCP_CONFIG_FILE=str(file))
+
+    assert await process.exit_code() == 1
+    assert "mcpServers.mail.recipient" in process.log.read_text()
+
+
 async def test_given_no_store_when_sigterm_comes_then_the_process_exits_with_zero(start: Start, ledger: Ledger) -> None:
     process = start(WAYBILL_REDIS_URL="redis://127.0.0.1:1/0")
     async with asyncio.timeout(60):

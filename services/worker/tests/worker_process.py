@@ -28,7 +28,7 @@ class Process:
             "WAYBILL_WORKER_GRPC_PORT": "0",
             "WAYBILL_WORKER_METRICS_PORT": "0",
             "WAYBILL_WORKER_SHUTDOWN_GRACE_SECONDS": "3",
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))),
             **environment,
         }
         with log.open("a") as stderr:

@@ -11,6 +11,7 @@ from waybill.api.v1 import worker_pb2_grpc
 from waybill.ledger.ledger import Ledger
 from waybill.rpc.server import ServiceServer, run
 from waybill_worker import ending, frames
+from waybill_worker.agents.tools_config import ToolServers
 from waybill_worker.loading import agent_modules
 from waybill_worker.pool import ProcessPool
 from waybill_worker.servicer import SERVICE_NAME, WorkerServicer
@@ -28,6 +29,7 @@ async def serve(settings: WorkerSettings) -> None:
     agents = load_agents(modules, entry_points=False)
     if not agents:
         raise ValueError("no agents to run: name modules in WAYBILL_WORKER_AGENTS")
+    ToolServers.from_environment()  # each step of the agent `tools` reads it anew: this tells of faults at the start
     ledger = Ledger(settings.redis_url)
     pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))
     worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots)

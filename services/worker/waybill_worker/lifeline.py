@@ -12,9 +12,12 @@ PARENT_GONE = 125
 """Exit code of a process whose parent died before it could ask to die with it."""
 
 
-def die_with(parent: int) -> None:
-    """Be killed when the process `parent` ends. Without Linux this does nothing: the socket to the worker tells."""
-    _set_death_signal(signal.SIGKILL)
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Get the signal `number`, which kills unless told otherwise, when the process `parent` ends.
+
+    Without Linux this does nothing: the socket to the worker tells.
+    """
+    _set_death_signal(number)
     if os.getppid() != parent:
         os._exit(PARENT_GONE)
 

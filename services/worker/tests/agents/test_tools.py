@@ -1,0 +1,509 @@
+"""The agent `tools` in memory, with a scripted model and a real MCP server: its loop, its bounds, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp_test_servers import effects_of, http_server, write_config
+from waybill_worker.agents import tools_loop
+from waybill_worker.agents.tools import tools
+
+from waybill import ToolCall
+from waybill.chat import ChatRequest
+from waybill.core.budget import TaskPolicy
+from waybill.core.task import EffectState
+from waybill.errors import AgentError, EffectUnknown, Permanent
+from waybill.ledger.records import Effect
+from waybill.testing import AgentRun, Crashed, MemoryContext, MemoryEffects, ScriptedModel, run_agent
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The URL of a server that the tests of this module share, and the file of its effects."""
+    effects = tmp_path_factory.mktemp("server") / "effects"
+    with http_server(effects, "--token", "Bearer s3cret-token") as url:
+        yield url, effects
+
+
+@dataclass
+class Bench:
+    """Runs attempts with the server, configured under two names."""
+
+    config: Path
+    entry: dict[str, Any]
+    effects: Path
+
+    def configure(self, **settings: Any) -> None:
+        """Write the operator's file: the server as `mail` with these settings, and as `shell`."""
+        write_config(self.config, mail={**self.entry, **settings}, shell=self.entry)
+
+    def done(self) -> list[tuple[str, Any]]:
+        """What really happened, as tool and one argument that tells calls apart."""
+        return [(name, next(iter(arguments.values()), None)) for name, arguments in effects_of(self.effects)]
+
+    async def run(self, model: ScriptedModel, policy: TaskPolicy | None = None, **options: Any) -> AgentRun:
+        """One attempt. `input` adds to the step's input."""
+        given = {"goal": "pay the bill", "servers": ["mail"], **options.pop("input", {})}
+        return await run_agent(tools, given, model=model, policy=policy, **options)
+
+
+@pytest.fixture
+def bench(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    url, effects = server
+    effects.unlink(missing_ok=True)
+    entry = {"url": url, "headers": {"Authorization": "Bearer s3cret-token"}, "timeout_seconds": 20}
+    made = Bench(tmp_path / "mcp.json", entry, effects)
+    made.configure()
+    monkeypatch.setenv("WAYBILL_WORKER_MCP_CONFIG_FILE", str(made.config))
+    return made
+
+
+def calls(*wanted: tuple[str, Any]) -> list[ToolCall]:
+    """A turn of the model: calls of tools of `mail`, or of another server as `shell__run`."""
+    return [
+        ToolCall(f"c{number}", name if "__" in name else f"mail__{name}", json.dumps(arguments))
+        for number, (name, arguments) in enumerate(wanted)
+    ]
+
+
+def told(model: ScriptedModel, request: int = -1) -> list[str]:
+    """What the model was told of its calls."""
+    return [message.content for message in model.requests[request].messages if message.role == "tool"]
+
+
+async def test_given_a_model_that_calls_tools_when_it_answers_then_all_it_did_is_told(bench: Bench) -> None:
+    model = ScriptedModel([calls(("search", {"query": "bill"}), ("pay", {"amount": 5})), "It is paid."])
+
+    run = await bench.run(model)
+
+    assert (run.value.text, run.value.finish_reason, run.value.turns) == ("It is paid.", "answered", 2)
+    assert [(use.server, use.tool, use.arguments, use.failed) for use in run.value.calls] == [
+        ("mail", "search", {"query": "bill"}, False),
+        ("mail", "pay", {"amount": 5}, False),
+    ]
+    assert "found: bill" in told(model)[0]
+    assert bench.done() == [("pay", 5)]
+    assert run.text == "It is paid."
+
+
+async def test_given_errors_of_all_kinds_when_tools_are_called_then_the_model_learns_them_and_goes_on(
+    bench: Bench,
+) -> None:
+    model = ScriptedModel(
+        [
+            calls(
+                ("fail", {}), ("reject", {}), ("pay", {"amount": "five"}), ("pay", [1]), ("pray", {}), ("shaped", {})
+            ),
+            [ToolCall("x", "mail__pay", "{not json")],
+            [ToolCall("x", "mail__pay", '{"amount": 1, "wait": "\\ud800"}')],
+            [ToolCall("", "mail__search", '{"query": "1"}'), ToolCall("", "mail__search", '{"query": "2"}')],
+            "done",
+        ]
+    )
+
+    run = await bench.run(model)
+
+    locked, mood, misfit, no_object, unknown, shaped, no_json, no_unicode, first, second = told(model)
+    assert "the account is locked" in locked
+    assert "failed: the server is in a bad mood" in mood
+    assert "do not fit: $.amount: 'five' is not of type 'integer'" in misfit
+    assert "not a JSON object" in no_object
+    assert "no tool 'mail__pray'" in unknown
+    assert "output schema" in shaped
+    assert "not JSON" in no_json
+    assert "not Unicode" in no_unicode
+    assert ("found: 1" in first, "found: 2" in second) == (True, True)
+    ids = [message.tool_call_id for message in model.requests[-1].messages if message.role == "tool"]
+    assert len(set(ids[-2:])) == 2
+    assert [use.failed for use in run.value.calls] == [True] * 8 + [False] * 2
+    assert bench.done() == [("shaped", None)]
+
+
+async def test_given_results_that_are_huge_or_no_text_when_told_then_they_are_cut_and_described(bench: Bench) -> None:
+    model = ScriptedModel([calls(("huge", {"chars": 100_000}), ("picture", {})), "seen"])
+
+    await bench.run(model)
+
+    huge, picture = told(model)
+    assert "[cut: 67,232 more characters]" in huge
+    assert "[image of type image/png, 3,000 bytes, not shown]\n[link to https://example.org/report (report)]" in picture
+    assert "a picture" in picture
+
+
+async def test_given_a_secret_that_a_server_repeats_when_told_then_nobody_sees_it(bench: Bench) -> None:
+    model = ScriptedModel([calls(("search", {"query": "Bearer s3cret-token"})), "seen"])
+
+    run = await bench.run(model)
+
+    assert "found: ***" in told(model)[0]
+    assert "s3cret-token" not in str(run.progress)
+
+
+async def test_given_a_repeated_attempt_when_the_earlier_one_crashed_then_it_goes_the_same_way_and_pays_once(
+    bench: Bench,
+) -> None:
+    effects = MemoryEffects()
+    turns = [calls(("pay", {"amount": 1})), calls(("search", {"query": "a"}), ("pay", {"amount": 2})), "paid"]
+    effects.crash("turn:3", "before")
+    with pytest.raises(Crashed):
+        await bench.run(ScriptedModel(turns), effects=effects)
+    other = ScriptedModel([calls(("pay", {"amount": 99})), "paid twice"])
+
+    run = await bench.run(ScriptedModel(["paid"]), effects=effects, attempt=2)
+    again = await bench.run(other, effects=effects, attempt=3)
+
+    assert (run.value.text, again.value.text, other.requests) == ("paid", "paid", [])
+    assert run.value.calls == again.value.calls
+    assert again.text == "paid"
+    assert bench.done() == [("pay", 1), ("pay", 2)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_given_a_crash_around_a_turn_of_the_model_when_repeated_then_only_the_model_is_asked_again(
+    bench: Bench, when: Any
+) -> None:
+    effects = MemoryEffects()
+    effects.crash("turn:2", when)
+    with pytest.raises(Crashed):
+        await bench.run(ScriptedModel([calls(("pay", {"amount": 1})), "paid"]), effects=effects)
+
+    run = await bench.run(ScriptedModel(["so it is"]), effects=effects, attempt=2)
+
+    assert run.value.text == "so it is"
+    assert bench.done() == [("pay", 1)]
+
+
+def in_doubt(effects: MemoryEffects) -> str:
+    """The key of the one call that the earlier attempt has begun."""
+    (key,) = [key for _, _, key in effects._effects if key.startswith("call:")]
+    return key
+
+
+async def begun(bench: Bench, tool: str, arguments: Any) -> MemoryEffects:
+    """What is known after an attempt that died in the middle of a call."""
+    effects = MemoryEffects()
+    turn = calls((tool, arguments))
+    scout = MemoryEffects()
+    await bench.run(ScriptedModel([turn, "done"]), effects=scout)
+    effects.crash(in_doubt(scout), "after")
+    with pytest.raises(Crashed):
+        await bench.run(ScriptedModel([turn]), effects=effects)
+    bench.effects.unlink(missing_ok=True)
+    return effects
+
+
+async def test_given_a_crash_in_a_call_when_repeated_then_it_is_for_a_person_and_not_made_again(bench: Bench) -> None:
+    effects = await begun(bench, "pay", {"amount": 1})
+
+    with pytest.raises(EffectUnknown, match="mail__pay"):
+        await bench.run(ScriptedModel([]), effects=effects, attempt=2)
+
+    assert bench.done() == []
+
+
+@pytest.mark.parametrize(("trusted", "done"), [(True, [("put", "k")]), (False, [])])
+async def test_given_a_crash_in_a_call_that_its_server_calls_harmless_when_repeated_then_the_operator_decides(
+    bench: Bench, trusted: bool, done: list[Any]
+) -> None:
+    bench.configure(trust_annotations=trusted)
+    effects = await begun(bench, "put", {"key": "k"})
+
+    if trusted:
+        run = await bench.run(ScriptedModel(["done"]), effects=effects, attempt=2)
+        assert run.value.text == "done"
+    else:
+        with pytest.raises(EffectUnknown):
+            await bench.run(ScriptedModel([]), effects=effects, attempt=2)
+    assert bench.done() == done
+
+
+@pytest.mark.parametrize(
+    ("decided", "word"),
+    [
+        (b'"sent by hand"', "\nsent by hand\n"),
+        (b"null", "\nnull\n"),
+        (b'{"receipt": 7}', '\n{"receipt": 7}\n'),
+        (b'{"text": "it was sent"}', "\nit was sent\n"),
+    ],
+)
+async def test_given_a_person_who_decided_on_a_call_when_repeated_then_the_model_gets_their_word(
+    bench: Bench, decided: bytes, word: str
+) -> None:
+    effects = await begun(bench, "pay", {"amount": 1})
+    place = ("task-1", "step", in_doubt(effects))
+    effects._effects[place] = Effect(EffectState.DONE, 1, decided), "n"
+    model = ScriptedModel(["done"])
+
+    run = await bench.run(model, effects=effects, attempt=2)
+
+    assert word in told(model)[0]
+    assert run.value.calls[0].failed is False
+    assert bench.done() == []
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_given_a_tool_that_does_not_answer_when_its_time_is_over_then_only_a_harmless_one_is_given_up(
+    bench: Bench, trusted: bool
+) -> None:
+    bench.configure(trust_annotations=trusted, timeout_seconds=1)
+    model = ScriptedModel([calls(("put", {"key": "k", "wait": "/no/such/file"})), "gave up"])
+
+    if trusted:
+        assert (await bench.run(model)).value.text == "gave up"
+        assert "may be made again" in told(model)[0]
+    else:
+        with pytest.raises(EffectUnknown, match="mail/put: the server did not answer"):
+            await bench.run(model)
+    assert bench.done() == [("put", "k")]
+
+
+async def test_given_a_form_of_the_answer_when_the_model_misses_it_then_it_is_told_and_tries_again(
+    bench: Bench,
+) -> None:
+    form = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
+    model = ScriptedModel([calls(("search", {"query": "a"})), "about five", {"total": "five"}, {"total": 5}])
+
+    run = await bench.run(model, input={"output": form})
+
+    assert run.value.value == {"total": 5}
+    assert run.output["value"] == {"total": 5}
+    assert run.value.turns == 2
+
+
+async def test_given_a_model_that_never_ends_when_its_turns_are_over_then_it_is_asked_for_an_answer(
+    bench: Bench,
+) -> None:
+    def script(request: ChatRequest) -> Any:
+        return calls(("search", {"query": "more"})) if request.tools else "what I know"
+
+    model = ScriptedModel(script)
+
+    run = await bench.run(model, input={"max_turns": 3})
+
+    assert (run.value.text, run.value.finish_reason, len(run.value.calls)) == ("what I know", "max_turns", 3)
+    assert "all your turns" in model.requests[-1].messages[-1].content
+
+
+async def test_given_a_model_that_will_not_answer_when_its_turns_are_over_then_the_step_fails(bench: Bench) -> None:
+    model = ScriptedModel(lambda _: calls(("search", {"query": "more"})))
+
+    with pytest.raises(Permanent, match="no answer within 2 turns") as caught:
+        await bench.run(model, input={"max_turns": 2})
+
+    assert caught.value.reason == "TOOL_LOOP_UNFINISHED"
+
+
+async def test_given_a_model_that_calls_without_end_when_its_calls_are_over_then_no_more_are_made(
+    bench: Bench,
+) -> None:
+    many = [("pay", {"amount": number}) for number in range(70)]
+    model = ScriptedModel(lambda request: calls(*many) if request.tools else "enough")
+
+    run = await bench.run(model)
+
+    assert (run.value.finish_reason, len(run.value.calls)) == ("max_calls", tools_loop.MAX_CALLS)
+    assert len(bench.done()) == tools_loop.MAX_CALLS
+
+
+async def test_given_an_attempt_whose_time_is_nearly_over_when_it_would_go_on_then_it_asks_for_the_answer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    effects = MemoryEffects()
+    monkeypatch.setattr(tools_loop, "_RESERVED_SECONDS", (1_000.0, 1_000.0))
+    monkeypatch.setattr(tools_loop, "_RESERVED_SHARE", 1.0)
+    model = ScriptedModel(lambda request: calls(("pay", {"amount": 1})) if request.tools else "in short")
+
+    run = await bench.run(model, effects=effects)
+
+    assert (run.value.text, run.value.finish_reason, bench.done()) == ("in short", "deadline", [])
+
+
+@pytest.mark.parametrize(
+    ("input", "reason"),
+    [
+        ({"servers": ["other"]}, "TOOL_SERVER_UNKNOWN"),
+        ({"tools": ["shell/run"]}, "TOOL_UNKNOWN"),
+        ({"tools": ["search"]}, "TOOL_UNKNOWN"),
+        ({"tools": ["mail/pray"]}, "TOOL_UNKNOWN"),
+    ],
+)
+async def test_given_names_that_nobody_configured_when_run_then_the_step_fails_for_good(
+    bench: Bench, input: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(Permanent) as caught:
+        await bench.run(ScriptedModel([]), input=input)
+
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(
+    "input",
+    [
+        {"command": "sh", "args": ["-c", "id"]},
+        {"servers": [{"command": "sh"}]},
+        {"servers": []},
+        {"max_turns": 51},
+        {"max_turns": 0},
+    ],
+)
+async def test_given_a_step_that_brings_what_it_may_not_when_run_then_its_input_does_not_fit(
+    bench: Bench, input: dict[str, Any]
+) -> None:
+    with pytest.raises(Permanent) as caught:
+        await bench.run(ScriptedModel([]), input=input)
+
+    assert caught.value.reason == "INPUT_INVALID"
+
+
+async def test_given_no_model_when_run_then_no_server_is_started(bench: Bench) -> None:
+    context = MemoryContext(allowed=TaskPolicy())
+    with pytest.raises(AgentError) as caught:
+        await run_agent(tools, {"goal": "g", "servers": ["mail"]}, context=context)
+
+    assert (caught.value.reason, context.reported) == ("MODEL_MISSING", [])
+
+
+async def test_given_a_file_that_cannot_be_used_when_run_then_the_caller_learns_no_more_than_that(
+    bench: Bench,
+) -> None:
+    bench.config.write_text('{"mcpServers": {"mail": {"command": "${NO_SUCH_VARIABLE}"}}}')
+
+    with pytest.raises(Permanent) as caught:
+        await bench.run(ScriptedModel([]))
+
+    assert caught.value.reason == "TOOL_CONFIG_INVALID"
+    assert "NO_SUCH" not in caught.value.message
+    assert str(bench.config) not in caught.value.message
+
+
+async def test_given_lists_of_step_and_policy_when_run_then_the_model_sees_and_calls_what_both_allow(
+    bench: Bench,
+) -> None:
+    model = ScriptedModel([calls(("pay", {"amount": 1}), ("send", {"to": "a"}), ("search", {"query": "q"})), "done"])
+    policy = TaskPolicy(allowed_tools=("mail/search", "mail/pay", "shell/*"))
+
+    run = await bench.run(model, policy, input={"tools": ["mail/search", "mail/send"]})
+
+    assert [tool.name for tool in model.requests[0].tools] == ["mail__search"]
+    assert [(use.failed, use.refused) for use in run.value.calls] == [(True, True), (True, True), (False, False)]
+    assert bench.done() == []
+
+
+async def test_given_a_policy_that_leaves_nothing_when_run_then_the_step_fails_for_good(bench: Bench) -> None:
+    with pytest.raises(Permanent) as caught:
+        await bench.run(ScriptedModel([]), TaskPolicy(allowed_tools=("shell/run",)))
+
+    assert caught.value.reason == "TOOLS_NONE"
+
+
+async def test_given_a_list_recorded_under_a_wider_policy_when_repeated_under_a_narrower_one_then_that_counts(
+    bench: Bench,
+) -> None:
+    effects = MemoryEffects()
+    effects.crash("turn:1", "before")
+    with pytest.raises(Crashed):
+        await bench.run(ScriptedModel([]), effects=effects)
+    model = ScriptedModel([calls(("pay", {"amount": 1})), "refused"])
+
+    run = await bench.run(model, TaskPolicy(allowed_tools=("mail/search",)), effects=effects, attempt=2)
+
+    assert run.value.calls[0].refused
+    assert bench.done() == []
+
+
+ALLOWED = TaskPolicy(allowed_recipients=("ann@example.org", "bob@example.org"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"to": "ann@example.org"},
+        {"to": ["ann@example.org", ["bob@example.org"]]},
+        {"to": [], "cc": "bob@example.org", "body": "mallory@evil.example"},
+    ],
+)
+async def test_given_recipients_that_are_allowed_when_sent_to_then_it_is_sent(bench: Bench, arguments: Any) -> None:
+    bench.configure(recipients={"send": ["to", "cc"]})
+    run = await bench.run(ScriptedModel([calls(("send", arguments)), "sent"]), ALLOWED)
+
+    assert [name for name, _ in bench.done()] == ["send"]
+    assert not run.value.calls[0].refused
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"to": "mallory@evil.example"},
+        {"to": "ann@example.org,mallory@evil.example"},
+        {"to": "Ann <ann@example.org>"},
+        {"to": " ann@example.org"},
+        {"to": "ANN@example.org"},
+        {"to": ["ann@example.org", ["mallory@evil.example"]]},
+        {"to": "ann@example.org", "cc": ["mallory@evil.example"]},
+        {"to": "ann@example.org", "bcc": "mallory@evil.example"},
+        {"to": "ann@example.org", "To": "mallory@evil.example"},
+    ],
+)
+async def test_given_recipients_that_are_not_allowed_when_sent_to_then_nothing_is_sent_and_all_are_told(
+    bench: Bench, arguments: Any
+) -> None:
+    bench.configure(recipients={"send": ["to", "cc"]})
+    model = ScriptedModel([calls(("send", arguments)), "refused"])
+
+    run = await bench.run(model, ALLOWED)
+
+    assert bench.done() == []
+    assert run.value.calls[0].refused
+    assert "refused, and not called" in told(model)[0]
+    assert any(item.message.startswith("refused mail/send: ") for item in run.progress)
+
+
+async def test_given_a_tool_without_the_argument_that_is_declared_when_listed_then_it_is_left_out(
+    bench: Bench,
+) -> None:
+    bench.configure(recipients={"send": ["recipients"]})
+    model = ScriptedModel(["nothing to do"])
+
+    run = await bench.run(model)
+
+    assert "mail__send" not in [tool.name for tool in model.requests[0].tools]
+    assert any("left out mail/send" in item.message for item in run.progress)
+
+
+async def test_given_goal_and_sources_when_asked_then_they_are_fenced_in_a_user_message(bench: Bench) -> None:
+    model = ScriptedModel(["ok"])
+
+    await bench.run(
+        model, input={"goal": "G0AL", "sources": {"page": "S0URCE", "rows": [1, {"a": "é"}]}, "system": "Be brief."}
+    )
+
+    system, user = model.requests[0].messages
+    assert (system.role, user.role) == ("system", "user")
+    assert system.content.endswith("Be brief.")
+    assert not any(part in system.content for part in ("G0AL", "S0URCE"))
+    for text in ("G0AL", "S0URCE", "é"):
+        assert text in user.content
+    marks = [line for line in user.content.splitlines() if line.startswith(("<data-", "</data-"))]
+    assert len(marks) == len(set(marks)) == 6
+
+
+async def test_given_two_servers_with_the_same_tools_when_called_then_each_gets_its_own_calls(bench: Bench) -> None:
+    model = ScriptedModel([calls(("shell__run", {"command": "id"}), ("pay", {"amount": 1})), "done"])
+
+    run = await bench.run(model, input={"servers": ["mail", "shell"], "tools": ["mail/pay", "shell/run"]})
+
+    assert [(use.server, use.tool) for use in run.value.calls] == [("shell", "run"), ("mail", "pay")]
+    assert [tool.name for tool in model.requests[0].tools] == ["mail__pay", "shell__run"]
+
+
+def test_given_the_agent_when_described_then_every_field_of_its_input_and_output_is_in_the_schema() -> None:
+    taken, returned = json.loads(tools.input_schema), json.loads(tools.output_schema)
+
+    assert taken["required"] == ["goal", "servers"]
+    assert taken["additionalProperties"] is False
+    assert set(returned["properties"]) == {"text", "value", "calls", "turns", "finish_reason", "model"}
