@@ -22,7 +22,7 @@ from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
 FAR_FUTURE_MS = 10_000 * 365 * 24 * 3600 * 1000
-PERMANENT = {"agents", "pace", "queues", "pulse", "policy", "queue"}
+PERMANENT = {"agents", "pace", "queues", "pulse", "policy", "queue", "budget", "limits", "limit"}
 
 
 def store_kinds() -> list[str]:
@@ -121,6 +121,8 @@ async def assert_nothing_leaks(ledger: Ledger, url: str) -> None:
             if kind == "queue":
                 assert await client.xlen(name) == 0, f"{name!r} still has entries"
                 assert (await client.xpending(name, keys.GROUP))["pending"] == 0, f"{name!r} has pending entries"
+            if kind in ("budget", "usage"):
+                assert int(await client.hget(name, "reserved") or 0) == 0, f"{name!r} still has money reserved"
     finally:
         await client.aclose()
 

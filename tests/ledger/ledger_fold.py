@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import reduce
 
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
+from waybill.ledger.call_records import CallRecord, CallState
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRecord, TaskRecord
 
@@ -46,6 +47,12 @@ class FoldedTask:
     planned_ms: int = 0
     ended_ms: int = 0
     steps: dict[str, FoldedStep] = field(default_factory=dict)
+    calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
+    """What each model call used, as far as it is told, by step, attempt and number; the planner's step has no name."""
+
+
+NOT_STORED = ("steps", "calls")
+"""Fields of `FoldedTask` that `TaskRecord` has not."""
 
 
 def fold(events: Iterable[Event], start: FoldedTask | None = None) -> FoldedTask:
@@ -53,14 +60,20 @@ def fold(events: Iterable[Event], start: FoldedTask | None = None) -> FoldedTask
     return reduce(_with, events, start or FoldedTask())
 
 
-def stored(task: TaskRecord, steps: Iterable[StepRecord]) -> FoldedTask:
+def stored(task: TaskRecord, steps: Sequence[StepRecord], calls: Iterable[CallRecord] = ()) -> FoldedTask:
     """What is stored, as a fold to go on from."""
     kept = {
         step.name: FoldedStep(**{entry.name: getattr(step, entry.name) for entry in fields(FoldedStep)})
         for step in steps
     }
-    names = [entry.name for entry in fields(FoldedTask) if entry.name != "steps"]
-    return FoldedTask(steps=kept, **{name: getattr(task, name) for name in names})
+    names = {0: "", **{step.number: step.name for step in steps}}
+    told = {
+        (names[call.step_number], call.attempt, call.number): call.usage
+        for call in calls
+        if call.state is not CallState.OPEN
+    }
+    plain = [entry.name for entry in fields(FoldedTask) if entry.name not in NOT_STORED]
+    return FoldedTask(steps=kept, calls=told, **{name: getattr(task, name) for name in plain})
 
 
 def _with(task: FoldedTask, event: Event) -> FoldedTask:
@@ -87,9 +100,21 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
             task.state, task.failure, task.ended_ms = event.state, event.failure, event.time_ms
             assert event.usage == task.usage
             assert event.elapsed_ms == event.time_ms - task.created_ms
+        case EventType.CALL_ENDED:
+            _with_call(task, event)
         case _:
             _with_step(task, task.steps.setdefault(event.step, FoldedStep(event.step)), event)
     return task
+
+
+def _with_call(task: FoldedTask, event: Event) -> None:
+    assert event.usage is not None
+    key = (event.step, event.attempt, event.call)
+    more = event.usage - task.calls.get(key, Usage())
+    task.calls[key], task.usage = event.usage, task.usage + more
+    if event.step:
+        step = task.steps.setdefault(event.step, FoldedStep(event.step))
+        step.usage += more
 
 
 def _with_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
@@ -135,6 +160,8 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
     attempts: Counter[str] = Counter()
     paused, ended = False, False
     for event in events:
+        if event.type is EventType.CALL_ENDED:
+            continue  # the end of a call may be told late
         assert event.step not in finished, f"{event} comes after its step has finished"
         assert ended == (event.type is EventType.TASK_RETRIED), f"{event} comes after the end, or before it"
         if event.type in (EventType.STEP_STARTED, EventType.STEP_WAITING):
@@ -170,7 +197,7 @@ async def check_history(ledger: Ledger, task_id: str) -> tuple[TaskRecord, dict[
 
 def check_fold(folded: FoldedTask, task: TaskRecord, steps: Iterable[StepRecord]) -> None:
     """The fold of a history is what is stored."""
-    for name in (entry.name for entry in fields(FoldedTask) if entry.name != "steps"):
+    for name in (entry.name for entry in fields(FoldedTask) if entry.name not in NOT_STORED):
         assert getattr(folded, name) == getattr(task, name), f"{name} of the task is not the fold of its history"
     for step in steps:
         told = folded.steps.get(step.name, FoldedStep(step.name))

@@ -10,7 +10,7 @@ from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
-AT_REST = {"agents", "pace", "queues", "pulse", "policy", "queue"}
+AT_REST = {"agents", "pace", "queues", "pulse", "policy", "queue", "budget", "limits", "limit"}
 """Kinds of key that outlive all tasks; queues are empty then."""
 
 
@@ -51,3 +51,5 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
         if kind == "queue":
             assert client.xlen(name) == 0, f"{name!r} still has entries"
             assert client.xpending(name, keys.GROUP)["pending"] == 0, f"{name!r} has pending entries"
+        if kind in ("budget", "usage"):
+            assert int(client.hget(name, "reserved") or 0) == 0, f"{name!r} still has money reserved"

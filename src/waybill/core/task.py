@@ -103,6 +103,9 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, field) + getattr(other, field) for field in self.__struct_fields__))
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, field) - getattr(other, field) for field in self.__struct_fields__))
+
 
 class Failure(msgspec.Struct, frozen=True):
     """Why something failed: a stable upper-snake-case reason and one message for people."""

@@ -12,7 +12,23 @@ from importlib.resources import files
 
 from waybill.ledger.keys import lua_table
 
-_PARTS = ("call", "request", "pause", "letter", "effect", "task", "step", "transition", "queue", "worker", "steer")
+_PARTS = (
+    "call",
+    "request",
+    "pause",
+    "letter",
+    "effect",
+    "artifact",
+    "usage",
+    "money",
+    "limit",
+    "task",
+    "step",
+    "transition",
+    "queue",
+    "worker",
+    "steer",
+)
 FUNCTIONS = (
     "submit",
     "lease_planning",
@@ -29,6 +45,10 @@ FUNCTIONS = (
     "end_effect",
     "decide_effect",
     "drop_letter",
+    "begin_call",
+    "end_call",
+    "set_limit",
+    "set_tenant_budget",
     "lease_archive",
     "mark_archived",
     "register_worker",

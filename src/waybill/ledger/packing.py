@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from waybill.core.budget import Budget, BudgetAction, TaskPolicy
 from waybill.core.plan import FailurePolicy, Graph, LinkedStep, Question, RetryPolicy
 from waybill.core.task import Document, EffectState, Event, Failure, Priority, StepState, TaskState, Usage
 from waybill.ledger.connection import Part
@@ -41,7 +42,50 @@ TASK_FIELDS = (
     "template",
     "agents",
     "on_failure",
+    "cached",
+    "reasoning",
+    "estimated",
+    "budget",
+    "on_limit",
+    "reserved",
+    "policy",
 )
+STEP_FIELDS = (
+    "state",
+    "attempt",
+    "tries",
+    "deaths",
+    "blockers",
+    "ready",
+    "started",
+    "ended",
+    "worker",
+    "granted",
+    "wait",
+    "run",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "last_wait",
+    "said",
+    "losses",
+    "suspect",
+    "parked",
+    "cached",
+    "reasoning",
+    "estimated",
+    "open_calls",
+    "broke",
+)
+"""A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
+USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")
+"""The fields of `Usage`, in their order, as tasks, steps and calls keep them."""
+BUDGET_QUESTION = Question(
+    "a budget does not allow the next model call: how many micro-dollars may the task spend besides?",
+    '{"type":"object","properties":{"add_microusd":{"type":"integer","minimum":0,"maximum":1000000000000}},'
+    '"required":["add_microusd"],"additionalProperties":false}',
+)
+"""What a step asks whose next model call would cross a budget."""
 _PLAIN_RETRY = RetryPolicy()
 
 _msgpack = msgspec.msgpack.Encoder()
@@ -118,6 +162,14 @@ def graph_arguments(graph: Graph | None) -> list[Part]:
     return arguments
 
 
+def budget_arguments(budget: Budget | None) -> list[Part]:
+    """The limit and what happens at it, each empty for the default."""
+    if budget is None:
+        return [b"", b""]
+    on_limit = "" if budget.on_limit is BudgetAction.STOP else budget.on_limit.value
+    return [budget.max_cost_microusd or b"", on_limit]
+
+
 def submit_arguments(task: NewTask) -> list[Part]:
     """Parts of `submit`, without the time; what is empty is not stored."""
     return [
@@ -134,6 +186,8 @@ def submit_arguments(task: NewTask) -> list[Part]:
         task.template,
         task.deadline_ms or b"",
         *(plan_arguments(task.graph) if task.graph else (b"", b"", b"")),
+        *budget_arguments(task.budget),
+        _json.encode(task.policy) if task.policy else b"",
         len(task.documents),
         *(_msgpack.encode((document.name, document.media_type, document.data)) for document in task.documents),
         *graph_arguments(task.graph),
@@ -146,8 +200,13 @@ def document_of(packed: bytes) -> Document:
     return Document(name, media_type, data)
 
 
+def usage_arguments(usage: Usage) -> list[Part]:
+    """Six numbers, in the order of the functions' `USAGE`."""
+    return list(msgspec.structs.astuple(usage))
+
+
 def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
-    """Number of settlements, then eleven arguments each."""
+    """Number of settlements, then fourteen arguments each."""
     arguments: list[Part] = [len(settlements)]
     for item in settlements:
         arguments += (
@@ -157,9 +216,7 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
             item.outcome.value,
             item.output,
             _json.encode(item.failure) if item.failure else b"",
-            item.usage.input_tokens,
-            item.usage.output_tokens,
-            item.usage.cost_microusd,
+            *usage_arguments(item.usage),
             item.run_ms,
             item.retry_after_ms,
         )
@@ -255,7 +312,7 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         sinks=msgspec.json.decode(row["sinks"] or b"[]", type=tuple[int, ...]),
         failure=_failure(row["failure"]),
         traceparent=text("trace"),
-        usage=Usage(number("input_tokens"), number("output_tokens"), number("cost")),
+        usage=Usage(*(number(field) for field in USAGE_FIELDS)),
         wait_ms=number("wait"),
         run_ms=number("run"),
         created_ms=number("created"),
@@ -266,7 +323,21 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         template=text("template"),
         agents=msgspec.json.decode(row["agents"] or b"[]", type=tuple[str, ...]),
         failure_policy=FailurePolicy(text("on_failure") or FailurePolicy.STOP),
+        budget=_budget(number("budget"), text("on_limit")),
+        reserved_microusd=number("reserved"),
+        policy=policy_of(row["policy"]),
     )
+
+
+def policy_of(data: bytes | None) -> TaskPolicy | None:
+    """What a task may do, or None if it was given no policy."""
+    return msgspec.json.decode(data, type=TaskPolicy) if data else None
+
+
+def _budget(max_cost_microusd: int, on_limit: str) -> Budget | None:
+    if not max_cost_microusd and not on_limit:
+        return None
+    return Budget(max_cost_microusd, BudgetAction(on_limit or BudgetAction.STOP))
 
 
 _UNDECODABLE = Failure("UNDECODABLE", "the stored step cannot be decoded")
@@ -315,35 +386,35 @@ def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
 
 
 def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
-    (state, attempt, tries, deaths, _, ready, started, ended, worker, _, wait, ran, *spent, _, _, losses, _, _) = (
-        msgspec.msgpack.decode(run, type=list[Any])
-    )
+    record = dict(zip(STEP_FIELDS, msgspec.msgpack.decode(run, type=list[Any]), strict=False))
     name, agent, *_ = fields = msgspec.msgpack.decode(spec, type=list[Any])
     if not isinstance(name, str) or not isinstance(agent, str):
         raise ValueError("a spec begins with the names of the step and its agent")
-    step_state = STEP_STATES[state - 1]
+    step_state = STEP_STATES[record["state"] - 1]
     return StepRecord(
         number=number,
         name=name,
         agent=agent,
         state=step_state,
-        attempt=attempt,
-        tries=tries,
-        deaths=deaths,
-        losses=losses,
+        attempt=record["attempt"],
+        tries=record["tries"],
+        deaths=record["deaths"],
+        losses=record["losses"],
         dependencies=tuple(fields[8]),
-        worker=worker,
+        worker=record["worker"],
         failure=None if step_state is StepState.SUCCEEDED else _failure(failure),
-        usage=Usage(*spent),
-        wait_ms=wait,
-        run_ms=ran,
-        ready_ms=ready,
-        started_ms=started,
-        ended_ms=ended,
-        question=_question(fields[13]) if len(fields) > 13 and fields[13] else None,
+        usage=Usage(*(record.get(field, 0) for field in USAGE_FIELDS)),
+        wait_ms=record["wait"],
+        run_ms=record["run"],
+        ready_ms=record["ready"],
+        started_ms=record["started"],
+        ended_ms=record["ended"],
+        question=BUDGET_QUESTION if record.get("broke") else _question(fields),
     )
 
 
-def _question(packed: Sequence[Any]) -> Question:
-    prompt, answer_schema, timeout_ms, default_answer = packed
+def _question(fields: Sequence[Any]) -> Question | None:
+    if len(fields) < 14 or not fields[13]:
+        return None
+    prompt, answer_schema, timeout_ms, default_answer = fields[13]
     return Question(prompt, answer_schema, timeout_ms, default_answer.encode())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import FailurePolicy, Graph, Question
 from waybill.core.task import Document, EffectState, Failure, Priority, StepState, TaskState, Usage
 
@@ -41,6 +42,8 @@ class NewTask:
     traceparent: str = ""
     deadline_ms: int = 0
     template: str = ""
+    budget: Budget | None = None
+    policy: TaskPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ class Outcome(StrEnum):
     """The process that ran it, and nothing else, died; it costs no try, and after `max_deaths` the step is dead."""
     UNDECODABLE = "undecodable"
     """What the ledger handed out cannot be read; the step is dead."""
+    OVER_BUDGET = "over_budget"
+    """Its next model call would cross a budget: it fails for good, or waits for a person if its task says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +147,16 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class AgentOffer:
-    """An agent as a worker announces it; schemas are JSON text."""
+    """An agent as a worker announces it; schemas are JSON text. A step of it needs a permit of each of `limits`, such
+    as "model:default", before it starts.
+    """
 
     name: str
     description: str
     input_schema: str
     output_schema: str
     max_batch: int = 1
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,9 @@ class TaskRecord:
     template: str = ""
     agents: tuple[str, ...] = ()
     failure_policy: FailurePolicy = FailurePolicy.STOP
+    budget: Budget | None = None
+    reserved_microusd: int = 0
+    policy: TaskPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

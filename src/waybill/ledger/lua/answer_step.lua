@@ -1,5 +1,6 @@
--- answer_step: WAITING -> SUCCEEDED
--- A person's answer to the question of a step: its output.
+-- answer_step: WAITING -> SUCCEEDED; for a step that waits for its budget to be raised: WAITING -> READY | FAILED
+-- A person's answer to the question of a step: its output. The question after a budget is answered for all steps of the
+-- task that ask it, by {"add_microusd": n}; with n 0 the step that is named fails.
 -- Keys: task, events, waiting, ready, queue, timers, expiry, call.
 -- Arguments: now, id, tenant and id of the request (may be empty), step number, answer (JSON).
 -- Reply: {'ok', state after the call} | {'missing'} | {'reused'} | {'wrong', state}.
@@ -13,7 +14,13 @@ local function answer_step(keys, args)
   local step = Step.load(task, tonumber(args[5]))
   if not step then return { 'missing' } end
   if step.state ~= WAITING then return { 'wrong', STATE_NAMES[step.state] } end
-  Step.answer(task, step, args[6])
+  if step.broke == 1 then
+    local readable, answer = pcall(cjson.decode, args[6])
+    local more = readable and type(answer) == 'table' and tonumber(answer.add_microusd) or 0
+    if more > 0 then Step.raise_budget(task, math.floor(more)) else Step.refuse_budget(task, step) end
+  else
+    Step.answer(task, step, args[6])
+  end
   return answered(args, task, what)
 end
 

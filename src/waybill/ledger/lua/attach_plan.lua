@@ -15,6 +15,7 @@ local function attach_plan(keys, args)
   redis.call('HSET', K('task', task.id), 'state', 'running', 'sinks', args[5], 'agents', args[6], 'on_failure', args[7],
     'planned', integer(call.now))
   redis.call('HDEL', K('task', task.id), 'note')
+  Money.abandon_planner(task)
   task.state, task.on_failure = 'running', args[7]
   write_steps(task, args, 9, tonumber(args[8]))
   Queue.settle_rooms()

@@ -20,10 +20,15 @@ local DEFAULTS = {
   archive = 0,
   archive_wait_ms = 86400000,
   request_ms = 86400000,
+  usage_ms = 34560000000,
+  permit_ms = 5000,
 }
 
 local call = {}
 local Task, Step, Queue, Worker, Pause, Request, Effect, Letter = {}, {}, {}, {}, {}, {}, {}, {}
+local Usage, Money, Artifact, Limit = {}, {}, {}, {}
+-- In the set `sweep`, in place of a queue: the lines of limits.
+local LINES = '*lines'
 local flush
 
 -- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.
@@ -33,7 +38,7 @@ local function begin(keys, args)
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {} }
+  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {}, lines = {} }
 end
 
 local function K(kind, ...)

@@ -39,6 +39,8 @@ local function settle(task, step, outcome, output, failure, spent, random, retry
     Step.cancelled(task, step, spent)
   elseif outcome == 'handed_back' or outcome == 'cancelled' then
     Step.requeue(task, step, HANDED_BACK, false, spent)
+  elseif outcome == 'over_budget' then
+    Step.over_budget(task, step, failure, spent)
   elseif outcome == 'died' then
     Step.died(task, step, failure, spent)
   elseif outcome == 'undecodable' then
@@ -53,8 +55,8 @@ local function settle_all(worker, random, next, stale)
   for _ = 1, tonumber(next()) do
     local member = next() .. ':' .. next() .. ':' .. next()
     local outcome, output, failure = next(), next(), next()
-    local spent = { input_tokens = tonumber(next()), output_tokens = tonumber(next()), cost = tonumber(next()),
-      run_ms = tonumber(next()) }
+    local spent = Usage.read(next)
+    spent.run_ms = tonumber(next())
     local retry_after_ms = tonumber(next())
     local task, step = Worker.holding(member)
     if not step or step.worker ~= worker then
@@ -83,9 +85,11 @@ local function claim(members, worker, seq, free, claimed)
         Step.reject(task, step)
       elseif free > 0 and task.state == 'running' and not Pause.tenant(task.tenant)
         and not Pause.agent(Step.spec(step).agent) then
-        Step.start(task, step, worker, seq)
-        claimed[#claimed + 1] = { task = task, step = step }
-        free = free - 1
+        if not Limit.refuse(task, step) then
+          Step.start(task, step, worker, seq)
+          claimed[#claimed + 1] = { task = task, step = step }
+          free = free - 1
+        end
       else
         rest[#rest + 1] = member
       end

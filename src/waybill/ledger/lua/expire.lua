@@ -1,7 +1,7 @@
 -- expire: SUCCEEDED | FAILED | CANCELLED -> (nothing)
 -- Removes ended tasks whose time has come, and every key of theirs. `tick` does the same, a hundred at a time. A task
 -- that the archive has not got yet waits for it, but no longer than `archive_wait_ms`.
--- Keys: expiry, task, events, documents, request, index, effects, dead, letters, ended, unarchived.
+-- Keys: expiry, task, events, documents, request, index, effects, calls, artifacts, dead, letters, ended, unarchived.
 -- Arguments: now, limit. Reply: number removed. Events: none.
 
 local POSTPONED_MS = 10000
@@ -20,7 +20,8 @@ local function remove(id, tenant, request, letters)
     redis.call('DEL', K('request', tenant, request))
     Letter.drop_all(tenant, id, letters or '')
   end
-  redis.call('DEL', K('task', id), K('events', id), K('documents', id), K('effects', id))
+  redis.call('DEL', K('task', id), K('events', id), K('documents', id), K('effects', id), K('calls', id),
+    K('artifacts', id))
   redis.call('ZREM', K('expiry'), id)
   redis.call('ZREM', K('unarchived'), id)
 end

@@ -70,8 +70,9 @@ local function refill(agent, priority)
   end
 end
 
--- Seats everyone who waits and refills the queues that were touched.
+-- Calls up who stands in lines, seats everyone who waits, and refills the queues that were touched.
 function Queue.settle_rooms()
+  Limit.settle_lines()
   local waiting = call.waiting
   call.waiting = {}
   for i = #waiting, 1, -1 do

@@ -4,7 +4,8 @@ local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED, SKIPPED, W
 local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled', 'skipped', 'waiting' }
 local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked',
+  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached', 'reasoning',
+  'estimated', 'open_calls', 'broke',
 }
 
 function Step.pack(step)
@@ -16,7 +17,7 @@ end
 -- A step that has not started, as it is first written.
 function Step.fresh(blockers)
   return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
+    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
 -- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
@@ -80,6 +81,7 @@ function Step.spec(step)
       name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
       max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
       queue_timeout_ms = v[11] or 0, jitter = v[12] or 0.5, final_reasons = v[13] or {},
+      limits = v[17] or {},
       question = v[14] and { prompt = v[14][1], timeout_ms = v[14][3], default = v[14][4] },
     }
   end

@@ -2,14 +2,15 @@
 -- Accepts a task once for its tenant and request id: the task and its first queue entries exist, or nothing does.
 -- Keys: request, task, events, documents, index, planning, timers; with a plan also waiting, ready, queue.
 -- Arguments: now, id, tenant, request id, fingerprint, goal, input, labels, paths, priority, trace, template,
---   milliseconds to the deadline or 0, sinks, agents, failure policy, documents d, d packed documents, steps n, then
+--   milliseconds to the deadline or 0, sinks, agents, failure policy, budget, what to do at its limit, policy,
+--   documents d, d packed documents, steps n, then
 --   n times: packed spec, input, number of blockers. Texts that are empty are not stored.
 -- Reply: {'created', id, created ms, events} | {'exists', id} | {'reused'} | {'full'}.
 -- Events: task_accepted; with a plan task_planned and step_ready or step_waiting for each first step.
 
 local OPTIONAL = { 'goal', 'input', 'labels', 'paths', 'priority', 'trace', 'template', 'span', 'sinks', 'agents',
-  'on_failure' }
-local FIRST_OPTIONAL, DOCUMENTS = 6, 17
+  'on_failure', 'budget', 'on_limit', 'policy' }
+local FIRST_OPTIONAL, DOCUMENTS = 6, 20
 
 local function write_steps(task, args, first, count)
   task.revision, task.steps, task.open = 1, count, count

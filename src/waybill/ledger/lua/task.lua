@@ -3,6 +3,7 @@
 local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters', 'round',
+  'cached', 'reasoning', 'estimated', 'budget', 'on_limit', 'reserved', 'open_calls',
 }
 
 -- The task, or nil if there is none (any more).
@@ -17,9 +18,12 @@ function Task.load(id)
   task = { id = id, step = {}, events = {}, changed = false }
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
-    'output_tokens', 'cost', 'deadline', 'round' }) do
+    'output_tokens', 'cost', 'deadline', 'round', 'cached', 'reasoning', 'estimated', 'budget', 'reserved',
+    'open_calls' }) do
     task[field] = tonumber(task[field]) or 0
   end
+  task.had_usage = task.input_tokens + task.output_tokens + task.cost > 0
+  task.loaded = { reserved = task.reserved, open_calls = task.open_calls, budget = task.budget }
   call.tasks[id] = task
   call.loaded[#call.loaded + 1] = task
   return task
@@ -28,17 +32,6 @@ end
 -- Adds an event; `fields` is the rest of the JSON object, beginning with a comma, or ''.
 function Task.event(task, type, fields)
   task.events[#task.events + 1] = '{"type":"' .. type .. '","time_ms":' .. integer(call.now) .. fields .. '}'
-end
-
--- Only what is not zero: a reader takes the rest for zero, and a store keeps a twentieth more tasks.
-local function usage_json(holder)
-  if holder.input_tokens + holder.output_tokens + holder.cost == 0 then return ',"usage":{}' end
-  local used = {}
-  for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
-    local name = field == 'cost' and 'cost_microusd' or field
-    if holder[field] ~= 0 then used[#used + 1] = string.format('"%s":%d', name, holder[field]) end
-  end
-  return ',"usage":{' .. table.concat(used, ',') .. '}'
 end
 
 local function failure_json(failure)
@@ -57,13 +50,19 @@ function Task.set_deadline(task, span)
   redis.call('ZADD', K('timers'), task.deadline, deadline_member(task))
 end
 
+-- Whether the planner works on the task in this round, so that it may call models for it.
+function Task.is_planned(task, round)
+  return task.state == 'planning' and task.round == round
+end
+
 -- PLANNING | RUNNING | PAUSED | CANCELLING -> `state`. Event: task_finished.
 function Task.finish(task, state)
+  Money.abandon_planner(task)
   task.state, task.ended, task.changed = state, call.now, true
   if task.deadline > 0 then redis.call('ZREM', K('timers'), deadline_member(task)) end
   local failure = state == 'failed' and failure_json(task.failure) or ''
   Task.event(task, 'task_finished', string.format(',"state":"%s"%s%s,"elapsed_ms":%d',
-    state, failure, usage_json(task), call.now - task.created))
+    state, failure, Usage.json(task), call.now - task.created))
 end
 
 local function ring(task)
@@ -106,8 +105,16 @@ local function write(task)
     'state', task.state, 'open', integer(task.open), 'running', integer(task.running), 'wait', integer(task.wait),
     'run', integer(task.run),
   }
-  if task.input_tokens + task.output_tokens + task.cost > 0 then
-    for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
+  if not Usage.is_none(task) then
+    for _, field in ipairs(USAGE) do
+      if task[field] ~= 0 or task.had_usage then
+        v[#v + 1] = field
+        v[#v + 1] = integer(task[field])
+      end
+    end
+  end
+  for _, field in ipairs({ 'reserved', 'open_calls', 'budget' }) do
+    if task[field] ~= task.loaded[field] then
       v[#v + 1] = field
       v[#v + 1] = integer(task[field])
     end

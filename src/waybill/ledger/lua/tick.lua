@@ -71,7 +71,8 @@ local function fence_late(random)
       local task, step = Worker.holding(member)
       redis.call('PUBLISH', K('control', worker), member)
       if step then
-        local spent = { input_tokens = 0, output_tokens = 0, cost = 0, run_ms = call.now - step.started }
+        local spent = Usage.none()
+        spent.run_ms = call.now - step.started
         Step.fail(task, step, LATE, false, spent, random)
       else
         redis.call('ZREM', K('held', worker), member)
@@ -159,7 +160,9 @@ local function keep_queues()
   for _, name in ipairs(redis.call('SMEMBERS', K('sweep'))) do
     redis.call('SREM', K('sweep'), name)
     local agent, priority = string.match(name, '^(.+):(%a+)$')
-    if agent then sweep_queue(agent, priority) end
+    if name == LINES then
+      Limit.sweep()
+    elseif agent then sweep_queue(agent, priority) end
   end
 end
 
@@ -186,6 +189,7 @@ local function tick(keys, args)
   local reclaimed = reclaim_dead()
   local retried = fire_timers()
   fence_late(random)
+  Limit.settle_lines(true)
   -- First seat and write what became ready: the sweep must find it if its task was stopped later in this very call.
   Queue.settle_rooms()
   flush()

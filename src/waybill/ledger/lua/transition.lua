@@ -9,6 +9,8 @@
 -- RUNNING -> BACKOFF | FAILED      fail        by the retry policy
 -- RUNNING -> READY | FAILED        requeue     when its worker is lost or hands it back
 -- RUNNING -> READY | FAILED        died        when its own process died under it
+-- RUNNING -> WAITING | FAILED      over_budget when its next model call would cross a budget
+-- WAITING -> READY | FAILED        raise       by a person who says how much may be spent besides
 -- BACKOFF -> READY                 ready       by a timer
 -- PENDING -> SKIPPED               give_up     when what it depends on failed, in a plan that goes on
 -- any     -> CANCELLED             stop        when its task stops
@@ -18,6 +20,9 @@
 
 local TOO_LONG_QUEUED = '{"reason":"QUEUE_TIMEOUT","message":"no worker took the step within its queue_timeout_ms"}'
 local NO_ANSWER = '{"reason":"ANSWER_TIMEOUT","message":"nobody answered within the timeout of the question"}'
+local BUDGET_QUESTION = 'a budget does not allow the next model call: how many micro-dollars may the task spend besides?'
+local BUDGET_RAISED = '{"reason":"BUDGET_RAISED","message":"a person allowed more"}'
+local BUDGET_EXHAUSTED = '{"reason":"BUDGET_EXHAUSTED","message":"a budget does not allow the next model call"}'
 local UNDECODABLE = '{"reason":"UNDECODABLE","message":"the stored step cannot be decoded"}'
 
 local function arm(task, step, delay_ms)
@@ -81,17 +86,17 @@ end
 local function release(task, step, spent)
   redis.call('ZREM', K('held', step.worker), ref(task, step))
   task.running = task.running - 1
+  Limit.release(task, step)
+  Money.abandon(task, step)
   if spent then
     step.run, task.run = step.run + spent.run_ms, task.run + spent.run_ms
-    for _, field in ipairs({ 'input_tokens', 'output_tokens', 'cost' }) do
-      step[field], task[field] = step[field] + spent[field], task[field] + spent[field]
-    end
+    if not Usage.is_none(spent) then Money.report(task, step, spent) end
   end
 end
 
 local function attempt_json(step, spent)
   if not spent then return '' end
-  return string.format('%s,"wait_ms":%d,"run_ms":%d', usage_json(spent), step.last_wait, spent.run_ms)
+  return string.format('%s,"wait_ms":%d,"run_ms":%d', Usage.json(spent), step.last_wait, spent.run_ms)
 end
 
 local function finish(task, step, state, failure, spent)
@@ -258,6 +263,39 @@ function Step.answer(task, step, answer)
   commit(task, step, answer)
 end
 
+-- The step's next model call would cross a budget: a person is asked, if its task says so.
+function Step.over_budget(task, step, failure, spent)
+  if task.on_limit ~= 'ask' then return Step.fail(task, step, failure, true, spent) end
+  release(task, step, spent)
+  if stopped(task, step, failure, spent) then return end
+  step.failure = failure
+  Task.event(task, 'step_retried', string.format('%s%s,"delay_ms":0%s', named(step), failure_json(failure),
+    attempt_json(step, spent)))
+  changed(task, step, WAITING)
+  step.attempt, step.started, step.ready, step.worker, step.broke = step.attempt + 1, call.now, call.now, '', 1
+  Task.event(task, 'step_waiting', named(step) .. ',"message":' .. cjson.encode(BUDGET_QUESTION))
+end
+
+-- WAITING -> READY, for each step of the task that waits for this; `more` is added to the task's budget.
+function Step.raise_budget(task, more)
+  if task.budget > 0 then task.budget, task.changed = task.budget + more, true end
+  Step.load_all(task)
+  for number = 1, task.steps do
+    local step = task.step[number]
+    if step.state == WAITING and step.broke == 1 then
+      step.broke = 0
+      Task.event(task, 'step_retried', named(step) .. failure_json(BUDGET_RAISED) .. ',"delay_ms":0')
+      Step.ready(task, step)
+    end
+  end
+end
+
+-- WAITING -> FAILED: no more may be spent.
+function Step.refuse_budget(task, step)
+  step.broke = 0
+  give_up(task, step, BUDGET_EXHAUSTED)
+end
+
 -- A timer of this attempt is due. Returns whether it started a retry.
 function Step.due(task, step)
   if step.broken and Step.is_open(step) and step.state ~= RUNNING then
@@ -268,6 +306,7 @@ function Step.due(task, step)
     return true
   end
   local spec = Step.spec(step)
+  if step.state == WAITING and step.broke == 1 then return false end
   if step.state == WAITING then
     if spec.question.default ~= '' then
       Step.answer(task, step, spec.question.default)
@@ -291,6 +330,7 @@ local function cancel_waiting(task, step)
   if step.state == BACKOFF or step.state == WAITING or spec.queue_timeout_ms > 0 then disarm(task, step) end
   if step.state == READY and spec.agent ~= '' then
     redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
+    if Limit.any() then redis.call('SADD', K('sweep'), LINES) end
   end
   finish(task, step, CANCELLED)
 end
@@ -325,6 +365,7 @@ function Step.reset_all(task)
     if step.state ~= SUCCEEDED then
       changed(task, step, PENDING)
       step.tries, step.deaths, step.losses, step.suspect, step.ended, step.failure = 0, 0, 0, 0, 0, ''
+      step.broke = 0
       task.open, step.blockers = task.open + 1, 0
       for _, needed in ipairs(Step.spec(step).dependencies) do
         if task.step[needed].state ~= SUCCEEDED then step.blockers = step.blockers + 1 end

@@ -1,0 +1,6 @@
+-- What a model call was asked and answered, where the operator keeps that: text, cut at a cap, as long as its task lives.
+
+function Artifact.keep(task, number, attempt, name, kind, text)
+  if not text or text == '' then return end
+  redis.call('HSET', K('artifacts', task.id), number .. ':' .. attempt .. ':' .. name .. ':' .. kind, text)
+end

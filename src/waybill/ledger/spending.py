@@ -1,0 +1,293 @@
+"""Model calls and their money, budgets, and the limits on how much may run: what changes them and what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from waybill.core import limits
+from waybill.core.budget import BudgetAction, TaskPolicy
+from waybill.core.task import Priority, Usage
+from waybill.errors import AlreadyExists, NotFound
+from waybill.ledger import packing
+from waybill.ledger.call_records import (
+    CallDecision,
+    CallOpening,
+    CallRecord,
+    CallState,
+    CallVerdict,
+    LimitRecord,
+    Observed,
+    Rates,
+    TenantBudget,
+    UsageRow,
+)
+from waybill.ledger.connection import Part
+from waybill.ledger.records import Request, StepRef
+from waybill.ledger.steering import ANYBODY, REUSED, Steering
+
+NOTHING_TOLD = Observed()
+"""A response that says nothing of its provider's limits."""
+_EPOCH = date(1970, 1, 1)
+_CALL_FIELDS = (
+    "state",
+    "nonce",
+    "day",
+    "agent",
+    "model",
+    "endpoint",
+    "started",
+    "ended",
+    "worst_input",
+    "worst_output",
+    "worst_cost",
+)
+_CUT = b"\n[cut]"
+
+
+class Spending(Steering):
+    """The calls that spend money and take permits, in one partition."""
+
+    async def begin_call(self, worker_id: str, ref: StepRef, opening: CallOpening) -> CallDecision:
+        """Reserve the worst case of a model call, and a permit for it, before it is made.
+
+        `ref` is the attempt that makes it; for the planner, step 0 and its round, with no worker. After Unavailable,
+        and after WAIT, ask again with the same nonce. Raises ResourceExhausted if the store is full.
+        """
+        rates = opening.rates
+        reply = await self._call(
+            "begin_call",
+            worker_id,
+            packing.member(ref),
+            opening.number,
+            opening.nonce,
+            opening.model,
+            opening.endpoint,
+            *packing.usage_arguments(opening.worst),
+            rates.max_concurrency,
+            rates.requests_per_minute,
+            rates.tokens_per_minute,
+            limits.MAX_CALLS_PER_TASK,
+            _capped(opening.prompt),
+        )
+        verdict = CallVerdict(reply[0].decode())
+        if verdict is CallVerdict.WAIT:
+            return CallDecision(verdict, wait_ms=reply[1])
+        if verdict is CallVerdict.OVER:
+            return CallDecision(
+                verdict, scope=reply[1].decode(), left_microusd=reply[2], on_limit=BudgetAction(reply[3].decode())
+            )
+        return CallDecision(verdict)
+
+    async def end_call(
+        self, ref: StepRef, number: int, usage: Usage, observed: Observed = NOTHING_TOLD, response: bytes = b""
+    ) -> bool:
+        """Put what a call used in the place of what was reserved for it, also when its attempt is over; False if the
+        call is not known (any more). May be repeated.
+
+        A usage whose `estimated_microusd` is not 0 is the caller's guess: the provider gave no account.
+        """
+        windows = (
+            observed.requests_per_minute,
+            observed.remaining_requests,
+            observed.reset_requests_ms,
+            observed.tokens_per_minute,
+            observed.remaining_tokens,
+            observed.reset_tokens_ms,
+        )
+        told: list[Part] = [int(observed.throttled), observed.retry_after_ms]
+        told += (b"" if value is None else value for value in windows)
+        return bool(
+            await self._call(
+                "end_call",
+                packing.member(ref),
+                number,
+                *packing.usage_arguments(usage),
+                *told,
+                _capped(response),
+            )
+        )
+
+    async def set_tenant_budget(
+        self, tenant: str, max_total_microusd: int, max_day_microusd: int, request: Request = ANYBODY
+    ) -> None:
+        """Set what a tenant may spend in all and in a UTC day; 0 is no limit."""
+        reply = await self._call("set_tenant_budget", tenant, max_total_microusd, max_day_microusd, request.id)
+        if reply == b"reused":
+            raise AlreadyExists(REUSED)
+
+    async def set_limit(self, name: str, rates: Rates, request: Request = ANYBODY) -> None:
+        """Set a limit, by a name such as "agent:writer"; one that limits nothing is removed."""
+        reply = await self._call(
+            "set_limit",
+            name,
+            rates.max_concurrency,
+            rates.requests_per_minute,
+            rates.tokens_per_minute,
+            request.tenant,
+            request.id,
+        )
+        if reply == b"reused":
+            raise AlreadyExists(REUSED)
+
+    async def calls(self, task_id: str, number: int | None = None) -> list[CallRecord]:
+        """The model calls of a task, oldest first; those of step `number` alone with what was kept of their texts."""
+        stored: dict[bytes, bytes] = await self._store.command("HGETALL", self._key("calls", task_id))
+        found = []
+        for field, packed in stored.items():
+            step_number, attempt, name = field.decode().split(":")
+            if name != "open" and (number is None or number == int(step_number)):
+                found.append(_call_of(int(step_number), int(attempt), int(name), packed))
+        found.sort(key=lambda call: (call.started_ms, call.step_number, call.attempt, call.number))
+        if number is None or not found:
+            return found
+        fields = [f"{call.step_number}:{call.attempt}:{call.number}:{kind}" for call in found for kind in _KINDS]
+        texts = await self._store.command("HMGET", self._key("artifacts", task_id), *fields)
+        return [
+            replace(call, prompt=texts[2 * at] or b"", response=texts[2 * at + 1] or b"")
+            for at, call in enumerate(found)
+        ]
+
+    async def usage_of_task(self, task_id: str) -> list[UsageRow]:
+        """What a task used, by step, agent and model. Raises NotFound."""
+        task = await self.task(task_id)
+        rows: dict[tuple[int, str, str], UsageRow] = {}
+        for call in await self.calls(task_id):
+            if call.state is not CallState.OPEN:
+                key = (call.step_number, call.agent, call.model)
+                row = rows.get(key, UsageRow(call.agent, call.model, Usage(), 0, step_number=call.step_number))
+                rows[key] = replace(row, usage=row.usage + call.usage, calls=row.calls + 1)
+        called: dict[int, Usage] = {}
+        for row in rows.values():
+            called[row.step_number] = called.get(row.step_number, Usage()) + row.usage
+        for step in await self.steps(task_id, 1, task.step_count, payloads=False):
+            reported = step.usage - called.get(step.number, Usage())
+            if reported != Usage():
+                rows[step.number, step.agent, ""] = UsageRow(step.agent, "", reported, 0, step_number=step.number)
+        return [rows[key] for key in sorted(rows)]
+
+    async def usage_of_days(self, tenant: str, from_day: str, until_day: str) -> list[UsageRow]:
+        """What a tenant used from one UTC day to another, both as "2026-11-24", by day, agent and model.
+
+        Raises ValueError for a day that is none.
+        """
+        first, last = date.fromisoformat(from_day), date.fromisoformat(until_day)
+        days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+        if not days:
+            return []
+        found = await self._store.commands(
+            [("HGETALL", self._key("usage", tenant, str((day - _EPOCH).days))) for day in days]
+        )
+        return [row for day, counted in zip(days, found, strict=True) for row in _rows_of(day, counted)]
+
+    async def tenant_budget(self, tenant: str) -> TenantBudget:
+        """What a tenant may spend, and has."""
+        today = (await self._now()).date() - _EPOCH
+        kept, day = await self._store.commands(
+            [
+                ("HMGET", self._key("budget", tenant), "max_total", "max_day", "spent", "reserved"),
+                ("HMGET", self._key("usage", tenant, str(today.days)), "spent"),
+            ]
+        )
+        max_total, max_day, spent, reserved = (int(value or 0) for value in kept)
+        return TenantBudget(max_total, max_day, spent, int(day[0] or 0), reserved)
+
+    async def limits(self) -> list[LimitRecord]:
+        """All limits that were set, configured or learned, by name."""
+        names = sorted(name.decode() for name in await self._store.command("SMEMBERS", self._key("limits")))
+        return [await self._limit(name) for name in names]
+
+    async def _limit(self, name: str) -> LimitRecord:
+        fields = (
+            "max_concurrency",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "learned_concurrency",
+            "learned_requests",
+            "learned_tokens",
+            "blocked",
+        )
+        now_ms = round((await self._now()).timestamp() * 1000)
+        values, held, *lines = await self._store.commands(
+            [
+                ("HMGET", self._key("limit", name), *fields),
+                ("ZCOUNT", self._key("permits", name), f"({now_ms}", "+inf"),
+                *(("ZRANGE", self._key("line", name, priority), 0, -1) for priority in Priority),
+            ]
+        )
+        rooms = [
+            ("ZCARD", self._key("lined", name, priority, tenant.decode()))
+            for priority, tenants in zip(Priority, lines, strict=True)
+            for tenant in tenants
+        ]
+        waiting = sum(await self._store.commands(rooms)) if rooms else 0
+        numbers = [int(float(value or 0)) for value in values]
+        blocked = numbers[6] if numbers[6] > now_ms else 0
+        return LimitRecord(name, Rates(*numbers[:3]), Rates(*numbers[3:6]), held, waiting, blocked)
+
+    async def task_policy(self, task_id: str) -> TaskPolicy:
+        """What a task may do. Raises NotFound."""
+        state, policy = await self._fields(task_id, ["state", "policy"])
+        if state is None:
+            raise NotFound(f"there is no task {task_id}")
+        return packing.policy_of(policy) or TaskPolicy()
+
+    async def _now(self) -> datetime:
+        if self.clock_ms:
+            return datetime.fromtimestamp(self.clock_ms / 1000, UTC)
+        seconds, _ = await self._store.command("TIME")
+        return datetime.fromtimestamp(int(seconds), UTC)
+
+
+_KINDS = ("prompt", "response")
+
+
+def _capped(text: bytes) -> bytes:
+    if len(text) <= limits.MAX_ARTIFACT_BYTES:
+        return text
+    return text[: limits.MAX_ARTIFACT_BYTES - len(_CUT)].decode("utf-8", "ignore").encode() + _CUT
+
+
+def _call_of(step_number: int, attempt: int, number: int, packed: bytes) -> CallRecord:
+    values = msgspec.msgpack.decode(packed, type=list[Any])
+    record = dict(zip(_CALL_FIELDS, values, strict=False))
+    state = CallState(record["state"])
+    usage = Usage(*values[len(_CALL_FIELDS) :])
+    if state is CallState.OPEN:
+        worst_microusd = record["worst_cost"]
+        usage = Usage(record["worst_input"], record["worst_output"], worst_microusd, estimated_microusd=worst_microusd)
+    return CallRecord(
+        step_number=step_number,
+        attempt=attempt,
+        number=number,
+        state=state,
+        agent=record["agent"],
+        model=record["model"],
+        endpoint=record["endpoint"],
+        usage=usage,
+        started_ms=record["started"],
+        ended_ms=record["ended"],
+    )
+
+
+def _rows_of(day: date, stored: Mapping[bytes, bytes]) -> list[UsageRow]:
+    counted: dict[tuple[str, str], dict[str, int]] = {}
+    for name, count in stored.items():
+        agent, found, rest = name.decode().partition(" ")
+        if found:
+            model, _, field = rest.rpartition(" ")
+            counted.setdefault((agent, model), {})[field] = int(count)
+    return [
+        UsageRow(
+            agent,
+            model,
+            Usage(*(numbers.get(field, 0) for field in packing.USAGE_FIELDS)),
+            numbers.get("calls", 0),
+            day=day.isoformat(),
+        )
+        for (agent, model), numbers in sorted(counted.items())
+    ]
