@@ -172,6 +172,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--http", type=int, default=0, help="port; without it stdio")
     parser.add_argument("--token", default="", help="what the Authorization header must be, over HTTP")
     parser.add_argument("--json", action="store_true", help="answer with JSON instead of a stream, over HTTP")
+    parser.add_argument("--legacy", action="store_true", help="know the handshake of 2025 alone, over HTTP")
     parser.add_argument("--names", default="", help="file with the names of the tools that are listed")
     parser.add_argument("--texts", default="", help="JSON file with what `search` finds, by query")
     parser.add_argument("--page-size", type=int, default=0)
@@ -209,13 +210,34 @@ def over_http(server: Server[Any], options: argparse.Namespace) -> None:
     """Serve any number of clients on a port of the loopback."""
     import uvicorn
     from starlette.requests import Request
-    from starlette.responses import PlainTextResponse
+    from starlette.responses import JSONResponse, PlainTextResponse
 
     app: Any = server.streamable_http_app(json_response=options.json)
+
+    async def refused(request: Request, send: Any) -> bool:
+        """Whether the request was answered here, as by servers of the time before `server/discover`."""
+        body = await request.body()
+        if not (options.legacy and request.method == "POST" and b'"server/discover"' in body):
+            return False
+        error = {"jsonrpc": "2.0", "id": json.loads(body)["id"], "error": {"code": -32601, "message": "what?"}}
+        await JSONResponse(error)(request.scope, request.receive, send)
+        return True
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and options.token and Request(scope).headers.get("authorization") != options.token:
             await PlainTextResponse("who are you?", status_code=401)(scope, receive, send)
+            return
+        if scope["type"] == "http":
+            request = Request(scope, receive)
+            if await refused(request, send):
+                return
+            body = await request.body()
+            given = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+            async def again() -> Any:
+                return next(given, None) or await receive()
+
+            await app(scope, again, send)
             return
         await app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""The agent `tools` with a model that answers from a script in its step's input. Loaded by name, in worker processes."""
+"""The agent `tools` with a model that answers from a script in its step's input. Loaded by name, in workers."""
 
 from __future__ import annotations
 

@@ -292,10 +292,14 @@ async def test_given_a_model_that_never_ends_when_its_turns_are_over_then_it_is_
 async def test_given_a_model_that_will_not_answer_when_its_turns_are_over_then_the_step_fails(bench: Bench) -> None:
     model = ScriptedModel(lambda _: calls(("search", {"query": "more"})))
 
-    with pytest.raises(Permanent, match="no answer within 2 turns") as caught:
-        await bench.run(model, input={"max_turns": 2})
-
+    effects = MemoryEffects()
+    with pytest.raises(Permanent, match="at most 2 turns") as caught:
+        await bench.run(model, effects=effects, input={"max_turns": 2})
     assert caught.value.reason == "TOOL_LOOP_UNFINISHED"
+
+    other = ScriptedModel(["after all"])
+    run = await bench.run(other, effects=effects, attempt=2, input={"max_turns": 2})
+    assert (run.value.text, len(other.requests)) == ("after all", 1)
 
 
 async def test_given_a_model_that_calls_without_end_when_its_calls_are_over_then_no_more_are_made(
@@ -473,6 +477,18 @@ async def test_given_a_tool_without_the_argument_that_is_declared_when_listed_th
 
     assert "mail__send" not in [tool.name for tool in model.requests[0].tools]
     assert any("left out mail/send" in item.message for item in run.progress)
+
+
+async def test_given_recipients_of_a_tool_that_the_server_lacks_when_they_are_limited_then_no_tool_is_called(
+    bench: Bench,
+) -> None:
+    bench.configure(recipients={"sned": ["to"]})
+    with pytest.raises(Permanent) as caught:
+        await bench.run(ScriptedModel([]), ALLOWED)
+    assert caught.value.reason == "TOOL_CONFIG_INVALID"
+
+    run = await bench.run(ScriptedModel(["fine"]))
+    assert any("left out mail/sned" in item.message for item in run.progress)
 
 
 async def test_given_goal_and_sources_when_asked_then_they_are_fenced_in_a_user_message(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from mcp_test_servers import effects_of, http_server, stdio_entry, write_config
+from opentelemetry import context as otel_context
 from waybill_worker.agents import tools_session
 from waybill_worker.agents.tools_config import ToolServers
 from waybill_worker.agents.tools_session import (
@@ -24,7 +25,9 @@ from waybill_worker.agents.tools_session import (
     fingerprint,
 )
 
-both = pytest.mark.parametrize("way", ["stdio", "http"])
+from waybill.telemetry import tracing
+
+both = pytest.mark.parametrize("way", ["stdio", "http", "http --json", "http --legacy"])
 
 
 @pytest.fixture
@@ -35,10 +38,10 @@ def effects(tmp_path: Path) -> Path:
 @pytest.fixture
 def url(effects: Path, way: str) -> Iterator[str]:
     """Of a server, if it is to be over HTTP."""
-    if way != "http":
+    if way == "stdio":
         yield ""
         return
-    with http_server(effects) as served:
+    with http_server(effects, *way.split()[1:]) as served:
         yield served
 
 
@@ -76,6 +79,18 @@ async def test_given_a_server_when_its_tools_are_called_then_what_they_say_comes
 
 
 @both
+async def test_given_a_trace_when_a_tool_is_called_then_its_server_is_told_of_it(sessions: Sessions) -> None:
+    given = tracing.context_from("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    token = otel_context.attach(given)
+    try:
+        said = await call(sessions, "trace")
+    finally:
+        otel_context.detach(token)
+
+    assert said.startswith("00-0af7651916cd43dd8448eb211c80319c-")
+
+
+@both
 async def test_given_a_server_that_dies_in_a_call_when_called_then_the_call_is_in_doubt_and_no_other(
     sessions: Sessions, effects: Path, url: str
 ) -> None:
@@ -96,18 +111,25 @@ async def test_given_a_server_that_dies_in_a_call_when_called_then_the_call_is_i
         assert await call(sessions, "search", query="again") == "found: again"
 
 
+@pytest.mark.parametrize("options", [(), ("--legacy",)])
 async def test_given_an_http_server_started_anew_when_called_then_it_is_connected_again(
-    tmp_path: Path, effects: Path
+    tmp_path: Path, effects: Path, options: tuple[str, ...]
 ) -> None:
-    with http_server(effects) as url:
+    with http_server(effects, *options) as url:
         port = int(url.split(":")[2].split("/")[0])
         sessions = Sessions(servers_of(tmp_path, s={"url": url, "timeout_seconds": 20}))
         known = fingerprint((await sessions.tools("s"))["pay"])
-    with http_server(effects, port=port):
+    with http_server(effects, *options, port=port):
         async with sessions:
             await sessions.call("s", "pay", {"amount": 1}, known)
 
     assert effects_of(effects) == [("pay", {"amount": 1})]
+
+
+def test_given_a_worker_when_it_starts_then_no_mcp_library_is_loaded() -> None:
+    code = "import sys, waybill_worker.__main__, waybill_worker.agents.tools; print({'mcp', 'httpx2'} & {*sys.modules})"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("way", ["stdio"])

@@ -101,15 +101,31 @@ def choose(
     left_out: list[str] = []
     names: set[str] = set()
     for server, tools in sorted(listed.items()):
+        left_out += _undeclarable(server, tools, servers, policy)
         for tool in sorted(tools.values(), key=lambda one: one.name):
             if not wants(allowed, server, tool.name) or not policy.allows_tool(server, tool.name):
                 continue
             if problem := _unfit(server, tool, servers):
                 left_out.append(f"{server}/{tool.name[:100]}: {problem}")
                 continue
-            chosen.append(_entry(server, tool, names))
+            chosen.append(_entry(server, tool, names, servers))
     _check(chosen, left_out, listed, allowed)
     return Choice(tuple(chosen), tuple(left_out[:MAX_TOOLS]))
+
+
+def _undeclarable(server: str, tools: Mapping[str, ListedTool], servers: ToolServers, policy: TaskPolicy) -> list[str]:
+    """Tools whose recipients the operator has declared, and that the server does not have: its name for them may be
+    another, under which they would not be checked. Raises Permanent where recipients are limited.
+    """
+    config = servers.get(server)
+    missing = sorted(set(config.recipients if config else ()) - tools.keys())
+    if missing and policy.allowed_recipients:
+        raise Permanent(
+            f"the operator's file declares recipients of {server}/{missing[0]}, and the server has no such tool, so "
+            "that nobody can check whom its tools write to",
+            reason="TOOL_CONFIG_INVALID",
+        )
+    return [f"{server}/{tool}: the server has no such tool" for tool in missing]
 
 
 def _unfit(server: str, tool: ListedTool, servers: ToolServers) -> str:
@@ -126,13 +142,13 @@ def _unfit(server: str, tool: ListedTool, servers: ToolServers) -> str:
     return ""
 
 
-def _entry(server: str, tool: ListedTool, names: set[str]) -> CatalogTool:
+def _entry(server: str, tool: ListedTool, names: set[str], servers: ToolServers) -> CatalogTool:
     hints = tool.annotations
     return CatalogTool(
         server=server,
         name=tool.name,
         model_name=_model_name(server, tool.name, names),
-        description=(tool.description or tool.title or "")[:MAX_DESCRIPTION_CHARS],
+        description=servers.blot(tool.description or tool.title or "")[:MAX_DESCRIPTION_CHARS],
         parameters=tool.input_schema,
         fingerprint=fingerprint(tool),
         repeatable=hints is not None and bool(hints.read_only_hint or hints.idempotent_hint),

@@ -85,6 +85,8 @@ class Loop:
                 tools=() if final else self.catalog.for_model(),
                 stream=self.output is None,
             )
+            if final and (reply.tool_calls or (self.output is None and not reply.text.strip())):
+                raise self._unfinished()  # and nothing is recorded: an attempt that is asked for may find an answer
             return msgspec.to_builtins(msgspec.structs.replace(reply, tool_calls=_numbered(key, reply.tool_calls)))
 
         reply = msgspec.convert(await self.ctx.once(key, ask, reconcile=lambda _: NOT_DONE), Reply)
@@ -128,14 +130,14 @@ class Loop:
     async def _finish(self, turn: int, bound: FinishReason) -> ToolRun:
         self.messages.append(tools_prompt.last_words(_WHY[bound]))
         # A key of its own: what ended this attempt, its time for one, need not end the next one here.
-        reply = await self._turn(f"final:{turn}", final=True)
-        if reply.tool_calls or (self.output is None and not reply.text.strip()):
-            raise Permanent(
-                f"the model came to no answer within {self.max_turns} turns and {len(self._uses)} calls "
-                f"({_WHY[bound]}): give it more, or a smaller goal",
-                reason="TOOL_LOOP_UNFINISHED",
-            )
-        return self._run(reply, turn, bound)
+        return self._run(await self._turn(f"final:{turn}", final=True), turn, bound)
+
+    def _unfinished(self) -> Permanent:
+        return Permanent(
+            f"the model came to no answer within its bounds (at most {self.max_turns} turns and {MAX_CALLS} calls, of "
+            f"which it made {len(self._uses)}, and the step's time): give it more, or a smaller goal",
+            reason="TOOL_LOOP_UNFINISHED",
+        )
 
     def _run(self, reply: Reply, turns: int, finish_reason: FinishReason) -> ToolRun:
         return ToolRun(

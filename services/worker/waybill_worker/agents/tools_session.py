@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from importlib import metadata
 from types import TracebackType
 from typing import Any
 
@@ -36,6 +37,8 @@ CLOSE_SECONDS = 3.0
 """How long closing a session may take, before it is cut short; less than an agent that was stopped gets."""
 _BROKEN = ("Connection closed", "SSE stream")
 """How the library's own errors begin that stand for a broken connection. Servers use their code too, for anything."""
+_TOO_LARGE = "byte limit"
+"""What the library says of an event that is larger than it was told to take."""
 _LATE_SECONDS = 1.0
 """How much later than the session's own limit a call is given up: it may not even get through to the server."""
 
@@ -215,9 +218,8 @@ class Connection:
             await asyncio.wait(late, timeout=CLOSE_SECONDS)
 
     async def _own(self) -> None:
-        client = Client(
-            self._transport(), mode="auto", cache=None, client_info=Implementation(name="waybill", version="1")
-        )
+        about = Implementation(name="waybill", version=metadata.version("waybill"))
+        client = Client(self._transport(), mode="auto", cache=None, client_info=about)
         try:
             async with client:
                 self._opened.set_result(client)
@@ -253,6 +255,8 @@ class Connection:
         """What an error of the protocol means. The library makes some of its own, which look like a server's."""
         if error.code == REQUEST_TIMEOUT:
             return Doubtful("the server did not answer in time")
+        if error.code == PARSE_ERROR or (error.code == CONNECTION_CLOSED and _TOO_LARGE in error.message):
+            return Answered("the tool was called, but its answer cannot be read or is too large")
         if error.code == CONNECTION_CLOSED and (not self.alive or error.message.startswith(_BROKEN)):
             self.hang_up()
             await asyncio.wait([self._owner], timeout=_LATE_SECONDS)
@@ -264,8 +268,6 @@ class Connection:
         if self._status == 404:
             self.hang_up()  # the server was started anew and does not know the session
             return NotCalled("the server knows nothing of the session")
-        if error.code == PARSE_ERROR:
-            return Answered("the tool has run, but its answer cannot be read or is too large")
         return Answered(error.message)
 
     def _seen(self) -> str:
