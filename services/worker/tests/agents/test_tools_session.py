@@ -14,16 +14,10 @@ import psutil
 import pytest
 from mcp_test_servers import effects_of, http_server, stdio_entry, write_config
 from opentelemetry import context as otel_context
-from waybill_worker.agents import tools_session
+from waybill_worker.agents import tools_connection
 from waybill_worker.agents.tools_config import ToolServers
-from waybill_worker.agents.tools_session import (
-    Answered,
-    Doubtful,
-    NotCalled,
-    ServerUnavailable,
-    Sessions,
-    fingerprint,
-)
+from waybill_worker.agents.tools_connection import Answered, Doubtful, NotCalled, ServerUnavailable, fingerprint
+from waybill_worker.agents.tools_session import Sessions
 
 from waybill.telemetry import tracing
 
@@ -255,7 +249,7 @@ async def test_given_a_server_that_says_nothing_when_its_time_is_over_or_the_ste
         await using
     await all_gone(family)
 
-    monkeypatch.setattr(tools_session, "START_SECONDS", 0.5)
+    monkeypatch.setattr(tools_connection, "START_SECONDS", 0.5)
     entry["timeout_seconds"] = 1
     with pytest.raises(ServerUnavailable, match="not ready within 1 s"):
         await use()

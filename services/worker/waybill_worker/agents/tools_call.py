@@ -15,8 +15,9 @@ from waybill.errors import EffectUnknown
 from waybill_worker.agents import tools_recipients
 from waybill_worker.agents.tools_catalog import Catalog, CatalogTool
 from waybill_worker.agents.tools_config import ToolServers
+from waybill_worker.agents.tools_connection import Answered, Doubtful, NotCalled
 from waybill_worker.agents.tools_result import Outcome, cut, outcome_of
-from waybill_worker.agents.tools_session import Answered, Doubtful, NotCalled, Sessions
+from waybill_worker.agents.tools_session import Sessions
 
 MAX_ARGUMENTS_CHARS = 256 * 1024
 _MAX_NAME_CHARS = 100

@@ -19,8 +19,8 @@ from waybill import Tool
 from waybill.core.budget import TaskPolicy
 from waybill.errors import Permanent
 from waybill_worker.agents.tools_config import ToolServers
+from waybill_worker.agents.tools_connection import fingerprint
 from waybill_worker.agents.tools_recipients import declared
-from waybill_worker.agents.tools_session import fingerprint
 
 MAX_TOOLS = 128
 """Most tools that a model is told of."""
