@@ -105,32 +105,37 @@ class Billed:
     complete: bool = True
 
 
-def instance_of(schema: Any, root: Any = None) -> Any:
-    """A value that fits a simple JSON Schema."""
+def instance_of(schema: Any, root: Any = None, depth: int = 0) -> Any:
+    """A value that fits a simple JSON Schema; lists are empty once they are deep."""
     root = schema if root is None else root
     if not isinstance(schema, dict):
         return None
+
+    def inside(part: Any) -> Any:
+        return instance_of(part, root, depth + 1)
+
     if "$ref" in schema:
         found = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
             found = found[part]
-        return instance_of(found, root)
+        return inside(found)
     if "const" in schema or "enum" in schema:
         return schema["const"] if "const" in schema else schema["enum"][0]
     for union in ("anyOf", "oneOf"):
         if union in schema:
-            return instance_of(schema[union][0], root)
+            return inside(schema[union][0])
     kind = schema.get("type", "object")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
-        names = schema.get("required", list(schema.get("properties", {})))
-        return {name: instance_of(schema.get("properties", {}).get(name, {"type": "string"}), root) for name in names}
+        properties = schema.get("properties", {})
+        return {name: inside(properties.get(name, {"type": "string"})) for name in schema.get("required", properties)}
     if kind == "array":
-        return [instance_of(schema.get("items", {}), root) for _ in range(max(1, schema.get("minItems", 1)))]
+        count = schema.get("minItems", 0 if depth > 6 else 1)
+        return [inside(schema.get("items", {})) for _ in range(count)]
     if kind in ("integer", "number"):
         return schema.get("minimum", 1)
     if kind == "string":
-        return "text".ljust(schema.get("minLength", 0), "x")
+        return "text".ljust(schema.get("minLength", 0), "x")[: schema.get("maxLength")]
     return {"boolean": True, "null": None}.get(kind)
 
 

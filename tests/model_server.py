@@ -133,7 +133,8 @@ class ModelServer:
         self.concurrent += 1
         self.most_concurrent = max(self.most_concurrent, self.concurrent)
         try:
-            await asyncio.sleep(behaviour.first_token_seconds)
+            if behaviour.first_token_seconds:
+                await answer.wait(behaviour.first_token_seconds)
             if behaviour.fault == "connect":
                 raise _HungUp
             if behaviour.status != 200:
@@ -236,6 +237,12 @@ class _Answer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+
+    async def wait(self, seconds: float) -> None:
+        """Say nothing for so long, unless the client goes away meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.hang()
 
     async def hang(self) -> None:
         """Say nothing more until the client goes away."""

@@ -13,6 +13,7 @@ import openai
 
 from waybill.chat import ToolCall
 from waybill.core.task import Usage
+from waybill.errors import WaybillError
 from waybill.models.config import Endpoint, Model
 from waybill.models.faults import Fault, FaultKind, fault_of_status
 from waybill.models.stream import Joined, Malformed, decoded
@@ -67,6 +68,8 @@ class Provider:
                 while chunk is not None:
                     on_text(joined.add(decoded(chunk)))
                     chunk = await anext(chunks, None)
+        except WaybillError:
+            raise  # of whoever takes the text
         except Exception as error:
             raise _fault(error, joined, told) from error
         finally:
