@@ -11,30 +11,35 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from model_server import ModelServer
 from waybill_worker import frames, patience
 from waybill_worker.pool import ProcessPool
 from waybill_worker.worker import Worker
 from worker_fake_ledger import FakeLedger
+from worker_models import models_of
 from worker_process import Process, StartProcess
 from worker_runner import Runner
 from worker_tasks import ticking
 
 from waybill.agent import AgentDefinition, load_agents
 from waybill.ledger.ledger import Ledger
+from waybill.models import course
+from waybill.models.client import ModelClient
 
 SAMPLES = "worker_sample_agents"
+MODELLED = "worker_model_agents"
 
 
 @pytest.fixture(scope="session")
 def agents() -> dict[str, AgentDefinition]:
     """The sample agents."""
-    return load_agents([SAMPLES], entry_points=False)
+    return load_agents([SAMPLES, MODELLED], entry_points=False)
 
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessPool]:
     """Processes that know the sample agents."""
-    opened = ProcessPool(frames.Setup((SAMPLES,), tuple(sys.path), "WARNING"))
+    opened = ProcessPool(frames.Setup((SAMPLES, MODELLED), tuple(sys.path), "WARNING"))
     yield opened
     await opened.close()
 
@@ -50,12 +55,34 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are made again at once."""
     monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(patience, "LONGEST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(course, "FIRST_REST_SECONDS", 0.001)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    """A server of models that does as it is told."""
+    async with ModelServer() as started:
+        yield started
+
+
+@pytest.fixture
+async def models(server: ModelServer) -> AsyncIterator[ModelClient]:
+    """The client of a model on that server, at two micro-dollars for a token that is asked and eight for one told."""
+    client = ModelClient(models_of(server))
+    yield client
+    await client.close()
 
 
 @pytest.fixture
 def runner(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool) -> Runner:
     """Runs single attempts."""
     return Runner(fake, agents, pool)
+
+
+@pytest.fixture
+def modelled(fake: FakeLedger, agents: dict[str, AgentDefinition], pool: ProcessPool, models: ModelClient) -> Runner:
+    """Runs single attempts that have a model."""
+    return Runner(fake, agents, pool, models)
 
 
 @pytest.fixture

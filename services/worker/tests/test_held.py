@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from waybill_worker.attempt import Attempt, Stop
+from waybill_worker.calls import Slot
 from waybill_worker.held import HeldSteps
 from worker_fake_ledger import grant_of
 
@@ -16,8 +17,9 @@ OnEnd = Callable[[Attempt, Settlement | None], None]
 class ManualAttempt(Attempt):
     """Ends when told to."""
 
-    def __init__(self, grant: Grant, on_end: OnEnd) -> None:
+    def __init__(self, grant: Grant, on_end: OnEnd, slot: Slot) -> None:
         self.grant = grant
+        self.slot = slot
         self.stopped: list[Stop] = []
         self._end = on_end
 
@@ -33,8 +35,8 @@ class ManualAttempt(Attempt):
 def held_with(slots: int, steps: int) -> tuple[HeldSteps, dict[int, ManualAttempt]]:
     attempts: dict[int, ManualAttempt] = {}
 
-    def start(grant: Grant, on_end: OnEnd) -> Attempt:
-        return attempts.setdefault(grant.ref.number, ManualAttempt(grant, on_end))
+    def start(grant: Grant, on_end: OnEnd, slot: Slot) -> Attempt:
+        return attempts.setdefault(grant.ref.number, ManualAttempt(grant, on_end, slot))
 
     held = HeldSteps(slots, start)
     for number in range(1, steps + 1):
@@ -102,3 +104,70 @@ def test_given_everything_is_lost_when_stopped_then_nothing_is_left_to_settle() 
 
     assert held.settlements() == []
     assert attempts[2].stopped == [Stop.LOST]
+
+
+def test_given_attempts_that_wait_when_more_is_granted_then_it_starts_in_their_slots() -> None:
+    held, attempts = held_with(slots=2, steps=3)
+
+    attempts[1].slot.give_back()
+
+    assert sorted(attempts) == [1, 2, 3]
+    assert (held.free_slots, held.running) == (0, 3)
+    assert len(held.refs()) == 3
+
+
+def test_given_a_free_slot_of_one_that_waits_when_looked_at_then_it_can_be_filled() -> None:
+    held, attempts = held_with(slots=2, steps=2)
+
+    attempts[1].slot.give_back()
+
+    assert held.free_slots == 1
+    assert held.changed.is_set()
+
+
+def test_given_all_wait_when_more_and_more_is_granted_then_no_more_than_twice_the_slots_run() -> None:
+    held, attempts = held_with(slots=2, steps=2)
+
+    for number in range(3, 10):
+        for attempt in list(attempts.values()):
+            attempt.slot.give_back()
+        held.add(grant_of("echo", number=number))
+
+    assert sorted(attempts) == [1, 2, 3, 4]
+    assert held.free_slots == 0
+
+
+def test_given_one_that_goes_on_when_slots_are_full_then_nothing_starts_until_there_are_fewer() -> None:
+    _, attempts = held_with(slots=1, steps=3)
+    attempts[1].slot.give_back()
+    attempts[1].slot.take_again()
+
+    attempts[2].end()
+    assert sorted(attempts) == [1, 2]
+
+    attempts[1].end()
+    assert sorted(attempts) == [1, 2, 3]
+
+
+def test_given_two_waits_of_one_attempt_when_one_is_over_then_it_still_waits() -> None:
+    held, attempts = held_with(slots=1, steps=1)
+    slot = attempts[1].slot
+    slot.give_back()
+    slot.give_back()
+
+    slot.take_again()
+    assert held.free_slots == 1
+
+    slot.take_again()
+    assert held.free_slots == 0
+
+
+def test_given_one_that_ended_while_it_waited_when_its_slot_is_asked_for_then_nothing_changes() -> None:
+    held, attempts = held_with(slots=1, steps=1)
+    attempts[1].slot.give_back()
+    attempts[1].end()
+
+    attempts[1].slot.take_again()
+    attempts[1].slot.give_back()
+
+    assert (held.free_slots, held.running) == (1, 0)

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from waybill.core.budget import TaskPolicy
-from waybill.core.task import Document, EffectState, Event, Priority
+from waybill.core.task import Document, EffectState, Event, Priority, Usage
 from waybill.errors import NotFound, Unavailable
+from waybill.ledger.call_records import CallDecision, CallOpening, CallVerdict, Observed, TenantBudget
 from waybill.ledger.records import (
     Effect,
     Exchange,
@@ -23,6 +24,7 @@ from waybill.ledger.records import (
     Renewal,
     Settlement,
     StepRef,
+    TaskRecord,
     WorkerOffer,
 )
 
@@ -93,6 +95,11 @@ class FakeLedger:
     policy: TaskPolicy = TaskPolicy()
     effects: dict[str, tuple[Effect, str]] = field(default_factory=dict)
     """What is known of each effect, and under which nonce."""
+    decisions: deque[CallDecision] = field(default_factory=deque)
+    """What calls to models are told, one after the other; all others may go."""
+    openings: list[CallOpening] = field(default_factory=list)
+    accounts: dict[int, Usage] = field(default_factory=dict)
+    """What the calls that have ended used, by number."""
     away: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     control: asyncio.Queue[StepRef] = field(default_factory=asyncio.Queue)
@@ -212,6 +219,22 @@ class FakeLedger:
         """As the ledger does."""
         return await self._call("task_policy", lambda: self.policy)
 
+    async def begin_call(self, worker_id: str, ref: StepRef, opening: CallOpening) -> CallDecision:
+        """As the ledger does, as far as `decisions` do not say otherwise."""
+        return await self._call("begin_call", lambda: self._begin_call(ref, opening))
+
+    async def end_call(self, ref: StepRef, number: int, usage: Usage, observed: Observed, response: bytes) -> bool:
+        """As the ledger does, also for an attempt that is over."""
+        return await self._call("end_call", lambda: self.accounts.update({number: usage}) is None)
+
+    async def task(self, task_id: str) -> TaskRecord:
+        """Not needed here."""
+        raise NotImplementedError
+
+    async def tenant_budget(self, tenant: str) -> TenantBudget:
+        """As the ledger does."""
+        return TenantBudget()
+
     async def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """As the ledger does."""
         while True:
@@ -303,6 +326,12 @@ class FakeLedger:
             return False
         self.effects[key] = effect, nonce
         return True
+
+    def _begin_call(self, ref: StepRef, opening: CallOpening) -> CallDecision:
+        self.openings.append(opening)
+        if ref not in self.held:
+            return CallDecision(CallVerdict.STALE)
+        return self.decisions.popleft() if self.decisions else CallDecision(CallVerdict.GO)
 
     def _requeue(self, grant: Grant) -> None:
         self.requeued.append(grant.ref)

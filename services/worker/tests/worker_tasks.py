@@ -12,6 +12,7 @@ import msgspec
 
 from waybill.agent import AgentDefinition
 from waybill.cancellation import cancel_all
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import AgentSchema, Plan, PlanStep, RetryPolicy
 from waybill.core.validation import link
 from waybill.errors import Unavailable
@@ -27,7 +28,15 @@ def step(name: str, agent: str, input: Any = None, *, after: Sequence[str] = (),
     return PlanStep(name, agent, msgspec.json.encode(input or {}), tuple(after), **options)
 
 
-async def submit(ledger: Ledger, agents: Mapping[str, AgentDefinition], *steps: PlanStep, input: Any = None) -> str:
+async def submit(
+    ledger: Ledger,
+    agents: Mapping[str, AgentDefinition],
+    *steps: PlanStep,
+    input: Any = None,
+    tenant: str = "default",
+    budget: Budget | None = None,
+    policy: TaskPolicy | None = None,
+) -> str:
     """Submit a plan, checked against these agents; the id of its task."""
     schemas = {
         agent.name: AgentSchema(agent.name, agent.description, agent.input_schema, agent.output_schema)
@@ -35,11 +44,13 @@ async def submit(ledger: Ledger, agents: Mapping[str, AgentDefinition], *steps: 
     }
     task = NewTask(
         id=new_task_id(),
-        tenant="default",
+        tenant=tenant,
         request_id=f"worker-{next(_numbers)}",
         fingerprint="same",
         graph=link(Plan(steps), schemas),
         input=msgspec.json.encode(input),
+        budget=budget,
+        policy=policy,
     )
     (accepted,) = await ledger.submit([task])
     assert not isinstance(accepted, Exception), accepted

@@ -9,6 +9,8 @@ import sys
 from waybill.agent import load_agents
 from waybill.api.v1 import worker_pb2_grpc
 from waybill.ledger.ledger import Ledger
+from waybill.models import config
+from waybill.models.client import ModelClient
 from waybill.rpc.server import ServiceServer, run
 from waybill_worker import ending, frames
 from waybill_worker.agents.tools_config import ToolServers
@@ -30,9 +32,10 @@ async def serve(settings: WorkerSettings) -> None:
     if not agents:
         raise ValueError("no agents to run: name modules in WAYBILL_WORKER_AGENTS")
     ToolServers.from_environment()  # each step of the agent `tools` reads it anew: this tells of faults at the start
+    models = _models()
     ledger = Ledger(settings.redis_url)
     pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))
-    worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots)
+    worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots, models=models)
     server = ServiceServer(SERVICE, settings, ready=worker.ready, alive=lambda: worker.alive(settings.stuck_seconds))
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(worker), server.grpc)
     try:
@@ -40,6 +43,8 @@ async def serve(settings: WorkerSettings) -> None:
         await _work_until_stopped(server, worker, settings.address(server.grpc_port))
     finally:
         await pool.close()
+        if models is not None:
+            await models.close()
         await ledger.close()
         await ending.end(threads)
 
@@ -53,6 +58,11 @@ async def _work_until_stopped(server: ServiceServer, worker: Worker, address: st
     await serving
     if _failed(running):
         await running
+
+
+def _models() -> ModelClient | None:
+    configured = config.load()
+    return ModelClient(configured) if configured is not None else None
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

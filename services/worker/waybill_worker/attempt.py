@@ -16,7 +16,8 @@ from waybill.errors import Permanent
 from waybill.ledger.records import Grant, Outcome, Settlement
 from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
-from waybill_worker.context import AttemptContext
+from waybill_worker.calls import Calls, Slot
+from waybill_worker.context import AttemptContext, StreamedText
 from waybill_worker.effects import Effects
 from waybill_worker.execution import Execution
 from waybill_worker.invocation import Result, Undecodable, result_of
@@ -53,13 +54,16 @@ class Attempt:
         grant: Grant,
         execution: Execution,
         on_end: Callable[[Attempt, Settlement | None], None],
+        slot: Slot,
     ) -> None:
         self.grant = grant
         self._execution = execution
         self._on_end = on_end
         self._outbox = Outbox(execution.ledger, execution.worker_id, grant, lambda: self.stop(Stop.LOST))
         effects = Effects(execution.ledger, execution.worker_id, grant.ref, lambda: self.stop(Stop.CANCEL))
-        self._context = AttemptContext(grant, self._outbox, effects, execution)
+        self._calls = self._make_calls(slot)
+        ask = self._calls.ask if self._calls is not None else None
+        self._context = AttemptContext(grant, self._outbox, effects, execution, ask)
         self._stop: Stop | None = None
         self._entered = False
         self._returned = False
@@ -82,10 +86,28 @@ class Attempt:
         if self._returned or already_stopping:
             return
         self._context.cancel()
+        if self._calls is not None:
+            self._calls.stop()
         if self._entered:
             self._task.cancel()
         self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self._abandon)
+
+    def _make_calls(self, slot: Slot) -> Calls | None:
+        """None where no model is set up."""
+        execution = self._execution
+        if execution.models is None:
+            return None
+        return Calls(
+            execution.ledger,
+            execution.worker_id,
+            self.grant,
+            execution.models,
+            execution.accounts,
+            slot,
+            lambda: StreamedText(self._context),
+            lambda: self.stop(Stop.CANCEL),
+        )
 
     async def _run(self) -> None:
         self._entered = True
@@ -151,6 +173,8 @@ class Attempt:
         run_ms = round((time.perf_counter() - self._begun) * 1000)
         self._timer.cancel()
         self._context.end()
+        if self._calls is not None:
+            self._calls.stop()
         await self._outbox.close()
         self._ended = True
         lost = self._stop is Stop.LOST

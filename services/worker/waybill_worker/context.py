@@ -126,14 +126,10 @@ class AttemptContext(Context):
         self._streamed_chars = streamed_chars(self._streamed_chars, text)
         self._report(self._outbox.text, text)
 
-    def mark_text(self) -> int:
-        """How much text was streamed so far; on the loop's thread, as is `rewind_text`."""
-        return self._outbox.streamed_chars
-
-    def rewind_text(self, mark: int) -> None:
-        """Take back the text that was streamed after a mark."""
-        if not self._ended:
-            self._outbox.rewind(mark)
+    @property
+    def outbox(self) -> Outbox:
+        """Where what it reports goes."""
+        return self._outbox
 
     def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
         """Add to what this attempt used."""
@@ -190,3 +186,22 @@ class AttemptContext(Context):
             self._loop.call_soon_threadsafe(self._report, write, *args)
         elif not self._ended:
             write(*args)
+
+
+class StreamedText:
+    """Takes the text of one answer of a model, as it comes, on the loop's thread. Implements
+    `waybill.models.course.TextSink`.
+    """
+
+    def __init__(self, context: AttemptContext) -> None:
+        self._context = context
+        self._mark = context.outbox.streamed_chars
+
+    def write(self, text: str) -> None:
+        """Pass it on to the watchers."""
+        if text:
+            self._context.text(text)
+
+    def restart(self) -> None:
+        """Take it back."""
+        self._context.outbox.rewind(self._mark)

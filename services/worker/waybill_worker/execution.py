@@ -12,8 +12,10 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document
 from waybill.errors import AgentError, Unavailable
 from waybill.ledger.records import Grant
+from waybill.models.client import ModelClient
 from waybill.telemetry import tracing
 from waybill_worker import frames
+from waybill_worker.accounts import Accounts
 from waybill_worker.context import AttemptContext, Hook
 from waybill_worker.invocation import Result, call_async
 from waybill_worker.ledger_port import WorkerLedger
@@ -28,10 +30,17 @@ class Execution:
     """What attempts need of the worker that runs them."""
 
     def __init__(
-        self, ledger: WorkerLedger, worker_id: str, agents: Mapping[str, AgentDefinition], pool: ProcessPool
+        self,
+        ledger: WorkerLedger,
+        worker_id: str,
+        agents: Mapping[str, AgentDefinition],
+        pool: ProcessPool,
+        models: ModelClient | None = None,
     ) -> None:
         self.ledger = ledger
         self.worker_id = worker_id
+        self.models = models
+        self.accounts = Accounts(ledger)
         self._agents = agents
         self._pool = pool
 

@@ -12,9 +12,10 @@ from functools import cache
 from waybill.ledger.records import Grant, Outcome, Settlement, StepRef
 from waybill.telemetry import metrics
 from waybill_worker.attempt import Attempt, Stop
+from waybill_worker.calls import Slot
 
 _wait_seconds = cache(metrics.STEP_WAIT_SECONDS.labels)
-StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None]], Attempt]
+StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None], Slot], Attempt]
 
 
 class HeldSteps:
@@ -27,18 +28,24 @@ class HeldSteps:
         self._running: dict[StepRef, Attempt] = {}
         self._unstarted: dict[StepRef, Grant] = {}
         self._ended: dict[StepRef, Settlement] = {}
+        self._aside: dict[StepRef, int] = {}
         self._handing_back = False
         metrics.SLOTS.set(slots)
 
     @property
     def free_slots(self) -> int:
         """Steps that could start at once."""
-        return max(0, self.slots - len(self._running) - len(self._unstarted))
+        return max(0, self.slots - self._occupied - len(self._unstarted))
 
     @property
     def running(self) -> int:
         """Attempts that run now."""
         return len(self._running)
+
+    @property
+    def _occupied(self) -> int:
+        """Attempts that hold a slot. Those that wait hold none, as long as they are not more than there are slots."""
+        return len(self._running) - min(len(self._aside), self.slots)
 
     @property
     def has_ended(self) -> bool:
@@ -62,7 +69,7 @@ class HeldSteps:
         _wait_seconds(grant.agent).observe(grant.wait_ms / 1000)
         if self._handing_back:
             self._hand_back(grant)
-        elif len(self._running) < self.slots:
+        elif self._occupied < self.slots:
             self._begin(grant)
         else:
             self._unstarted[ref] = grant
@@ -100,8 +107,22 @@ class HeldSteps:
             del self._unstarted[grant.ref]
             self._hand_back(grant)
 
+    def set_aside(self, ref: StepRef) -> None:
+        """An attempt waits: it holds no slot until `resume` is called as often."""
+        if ref in self._running:
+            self._aside[ref] = self._aside.get(ref, 0) + 1
+            self._begin_next()
+            self.changed.set()
+
+    def resume(self, ref: StepRef) -> None:
+        """It goes on, at once: for as long as that makes more than there are slots, nothing else is begun."""
+        if self._aside.get(ref, 0) > 1:
+            self._aside[ref] -= 1
+        else:
+            self._aside.pop(ref, None)
+
     def _begin(self, grant: Grant) -> None:
-        self._running[grant.ref] = self._start(grant, self._on_end)
+        self._running[grant.ref] = self._start(grant, self._on_end, _Slot(self, grant.ref))
         metrics.RUNNING_STEPS.set(len(self._running))
 
     def _hand_back(self, grant: Grant) -> None:
@@ -109,13 +130,33 @@ class HeldSteps:
 
     def _on_end(self, attempt: Attempt, settlement: Settlement | None) -> None:
         self._running.pop(attempt.grant.ref, None)
+        self._aside.pop(attempt.grant.ref, None)
         metrics.RUNNING_STEPS.set(len(self._running))
         if settlement is not None:
             self._settle(settlement)
-        if self._unstarted and len(self._running) < self.slots:
-            self._begin(self._unstarted.pop(next(iter(self._unstarted))))
+        self._begin_next()
         self.changed.set()
+
+    def _begin_next(self) -> None:
+        if self._unstarted and self._occupied < self.slots:
+            self._begin(self._unstarted.pop(next(iter(self._unstarted))))
 
     def _settle(self, settlement: Settlement) -> None:
         self._ended[settlement.ref] = settlement
         self.changed.set()
+
+
+class _Slot:
+    """The slot of one attempt. Implements `waybill_worker.calls.Slot`."""
+
+    def __init__(self, held: HeldSteps, ref: StepRef) -> None:
+        self._held = held
+        self._ref = ref
+
+    def give_back(self) -> None:
+        """The attempt waits."""
+        self._held.set_aside(self._ref)
+
+    def take_again(self) -> None:
+        """It waits no longer."""
+        self._held.resume(self._ref)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from waybill.agent import AgentDefinition, Context
 from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS, MAX_OUTPUT_BYTES, MAX_REASON_CHARS, MAX_RETRY_AFTER_MS
 from waybill.core.task import Failure
-from waybill.errors import AgentError, EffectUnknown, Permanent, Replan
+from waybill.errors import AgentError, BudgetExhausted, EffectUnknown, Permanent, Replan
 from waybill.ledger.records import Outcome
 from waybill_worker.guard import in_agent
 
@@ -75,6 +75,8 @@ def _result_of_agent_error(error: AgentError) -> Result:
     failure = Failure(reason, _trim(str(error.message) or _describe(error)))
     if isinstance(error, Undecodable):
         return Result(Outcome.UNDECODABLE, failure=failure)
+    if isinstance(error, BudgetExhausted):
+        return Result(Outcome.OVER_BUDGET, failure=failure)
     if isinstance(error, Permanent | EffectUnknown | Replan):
         return Result(Outcome.FAILED_FINALLY, failure=failure)
     return Result(Outcome.FAILED, failure=failure, retry_after_ms=_retry_after_ms(error.retry_after_seconds))

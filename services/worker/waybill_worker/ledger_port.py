@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from waybill.core.budget import TaskPolicy
-from waybill.core.task import Document, EffectState, Event
-from waybill.ledger.records import Effect, Exchange, QueueEntry, Renewal, Settlement, StepRef, WorkerOffer
+from waybill.core.task import Document, EffectState, Event, Usage
+from waybill.ledger.call_records import CallDecision, CallOpening, Observed, TenantBudget
+from waybill.ledger.records import Effect, Exchange, QueueEntry, Renewal, Settlement, StepRef, TaskRecord, WorkerOffer
 
 
 class WorkerLedger(Protocol):
@@ -53,6 +54,18 @@ class WorkerLedger(Protocol):
 
     async def task_policy(self, task_id: str) -> TaskPolicy:
         """What a task may do."""
+
+    async def begin_call(self, worker_id: str, ref: StepRef, opening: CallOpening) -> CallDecision:
+        """Reserve the worst case of a model call, and a permit for it, before it is made; repeatable."""
+
+    async def end_call(self, ref: StepRef, number: int, usage: Usage, observed: Observed, response: bytes) -> bool:
+        """Put what a call used in the place of what was reserved for it; False if the call is not known. Repeatable."""
+
+    async def task(self, task_id: str) -> TaskRecord:
+        """A task."""
+
+    async def tenant_budget(self, tenant: str) -> TenantBudget:
+        """What a tenant may spend, and has."""
 
     def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """Attempts to cancel, as they are announced."""

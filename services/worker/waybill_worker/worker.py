@@ -12,6 +12,7 @@ from waybill.agent import AgentDefinition
 from waybill.cancellation import cancel_all
 from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.records import AgentOffer, WorkerOffer
+from waybill.models.client import ModelClient
 from waybill.telemetry.logs import get_logger
 from waybill_worker import guard
 from waybill_worker.attempt import Attempt, Stop
@@ -54,14 +55,16 @@ class Worker:
         *,
         name: str,
         slots: int,
+        models: ModelClient | None = None,
     ) -> None:
         self.id = f"{name}.{secrets.token_hex(6)}"
         self._name = name
         self._address = ""
         self._agents = agents
+        self._models = models
         self._ledger = ledger
-        execution = Execution(ledger, self.id, agents, pool)
-        self._held = HeldSteps(slots, lambda grant, on_end: Attempt(grant, execution, on_end))
+        self._execution = Execution(ledger, self.id, agents, pool, models)
+        self._held = HeldSteps(slots, lambda grant, on_end, slot: Attempt(grant, self._execution, on_end, slot))
         self._exchange = ExchangeLoop(ledger, self.id, sorted(agents), self._held, self._register_again)
         self._pulse = Pulse()
         self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again, self._pulse)
@@ -109,6 +112,7 @@ class Worker:
         finally:
             self._working = False
             await cancel_all([*background, working])
+        await self._execution.accounts.close(HAND_BACK_SECONDS)
         await self._unregister()
 
     def drain(self) -> None:
@@ -128,7 +132,7 @@ class Worker:
             name=self._name,
             address=self._address,
             slots=self._held.slots,
-            agents=tuple(_offer(definition) for _, definition in sorted(self._agents.items())),
+            agents=tuple(_offer(definition, self._models) for _, definition in sorted(self._agents.items())),
         )
         patience = Patience()
         while True:
@@ -176,11 +180,12 @@ async def drain_within(worker: Worker, running: asyncio.Task[None], grace_second
         await cancel_all([running])
 
 
-def _offer(definition: AgentDefinition) -> AgentOffer:
+def _offer(definition: AgentDefinition, models: ModelClient | None) -> AgentOffer:
     return AgentOffer(
         name=definition.name,
         description=definition.description,
         input_schema=definition.input_schema,
         output_schema=definition.output_schema,
         max_batch=definition.max_batch,
+        limits=(models.models.limit_of(definition.name),) if definition.uses_model and models else (),
     )
