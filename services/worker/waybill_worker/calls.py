@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from waybill.chat import ChatRequest, Reply
 from waybill.core.budget import BudgetAction
@@ -83,6 +83,7 @@ class Calls:
         task = asyncio.current_task()
         assert task is not None
         self._asking.add(task)
+        task.add_done_callback(_seen)
         try:
             self._check_running()
             text = self._sink() if request.stream else None
@@ -102,7 +103,7 @@ class Calls:
         self._begun += 1
         opening = _Opening(self._begun, plan)
         opened = self._loop.create_task(self._open(opening, patient))
-        opened.add_done_callback(lambda task: task.cancelled() or task.exception())
+        opened.add_done_callback(_seen)
         try:
             return await asyncio.shield(opened)
         except asyncio.CancelledError:
@@ -190,6 +191,12 @@ class Calls:
     def _check_running(self) -> None:
         if self._stopping:
             raise attempt_over()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Whoever waited for it may have gone: then its error is nobody's."""
+    if not task.cancelled():
+        task.exception()
 
 
 class _Opening:
