@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from waybill_worker.outbox import Outbox
+from waybill_worker.outbox import FLUSH_INTERVAL_SECONDS, Outbox
 from worker_fake_ledger import FakeLedger, Fate, grant_of
 
 from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_EVENT_TEXT_BYTES
@@ -47,34 +48,106 @@ def test_given_any_reports_when_closed_then_all_text_and_the_last_progress_arriv
 
     events = asyncio.run(scenario())
 
-    assert shape(events) == shape_of_reports([report for report, _ in reported])
-    for event in events:
+    assert told_of(events) == told_of([event_of(report) for report, _ in reported])
+    for event, before in with_text_before(events):
         assert len(event.text.encode()) <= MAX_EVENT_TEXT_BYTES
         assert event.fraction is None or 0.0 <= event.fraction <= 1.0
+        assert event.type is EventType.STEP_PROGRESS or event.text_offset == before
 
 
-def shape(events: Sequence[Event]) -> list[str]:
-    """Runs of text joined, and the messages between them, repeated ones once."""
-    shaped: list[str] = []
+def told_of(events: Sequence[Event]) -> tuple[str, list[str]]:
+    """All text, and all messages, repeated ones once."""
+    messages = [event.message for event in events if event.type is EventType.STEP_PROGRESS]
+    once = [message for at, message in enumerate(messages) if at == 0 or messages[at - 1] != message]
+    return "".join(event.text for event in events), once
+
+
+def event_of(report: str | tuple[str, float | None]) -> Event:
+    if isinstance(report, str):
+        return Event(type=EventType.STEP_TEXT, text=report)
+    return Event(type=EventType.STEP_PROGRESS, message=report[0].encode("utf-8", "replace").decode())
+
+
+def with_text_before(events: Sequence[Event]) -> Iterator[tuple[Event, int]]:
+    """Each event with the characters that were told before it."""
+    chars = 0
     for event in events:
-        item = f"text:{event.text}" if event.type is EventType.STEP_TEXT else f"progress:{event.message}"
-        if shaped and item.startswith("text:") and shaped[-1].startswith("text:"):
-            shaped[-1] += event.text
-        elif not shaped or shaped[-1] != item:
-            shaped.append(item)
-    return shaped
+        yield event, chars
+        chars += len(event.text)
 
 
-def shape_of_reports(reported: Sequence[str | tuple[str, float | None]]) -> list[str]:
-    return shape(
-        [
-            Event(type=EventType.STEP_TEXT, text=report)
-            if isinstance(report, str)
-            else Event(type=EventType.STEP_PROGRESS, message=report[0].encode("utf-8", "replace").decode())
-            for report in reported
-            if report != ""
-        ]
-    )
+class Clock:
+    """Stands for the time between two appends: an outbox goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ticks = 0
+
+        async def pause(outbox: Outbox) -> None:
+            ticks = self.ticks
+            while self.ticks == ticks and not outbox._closing.is_set():
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(Outbox, "_pause", pause)
+
+    async def tick(self) -> None:
+        """So much time goes by that the outbox may append again."""
+        self.ticks += 1
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_given_a_long_stream_with_progress_between_when_time_goes_by_then_a_tick_tells_one_text_event(
+    fake: FakeLedger, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    clock, chance, outbox = Clock(monkeypatch), random.Random(seed), outbox_on(fake)
+    whole, told_before = "", 0
+    for _ in range(60):
+        for number in range(chance.randrange(40)):
+            piece = chance.choice(["word ", "ä", "", "x" * 100])
+            whole += piece
+            outbox.text(piece)
+            if chance.random() < 0.5:
+                outbox.progress(f"message {number}", None)
+        await clock.tick()
+        texts = [event for event in fake.events() if event.type is EventType.STEP_TEXT]
+        assert len(texts) - told_before <= 1
+        told_before = len(texts)
+    await outbox.close()
+
+    assert "".join(event.text for event in fake.events()) == whole
+    assert FLUSH_INTERVAL_SECONDS >= 1 / 20
+
+
+@given(st.lists(st.one_of(texts, st.integers(0, 60), st.none(), st.just("ä" * 40_000)), max_size=25))
+@settings(deadline=None)
+def test_given_text_that_is_taken_back_when_folded_by_its_offsets_then_the_text_that_stands_is_left(
+    script: list[str | int | None],
+) -> None:
+    async def scenario() -> tuple[str, list[Event]]:
+        outbox, stands = outbox_on(fake := FakeLedger()), ""
+        for item in script:
+            if isinstance(item, str):
+                outbox.text(item)
+                stands += item
+            elif item is not None:
+                stands = stands[:item]
+                outbox.rewind(item)
+                outbox.progress("again", None)
+            else:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            assert outbox.streamed_chars == len(stands)
+        await outbox.close()
+        return stands, fake.events()
+
+    stands, events = asyncio.run(scenario())
+    text = ""
+    for event in events:
+        if event.type is EventType.STEP_TEXT:
+            assert event.text_offset in (0, len(text))
+            text = text[: event.text_offset] + event.text
+    assert text == stands
 
 
 @given(st.lists(st.tuples(texts | st.just("ä" * 40_000), st.booleans()), max_size=10), st.randoms())

@@ -40,6 +40,7 @@ class Outbox:
         self._appended = 0
         self._streamed: list[str] = []
         self._told_chars = 0
+        self._last_text: Event | None = None
         self.streamed_chars = 0
         """Characters of text so far, without what was taken back."""
 
@@ -54,27 +55,31 @@ class Outbox:
             self._pending.pop()
         elif crowded and self._pending[-2].type is EventType.STEP_PROGRESS:
             self._pending.pop(-2)
-            self._join_texts()
         self._add(Event(type=EventType.STEP_PROGRESS, message=message, fraction=fraction))
 
     def text(self, text: str) -> None:
-        """Add streamed text to the last text event, as far as it has room, and to new ones.
+        """Add streamed text to the text event that is pending, as far as it has room, and to new ones: one append
+        carries one text event, unless there is more text than fits into one.
 
         Each event says how many characters the attempt streamed before it, so that a reader notices what is missing.
         """
-        last = self._pending[-1] if self._pending else None
         cleaned = clean(text)
         self._streamed.append(cleaned)
-        data, offset = cleaned.encode(), self.streamed_chars
-        if last is not None and last.type is EventType.STEP_TEXT:
-            data, offset = self._pending.pop().text.encode() + data, last.text_offset
-        start = 0
+        data, start = cleaned.encode(), 0
+        if self._last_text is not None:
+            room = MAX_EVENT_TEXT_BYTES - len(self._last_text.text.encode())
+            start = self._grow(self._last_text, data[:room])
         while start < len(data):
-            piece = data[start : start + MAX_EVENT_TEXT_BYTES].decode("utf-8", "ignore")  # cuts no character in two
-            start += len(piece.encode())
-            self._add(Event(type=EventType.STEP_TEXT, text=piece, text_offset=offset))
-            offset += len(piece)
-        self.streamed_chars = offset
+            self._last_text = Event(type=EventType.STEP_TEXT, text_offset=self.streamed_chars)
+            start += self._grow(self._last_text, data[start : start + MAX_EVENT_TEXT_BYTES])
+            self._add(self._last_text)
+
+    def _grow(self, event: Event, data: bytes) -> int:
+        """Add so much of the text as is whole characters; the bytes of those."""
+        piece = data.decode("utf-8", "ignore")
+        event.text += piece
+        self.streamed_chars += len(piece)
+        return len(piece.encode())
 
     def rewind(self, mark: int) -> None:
         """Take back all text after the first `mark` characters. Watchers that may have seen some of it are told the
@@ -82,29 +87,23 @@ class Outbox:
         """
         kept = "".join(self._streamed)[:mark]
         self._streamed, self.streamed_chars = [kept] if kept else [], len(kept)
+        self._last_text = None
         pending, end = [], self._told_chars
         for event in self._pending:
             if event.type is EventType.STEP_TEXT:
                 event.text = event.text[: max(0, mark - event.text_offset)]
                 if not event.text:
                     continue
-                end = event.text_offset + len(event.text)
+                self._last_text, end = event, event.text_offset + len(event.text)
             pending.append(event)
         self._pending = pending
         if end > mark:
             self.streamed_chars = 0
             self._streamed.clear()
-            self._add(Event(type=EventType.STEP_TEXT))
+            self._last_text = Event(type=EventType.STEP_TEXT)
+            self._add(self._last_text)
             if kept:
                 self.text(kept)
-
-    def _join_texts(self) -> None:
-        """Make one event of the last two, if they are texts that fit into it."""
-        before, last = self._pending[-2:]
-        fits = len(before.text.encode()) + len(last.text.encode()) <= MAX_EVENT_TEXT_BYTES
-        follows = before.text_offset + len(before.text) == last.text_offset
-        if before.type is EventType.STEP_TEXT and fits and follows:
-            before.text += self._pending.pop().text
 
     def discard(self) -> None:
         """Drop what is pending and all that follows: the attempt is no longer this worker's."""
@@ -148,6 +147,8 @@ class Outbox:
         for event in events:
             if event.type is EventType.STEP_TEXT:
                 self._told_chars = event.text_offset + len(event.text)
+                if event is self._last_text:
+                    self._last_text = None
         return events
 
     async def _pause(self) -> None:
