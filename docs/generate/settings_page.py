@@ -41,6 +41,19 @@ shutdown by themselves. They pass on every other variable that is set.
 """
 
 _OTHERS = """
+## Models
+
+Read by the services that ask models: workers and the planner. [How to configure models](../howto/models.md) shows them.
+
+| Variable | Default | Meaning |
+| --- | --- | --- |
+| `WAYBILL_LLM_BASE_URL` | none | URL of an endpoint that speaks OpenAI's Chat Completions. |
+| `WAYBILL_LLM_MODEL` | none | The provider's name of the model there. |
+| `WAYBILL_LLM_API_KEY` | none | The key of the endpoint, if it wants one. |
+| `WAYBILL_LLM_API_KEY_FILE` | none | A file with the key instead. |
+| `WAYBILL_LLM_CONFIG_FILE` | none | A TOML file with several endpoints and models, in place of the variables above. |
+| `WAYBILL_LLM_KEEP_PROMPTS` | `false` | Whether what models are asked and answer is kept with each step. |
+
 ## Traces
 
 | Variable | Default | Meaning |

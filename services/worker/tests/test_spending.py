@@ -26,6 +26,8 @@ from waybill.models.client import ModelClient
 
 Agents = dict[str, AgentDefinition]
 Start = Callable[..., AbstractAsyncContextManager[Worker]]
+on_one_store = pytest.mark.parametrize("store_url", ["embedded"], indirect=True)
+"""For what the kind of store makes no difference to."""
 FAULTS = {
     "429": 0.1, "500": 0.08, "connect": 0.08, "disconnect": 0.1, "malformed": 0.08, "no_usage": 0.08, "cut": 0.05,
 }  # fmt: skip
@@ -72,6 +74,7 @@ async def test_given_steps_that_ask_when_run_then_calls_usage_and_events_are_wha
     assert sum(event.type is EventType.CALL_ENDED for event in events) == len(names)
 
 
+@on_one_store
 async def test_given_a_step_that_fails_when_it_runs_again_then_both_attempts_are_counted(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer
 ) -> None:
@@ -85,6 +88,7 @@ async def test_given_a_step_that_fails_when_it_runs_again_then_both_attempts_are
 
 
 @pytest.mark.parametrize("seed", range(3))
+@on_one_store
 async def test_given_any_faults_when_tasks_run_then_every_call_is_settled_as_billed_or_estimated_at_no_less(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer, seed: int
 ) -> None:
@@ -112,6 +116,7 @@ async def test_given_any_faults_when_tasks_run_then_every_call_is_settled_as_bil
 
 
 @pytest.mark.parametrize("calls", [3, 8])
+@on_one_store
 async def test_given_parallel_calls_under_a_budget_when_run_then_they_never_spend_more_together(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer, calls: int
 ) -> None:
@@ -127,6 +132,7 @@ async def test_given_parallel_calls_under_a_budget_when_run_then_they_never_spen
 
 
 @pytest.mark.parametrize("agent", ["asker", "asker-in-process"])
+@on_one_store
 async def test_given_a_budget_too_small_for_one_call_when_run_then_the_step_fails_and_nothing_is_billed(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer, agent: str
 ) -> None:
@@ -141,6 +147,7 @@ async def test_given_a_budget_too_small_for_one_call_when_run_then_the_step_fail
     assert not server.requests
 
 
+@on_one_store
 async def test_given_a_task_that_asks_for_money_when_it_gets_some_then_its_step_goes_on(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer
 ) -> None:
@@ -158,6 +165,7 @@ async def test_given_a_task_that_asks_for_money_when_it_gets_some_then_its_step_
     assert (task.state, len(server.bill)) == (TaskState.SUCCEEDED, 1)
 
 
+@on_one_store
 async def test_given_a_model_without_a_price_when_there_is_a_budget_then_it_is_not_asked(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer
 ) -> None:
@@ -173,6 +181,7 @@ async def test_given_a_model_without_a_price_when_there_is_a_budget_then_it_is_n
     assert [billed.call for billed in server.bill] == [f"{free}/1/1/1"]
 
 
+@on_one_store
 async def test_given_a_limit_of_concurrency_when_many_steps_ask_then_it_holds_and_other_steps_have_their_slots(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer
 ) -> None:
@@ -188,6 +197,7 @@ async def test_given_a_limit_of_concurrency_when_many_steps_ask_then_it_holds_an
     assert len(server.bill) == 18
 
 
+@on_one_store
 async def test_given_a_server_that_is_asked_too_often_when_steps_ask_then_all_end_and_it_is_asked_less(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer
 ) -> None:
@@ -202,6 +212,7 @@ async def test_given_a_server_that_is_asked_too_often_when_steps_ask_then_all_en
 
 
 @pytest.mark.parametrize("keep", [False, True])
+@on_one_store
 async def test_given_prompts_that_are_kept_or_not_when_asked_then_they_are_with_the_step_or_nowhere(
     ledger: Ledger, agents: Agents, start: Start, server: ModelServer, keep: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
