@@ -10,7 +10,12 @@ from tables import code, table
 
 from waybill.agent import AgentDefinition, load_agents
 
-MODULES = ("waybill_worker.agents.retriever", "waybill_worker.agents.analyst", "waybill_worker.agents.writer")
+MODULES = (
+    "waybill_worker.agents.retriever",
+    "waybill_worker.agents.analyst",
+    "waybill_worker.agents.writer",
+    "waybill_worker.agents.tools",
+)
 
 _INTRODUCTION = """
 # The agents that ship

@@ -22,44 +22,44 @@ FinishReason = Literal["answered", "max_turns", "max_calls", "deadline"]
 class ToolUse(BaseModel):
     """One call that the model asked for."""
 
-    turn: int = Field(description="Turn of the model, from 1.")
-    server: str = Field(description="Server of the tool; empty if there is no such tool.")
-    tool: str
-    arguments: Any = Field(description="What it was called with; null if that is longer than 16,384 characters.")
-    failed: bool = Field(description="Whether the tool told of an error, or was not called.")
-    refused: bool = Field(description="Whether it was not called, as the step or its task's policy does not allow it.")
+    turn: int = Field(description="turn of the model, from 1")
+    server: str = Field(description="server of the tool; empty if there is no such tool")
+    tool: str = Field(description="its name, or what the model called")
+    arguments: Any = Field(description="what it was called with; null if that is longer than 16,384 characters")
+    failed: bool = Field(description="whether the tool told of an error, or was not called")
+    refused: bool = Field(description="whether it was not called, as the step or its task's policy does not allow it")
 
 
 class ToolRun(BaseModel):
     """What the model came to, and the calls that it asked for on its way, in order."""
 
-    text: str = Field(description="The final answer.")
-    value: Any = Field(description="The final answer as JSON, if the step asked for a form; else null.")
-    calls: list[ToolUse]
-    turns: int = Field(description="Turns of the model, the final answer included.")
-    finish_reason: FinishReason = Field(description="`answered`, or the bound at which the final answer was asked for.")
-    model: str = Field(description="The provider's name of the model that gave the final answer.")
+    text: str = Field(description="the final answer")
+    value: Any = Field(description="the final answer as JSON, if the step asked for a form; else null")
+    calls: list[ToolUse] = Field(description="the calls, in order")
+    turns: int = Field(description="turns of the model, the final answer included")
+    finish_reason: FinishReason = Field(description="`answered`, or the bound at which the final answer was asked for")
+    model: str = Field(description="the provider's name of the model that gave the final answer")
 
 
 @agent(uses_model=True)
 async def tools(
     ctx: Context,
-    goal: Annotated[str, Field(min_length=1, max_length=MAX_GOAL_CHARS, description="What is wanted.")],
+    goal: Annotated[str, Field(min_length=1, max_length=MAX_GOAL_CHARS, description="what is wanted")],
     servers: Annotated[
-        tuple[str, ...], Field(min_length=1, max_length=16, description="MCP servers, as the operator named them.")
+        tuple[str, ...], Field(min_length=1, max_length=16, description="MCP servers, as the operator named them")
     ],
     tools: Annotated[
         tuple[str, ...],
-        Field(max_length=128, description="Tools that may be called, as `server/tool` or `server/*`; all if empty."),
+        Field(max_length=128, description="tools that may be called, as `server/tool` or `server/*`; all if empty"),
     ] = (),
     sources: Annotated[
-        dict[str, JsonValue], Field(max_length=100, description="Data to work with, by name. Never taken for orders.")
+        dict[str, JsonValue], Field(max_length=100, description="data to work with, by name; never taken for orders")
     ] = {},  # noqa: B006 - read only
-    system: Annotated[str, Field(max_length=MAX_GOAL_CHARS, description="Rules of the plan's author.")] = "",
-    model: Annotated[str, Field(description="A model of the operator's; the agent's own if empty.")] = "",
-    max_turns: Annotated[int, Field(ge=1, le=MAX_TURNS)] = 10,
+    system: Annotated[str, Field(max_length=MAX_GOAL_CHARS, description="rules of the plan's author")] = "",
+    model: Annotated[str, Field(description="a model of the operator's; the agent's own if empty")] = "",
+    max_turns: Annotated[int, Field(ge=1, le=MAX_TURNS, description="most turns of the model")] = 10,
     output: Annotated[
-        dict[str, JsonValue] | None, Field(description="JSON Schema of the answer; any text if null.")
+        dict[str, JsonValue] | None, Field(description="JSON Schema of the answer; any text if null")
     ] = None,
 ) -> ToolRun:
     """Let a model reach a goal with tools: it calls them, learns what they return, and answers when it is done.
