@@ -49,9 +49,11 @@ class FoldedTask:
     steps: dict[str, FoldedStep] = field(default_factory=dict)
     calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
     """What each model call used, as far as it is told, by step, attempt and number; the planner's step has no name."""
+    failure_before: Failure | None = None
+    """The task's failure before the last step ended: one after which the plan is revised is none of the task's."""
 
 
-NOT_STORED = ("steps", "calls")
+NOT_STORED = ("steps", "calls", "failure_before")
 """Fields of `FoldedTask` that `TaskRecord` has not."""
 
 
@@ -102,6 +104,12 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
             assert event.elapsed_ms == event.time_ms - task.created_ms
         case EventType.CALL_ENDED:
             _with_call(task, event)
+        case EventType.PLAN_REVISED:
+            task.revision, task.step_count = event.revision, event.step_count
+        case EventType.REVISION_REQUESTED:
+            task.failure = task.failure_before
+        case EventType.PLANNING_PROGRESS:
+            pass
         case _:
             _with_step(task, task.steps.setdefault(event.step, FoldedStep(event.step)), event)
     return task
@@ -136,6 +144,7 @@ def _with_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
             step.state, step.ended_ms = event.step_state, event.time_ms
             step.failure = None if event.step_state is StepState.SUCCEEDED else event.failure or step.failure
             task.ended_step_count += 1
+            task.failure_before = task.failure
             if event.step_state is StepState.FAILED and task.failure is None:
                 task.failure = event.failure
             _spend(task, step, event)
@@ -155,13 +164,15 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
     names = {step.number: step.name for step in steps}
     needs = {step.name: {names[number] for number in step.dependencies} for step in steps}
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    lenient = {step.name for step in steps if step.allow_skipped}
     succeeded: set[str] = set()
+    skipped: set[str] = set()
     finished: set[str] = set()
     attempts: Counter[str] = Counter()
     paused, ended = False, False
     for event in events:
-        if event.type is EventType.CALL_ENDED:
-            continue  # the end of a call may be told late
+        if event.type in (EventType.CALL_ENDED, EventType.PLAN_REVISED, EventType.REVISION_REQUESTED):
+            continue  # the end of a call may be told late, and the others follow the end of the step that they name
         assert event.step not in finished, f"{event} comes after its step has finished"
         assert ended == (event.type is EventType.TASK_RETRIED), f"{event} comes after the end, or before it"
         if event.type in (EventType.STEP_STARTED, EventType.STEP_WAITING):
@@ -169,18 +180,21 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
             assert event.attempt == attempts[event.step]
             assert not paused, f"{event.step} starts in a paused task"
         if event.type in (EventType.STEP_READY, EventType.STEP_STARTED, EventType.STEP_WAITING):
-            assert needs[event.step] <= succeeded, f"{event.step} starts before all it depends on has succeeded"
+            assert needs[event.step] <= succeeded | skipped, f"{event.step} starts before all it depends on has ended"
+            assert needs[event.step] <= succeeded or event.step in lenient, f"{event.step} starts after a skipped step"
         match event.type:
             case EventType.STEP_FINISHED:
                 finished.add(event.step)
                 if event.step_state is StepState.SUCCEEDED:
                     succeeded.add(event.step)
+                if event.step_state is StepState.SKIPPED:
+                    skipped.add(event.step)
             case EventType.TASK_PAUSED:
                 paused = True
             case EventType.TASK_FINISHED:
                 paused, ended = False, True
             case EventType.TASK_RETRIED:
-                finished, ended = set(succeeded), False
+                finished, ended, skipped = set(succeeded), False, set()
             case EventType.TASK_RESUMED | EventType.TASK_CANCELLING:
                 paused = False
 

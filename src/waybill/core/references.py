@@ -120,7 +120,8 @@ def may_hold_references(data: bytes) -> bool:
 def resolve(input: bytes, inputs: Mapping[str, bytes]) -> bytes:
     """A step's input, JSON text, with every reference replaced by what it refers to.
 
-    `inputs` maps roots to their values as JSON text. `${root}` alone passes whatever the root returned, null included.
+    `inputs` maps roots to their values as JSON text, empty for a step that was skipped: references to it give null.
+    `${root}` alone passes whatever the root returned, null included.
     Raises nothing but `Permanent`: REFERENCE_UNRESOLVED, naming the expression, where a root is not given or a path
     leads to nothing or to null; REFERENCE_MALFORMED; INPUT_INVALID; INPUT_TOO_LARGE.
     """
@@ -130,6 +131,18 @@ def resolve(input: bytes, inputs: Mapping[str, bytes]) -> bytes:
         return msgspec.json.encode(_Resolution(inputs).value(msgspec.json.decode(input), 0))
     except (ValueError, RecursionError) as error:
         raise Permanent(f"the step's input is not valid JSON: {error}", reason="INPUT_INVALID") from error
+
+
+def holds(path: str, root: bytes) -> bool:
+    """Whether a condition holds: the JMESPath `path` on a root's value, JSON text, empty for a step that was skipped.
+
+    What leads to nothing, cannot be applied, or is false to JMESPath (false, null, "", [], {}) does not hold.
+    """
+    try:
+        found = _compiled(path).search(msgspec.json.decode(root) if root else None)
+    except Exception:  # JMESPath lets Python's own errors through
+        return False
+    return found is not None and found is not False and found not in ("", [], {})
 
 
 class _Resolution:
@@ -182,6 +195,8 @@ class _Resolution:
         root = reference.root
         if root not in self._inputs:
             raise _unresolved(reference, f"{root} has no output here")
+        if not self._inputs[root]:
+            return b"null"  # it was skipped
         if reference.path == "@":
             return self._inputs[root].strip()
         try:

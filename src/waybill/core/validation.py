@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from typing import Any
 
@@ -52,33 +52,47 @@ def link(plan: Plan, agents: Mapping[str, AgentSchema]) -> Graph:
     if len(plan.steps) > MAX_PLAN_STEPS:
         problem = f"has {len(plan.steps)} steps, and at most {MAX_PLAN_STEPS} are allowed; split the task"
         raise InvalidPlan.of([Violation("plan.steps", problem)])
-    linking = _Linking(plan, agents)
-    graph = linking.run()
+    linking = Linking(plan.steps, agents)
+    steps = linking.run()
     if linking.violations:
         raise InvalidPlan.of(linking.violations.listed("plan"))
-    return graph
+    return Graph(steps, plan.failure_policy)
 
 
-class _Linking:
-    """One call of `link`: what was found wrong, and the edges found so far. Steps are positions from 0."""
+class Linking:
+    """Finds what is wrong with steps, and their edges. Steps are positions from 0 here.
 
-    def __init__(self, plan: Plan, agents: Mapping[str, AgentSchema]) -> None:
+    `standing` are the steps of a plan that runs, to which these are added: names to refer to, each with what it depends
+    on; their positions come first. `field` is where the steps stand in what is checked.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[PlanStep],
+        agents: Mapping[str, AgentSchema],
+        standing: Sequence[tuple[str, Sequence[int]]] = (),
+        field: str = "plan",
+    ) -> None:
         self.violations = Violations()
-        self._plan = plan
+        self._steps = steps
+        self._first = len(standing)
+        self._field = field
         self._agents = agents
+        self._names = [*(name for name, _ in standing), *(step.name for step in steps)]
         self._positions: dict[str, int] = {}
-        for position, step in enumerate(plan.steps):
-            self._positions.setdefault(step.name, position)
-        self._dependencies: list[list[int]] = []
+        for position, name in enumerate(self._names):
+            self._positions.setdefault(name, position)
+        self._dependencies: list[list[int]] = [list(needed) for _, needed in standing]
         self._references: list[tuple[int, ...]] = []
         self._conditions: list[tuple[Condition, ...]] = []
         self._broken_schemas: dict[str, str] = {}
         self._allowance = Allowance()
 
-    def run(self) -> Graph:
+    def run(self) -> tuple[LinkedStep, ...]:
+        """The steps with their edges, counted from 1; of use only if there are no `violations`."""
         self._check_size()
-        for position, step in enumerate(self._plan.steps):
-            field = f"plan.steps[{position}]"
+        for position, step in enumerate(self._steps, self._first):
+            field = self._path(position)
             self._check_name(step, position, field)
             for below_step, problem in (*range_defects(step), *question_defects(step, self._allowance)):
                 self.violations.add(f"{field}.{below_step}", problem)
@@ -89,25 +103,32 @@ class _Linking:
             self._conditions.append(self._follow_conditions(step, position, field, needed))
             self._dependencies.append(sorted(needed))
         if sum(map(len, self._dependencies)) > MAX_PLAN_DEPENDENCIES:
-            self.violations.add("plan.steps", f"have more than {MAX_PLAN_DEPENDENCIES} dependencies in all")
+            self.violations.add(f"{self._field}.steps", f"have more than {MAX_PLAN_DEPENDENCIES} dependencies in all")
         dependents = dependents_of(self._dependencies)
         for cycle in cycles_of(self._dependencies, dependents):
-            self.violations.add(f"plan.steps[{cycle[0]}]", partial(self._cycle, cycle))
-        return Graph(
-            tuple(
-                LinkedStep(step, _numbers(needed), _numbers(followers), references, conditions)
-                for step, needed, followers, references, conditions in zip(
-                    self._plan.steps, self._dependencies, dependents, self._references, self._conditions, strict=True
-                )
-            ),
-            self._plan.failure_policy,
+            # One that goes through the plan that runs is told where a new step takes part in it.
+            told = next((position for position in cycle if position >= self._first), cycle[0])
+            self.violations.add(self._path(told), partial(self._cycle, cycle))
+        return tuple(
+            LinkedStep(step, _numbers(needed), _numbers(followers), references, conditions)
+            for step, needed, followers, references, conditions in zip(
+                self._steps,
+                self._dependencies[self._first :],
+                dependents[self._first :],
+                self._references,
+                self._conditions,
+                strict=True,
+            )
         )
 
+    def _path(self, position: int) -> str:
+        return f"{self._field}.steps[{position - self._first}]"
+
     def _check_size(self) -> None:
-        total_bytes = sum(map(_input_bytes, self._plan.steps))
+        total_bytes = sum(map(_input_bytes, self._steps))
         if total_bytes > MAX_PLAN_INPUT_BYTES:
             self.violations.add(
-                "plan.steps",
+                f"{self._field}.steps",
                 f"have inputs of {total_bytes} bytes in all, and at most {MAX_PLAN_INPUT_BYTES} are allowed; "
                 "send large texts as documents of the task",
             )
@@ -123,8 +144,11 @@ class _Linking:
         first = self._positions[name]
         if name and first != position:
             self.violations.add(
-                f"{field}.name", lambda: f"{shown(name)} is the name of plan.steps[{first}] already; names are unique"
+                f"{field}.name", lambda: f"{shown(name)} is the name of {self._holder(first)} already; names are unique"
             )
+
+    def _holder(self, position: int) -> str:
+        return self._path(position) if position >= self._first else "a step of the plan"
 
     def _check_agent(self, step: PlanStep, field: str) -> AgentSchema | None:
         known = self._agents.get(step.agent)
@@ -246,7 +270,7 @@ class _Linking:
             self.violations.add(field, broken)
 
     def _cycle(self, cycle: list[int]) -> str:
-        names = [shown(self._plan.steps[position].name) for position in cycle]
+        names = [shown(self._names[position]) for position in cycle]
         if len(names) > MAX_CYCLE_STEPS_SHOWN:
             names[MAX_CYCLE_STEPS_SHOWN:] = [f"({len(names) - MAX_CYCLE_STEPS_SHOWN} more)"]
         path = " -> ".join([*names, names[0]])

@@ -28,6 +28,10 @@ KEYS = {
     "request": Key(":request:%s:%s", "string", "until the task expires: task id and fingerprint by tenant and request"),
     "index": Key(":index:%s", "zset", "task ids of a tenant by creation time; entries go when tasks expire"),
     "planning": Key(":planning", "zset", "tasks in PLANNING by the time they may be leased; empty at rest"),
+    "decisions": Key(
+        ":decisions", "zset", "task:step of conditions to be looked at, by the time they may be leased; empty at rest"
+    ),
+    "revising": Key(":revising", "zset", "tasks whose plan is to be revised, by the same time; empty at rest"),
     "timers": Key(":timers", "zset", "what is due when: task:step:attempt, and task:0:0 for deadlines; empty at rest"),
     "expiry": Key(":expiry", "zset", "ended tasks by the time they expire"),
     "ended": Key(
@@ -65,7 +69,9 @@ KEYS = {
     "held": Key(":held:%s", "zset", "steps a worker has claimed, as task:step:attempt, by run deadline"),
     "pulse": Key(":pulse", "hash", "the last tick: its time, the server's run id, whether the store is full"),
     "policy": Key(":policy", "hash", "settings that the dispatcher writes and functions read; for good"),
-    "bell": Key(":bell:%s", "channel", "rung when a task has new events; `planning` when one waits for a plan"),
+    "bell": Key(
+        ":bell:%s", "channel", "rung for new events of a task; `planning`, `decisions` and `revising` when one waits"
+    ),
     "control": Key(":control:%s", "channel", "steps that a worker must stop, as task:step:attempt"),
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from waybill.core.budget import Budget, BudgetAction, TaskPolicy
+from waybill.core.patch import LinkedPatch
 from waybill.core.plan import FailurePolicy, Graph, LinkedStep, Question, RetryPolicy
 from waybill.core.task import Document, EffectState, Event, Failure, Priority, StepState, TaskState, Usage
 from waybill.ledger.connection import Part
@@ -49,6 +50,8 @@ TASK_FIELDS = (
     "on_limit",
     "reserved",
     "policy",
+    "revising",
+    "round",
 )
 STEP_FIELDS = (
     "state",
@@ -76,6 +79,10 @@ STEP_FIELDS = (
     "estimated",
     "open_calls",
     "broke",
+    "turn",
+    "skipped",
+    "dropped",
+    "added_by",
 )
 """A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
 USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")
@@ -112,7 +119,9 @@ def packed_spec(linked: LinkedStep) -> bytes:
     """
     step, retry, question = linked.step, linked.step.retry, linked.step.question
     extra: tuple[Any, ...] = ()
-    conditions = [(condition.path, condition.number) for condition in linked.conditions]
+    conditions = [
+        (condition.path, condition.number, text) for condition, text in zip(linked.conditions, step.when, strict=True)
+    ]
     if conditions or step.allow_skipped or step.limits:
         extra = (conditions, int(step.allow_skipped), step.limits)
     if extra or step.queue_timeout_ms or question or (retry.jitter, retry.final_reasons) != (_PLAIN_RETRY.jitter, ()):
@@ -206,7 +215,7 @@ def usage_arguments(usage: Usage) -> list[Part]:
 
 
 def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
-    """Number of settlements, then fourteen arguments each."""
+    """Number of settlements, then fifteen arguments each, and those of the patch that comes with it."""
     arguments: list[Part] = [len(settlements)]
     for item in settlements:
         arguments += (
@@ -219,7 +228,19 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
             *usage_arguments(item.usage),
             item.run_ms,
             item.retry_after_ms,
+            *((1, *patch_arguments(item.patch)) if item.patch else (0,)),
         )
+    return arguments
+
+
+def patch_arguments(patch: LinkedPatch) -> list[Part]:
+    """A patch as `Patch.read` of the functions reads it."""
+    arguments: list[Part] = [patch.reason.encode(), len(patch.steps)]
+    for linked in patch.steps:
+        arguments += (packed_spec(linked), linked.step.input)
+    arguments += (len(patch.drop), *patch.drop, len(patch.substitutes))
+    for old, new in patch.substitutes:
+        arguments += (old, new)
     return arguments
 
 
@@ -326,6 +347,8 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         budget=_budget(number("budget"), text("on_limit")),
         reserved_microusd=number("reserved"),
         policy=policy_of(row["policy"]),
+        revising=bool(number("revising")),
+        round=number("round"),
     )
 
 
@@ -410,6 +433,10 @@ def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Ste
         started_ms=record["started"],
         ended_ms=record["ended"],
         question=BUDGET_QUESTION if record.get("broke") else _question(fields),
+        plan_revision=record.get("added_by", 0) or 1,
+        when=tuple(text for _, _, text in fields[14]) if len(fields) > 14 else (),
+        allow_skipped=len(fields) > 15 and bool(fields[15]),
+        dropped=bool(record.get("dropped", 0)),
     )
 
 

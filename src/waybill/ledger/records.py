@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from waybill.core.budget import Budget, TaskPolicy
-from waybill.core.plan import FailurePolicy, Graph, Question
+from waybill.core.patch import LinkedPatch
+from waybill.core.plan import Condition, FailurePolicy, Graph, Question
 from waybill.core.task import Document, EffectState, Failure, Priority, StepState, TaskState, Usage
 
 
@@ -87,7 +88,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker;
-    `retry_after_ms` is the least wait before the next attempt that the agent asked for.
+    `retry_after_ms` is the least wait before the next attempt that the agent asked for, `patch` what it adds to the
+    plan when it SUCCEEDED.
     """
 
     ref: StepRef
@@ -97,6 +99,7 @@ class Settlement:
     usage: Usage = Usage()
     run_ms: int = 0
     retry_after_ms: int = 0
+    patch: LinkedPatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,8 @@ class TaskRecord:
     budget: Budget | None = None
     reserved_microusd: int = 0
     policy: TaskPolicy | None = None
+    revising: bool = False
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +256,10 @@ class StepRecord:
     question: Question | None = None
     input: bytes = b""
     output: bytes = b""
+    plan_revision: int = 1
+    when: tuple[str, ...] = ()
+    allow_skipped: bool = False
+    dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +300,35 @@ class PlanningLease:
     paths: tuple[str, ...]
     traceparent: str
     round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLease:
+    """A step whose conditions are to be looked at. `inputs` are the outputs that they refer to, JSON text by step
+    number: empty for a step that was skipped, and for 0 an object of the task's goal and input. `turn` fences a
+    decision.
+    """
+
+    task: str
+    tenant: str
+    number: int
+    turn: int
+    conditions: tuple[Condition, ...]
+    inputs: Mapping[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionLease:
+    """A task whose plan is to be revised, and the steps that failed. `revision` and `round` fence the patch."""
+
+    task: str
+    tenant: str
+    goal: str
+    paths: tuple[str, ...]
+    traceparent: str
+    revision: int
+    round: int
+    failed: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ local function attach_plan(keys, args)
   redis.call('HDEL', K('task', task.id), 'note')
   Money.abandon_planner(task)
   task.state, task.on_failure = 'running', args[7]
-  write_steps(task, args, 9, tonumber(args[8]))
+  Task.plan(task, args, 9, tonumber(args[8]))
   Queue.settle_rooms()
   flush()
   return 1

@@ -26,7 +26,7 @@ local DEFAULTS = {
 
 local call = {}
 local Task, Step, Queue, Worker, Pause, Request, Effect, Letter = {}, {}, {}, {}, {}, {}, {}, {}
-local Usage, Money, Artifact, Limit = {}, {}, {}, {}
+local Usage, Money, Artifact, Limit, Patch, Revision = {}, {}, {}, {}, {}, {}
 -- In the set `sweep`, in place of a queue: the lines of limits.
 local LINES = '*lines'
 local flush

@@ -30,11 +30,18 @@ local function count_pace(sums)
   end
 end
 
-local function settle(task, step, outcome, output, failure, spent, random, retry_after_ms)
+local function succeed(task, step, output, spent, patch)
+  local defect = patch and task.state ~= 'cancelling' and Patch.defect(task, patch, step)
+  if not defect then return Step.succeed(task, step, output, spent, patch) end
+  local failure = '{"reason":"PATCH_INVALID","message":' .. cjson.encode(defect) .. '}'
+  Step.fail(task, step, failure, true, spent)
+end
+
+local function settle(task, step, outcome, output, failure, spent, random, retry_after_ms, patch)
   if step.broken then
     Step.unreadable(task, step, failure ~= '' and failure or UNDECODABLE, spent)
   elseif outcome == 'succeeded' then
-    Step.succeed(task, step, output, spent)
+    succeed(task, step, output, spent, patch)
   elseif outcome == 'cancelled' and task.state == 'cancelling' then
     Step.cancelled(task, step, spent)
   elseif outcome == 'handed_back' or outcome == 'cancelled' then
@@ -58,6 +65,7 @@ local function settle_all(worker, random, next, stale)
     local spent = Usage.read(next)
     spent.run_ms = tonumber(next())
     local retry_after_ms = tonumber(next())
+    local patch = next() == '1' and Patch.read(next) or nil
     local task, step = Worker.holding(member)
     if not step or step.worker ~= worker then
       stale[#stale + 1] = member
@@ -68,7 +76,7 @@ local function settle_all(worker, random, next, stale)
         pace[agent] = pace[agent] or { us = 0, count = 0 }
         pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
       end
-      settle(task, step, outcome, output, failure, spent, random, retry_after_ms)
+      settle(task, step, outcome, output, failure, spent, random, retry_after_ms, patch)
     end
   end
   count_pace(pace)
@@ -131,7 +139,7 @@ local function grant(task, step, room)
       names[#names + 1], names[#names + 2] = 'task.goal', 'task.input'
     else
       fields[#fields + 1] = 'out:' .. number
-      names[#names + 1] = Step.spec(Step.load(task, number)).name
+      names[#names + 1] = Step.name_for(task, step, number)
     end
   end
   local found, bytes = HMGET_all(K('task', task.id), fields), 0

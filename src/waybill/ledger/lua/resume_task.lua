@@ -19,6 +19,7 @@ local function resume_task(keys, args)
         step.parked, step.changed = 0, true
         if step.state == READY then Step.seat(task, step) end
         if step.state == SUCCEEDED then Step.unblock(task, step) end
+        if step.state == PENDING then Step.ask_conditions(task, step) end
       elseif step.state == READY then
         Step.arm_patience(task, step)
       end

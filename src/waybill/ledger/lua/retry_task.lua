@@ -15,7 +15,7 @@ local function retry_task(keys, args)
   if task.state == 'failed' or task.state == 'cancelled' then
     if redis.call('HGET', K('pulse'), 'full') == '1' then return { 'full' } end
     task.state, task.outcome, task.failure = task.steps > 0 and 'running' or 'planning', '', ''
-    task.changed = true
+    task.revisions, task.changed = 0, true
     Letter.drop_all(task.tenant, task.id, task.letters)
     task.letters = ''
     Task.keep_again(task)

@@ -5,7 +5,7 @@ local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'fa
 local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached', 'reasoning',
-  'estimated', 'open_calls', 'broke',
+  'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by',
 }
 
 function Step.pack(step)
@@ -14,10 +14,11 @@ function Step.pack(step)
   return cmsgpack.pack(record)
 end
 
--- A step that has not started, as it is first written.
-function Step.fresh(blockers)
+-- A step that has not started, as it is first written; `added_by` is the revision of the plan that added it, 0 for the
+-- first.
+function Step.fresh(blockers, added_by)
   return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
+    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, added_by or 0 })
 end
 
 -- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
@@ -44,6 +45,14 @@ local function unpack_step(task, number, packed, packed_spec)
   local step = { number = number, changed = false }
   read_record(task, step, packed)
   read_spec(step, packed_spec)
+  return step
+end
+
+-- A step that a patch adds, of a spec whose edges are numbers of the plan.
+function Step.added(number, spec, blockers, revision)
+  local step = { number = number, decoded_spec = spec, changed = true, respecified = true }
+  for _, field in ipairs(STEP_FIELDS) do step[field] = 0 end
+  step.state, step.blockers, step.worker, step.added_by = PENDING, blockers, '', revision
   return step
 end
 
@@ -81,11 +90,30 @@ function Step.spec(step)
       name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
       max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
       queue_timeout_ms = v[11] or 0, jitter = v[12] or 0.5, final_reasons = v[13] or {},
-      limits = v[17] or {},
+      conditions = v[15] or {}, allow_skipped = v[16] == 1, limits = v[17] or {}, aliases = v[18] or {},
       question = v[14] and { prompt = v[14][1], timeout_ms = v[14][3], default = v[14][4] },
     }
   end
   return step.spec
+end
+
+-- The spec with the edges that a patch has changed; the rest is as it was.
+function Step.pack_spec(step)
+  local v, spec = step.decoded_spec, Step.spec(step)
+  v[8], v[9], v[10] = spec.dependents, spec.dependencies, spec.references
+  if #spec.aliases > 0 then
+    v[11], v[12], v[13], v[14] = v[11] or 0, v[12] or 0.5, v[13] or {}, v[14] or false
+    v[15], v[16], v[17], v[18] = spec.conditions, v[16] or 0, v[17] or {}, spec.aliases
+  end
+  return cmsgpack.pack(v)
+end
+
+-- The name under which a step knows the output of another.
+function Step.name_for(task, step, number)
+  for _, alias in ipairs(Step.spec(step).aliases) do
+    if alias[1] == number then return alias[2] end
+  end
+  return Step.spec(Step.load(task, number)).name
 end
 
 -- The steps that wait for this one. Where its own spec cannot be read, those of the others tell.

@@ -12,8 +12,10 @@ local OPTIONAL = { 'goal', 'input', 'labels', 'paths', 'priority', 'trace', 'tem
   'on_failure', 'budget', 'on_limit', 'policy' }
 local FIRST_OPTIONAL, DOCUMENTS = 6, 20
 
-local function write_steps(task, args, first, count)
+-- Gives a task its first plan, from the arguments.
+function Task.plan(task, args, first, count)
   task.revision, task.steps, task.open = 1, count, count
+  task.loaded.revision, task.loaded.steps = 1, count
   local values, ready = { 'revision', '1', 'steps', integer(count), 'open', integer(count) }, {}
   for number = 1, count do
     local at = first + 3 * (number - 1)
@@ -31,8 +33,10 @@ local function write_steps(task, args, first, count)
   for _, number in ipairs(ready) do
     local spec = cmsgpack.unpack(args[first + 3 * (number - 1)])
     if spec[11] then
-      -- It waits with a timer, or for a person.
-      Step.ready(task, Step.load(task, number))
+      -- It waits with a timer, for a person, or for its conditions.
+      local step = Step.load(task, number)
+      step.state, step.ready = PENDING, 0
+      Step.arrive(task, step)
     else
       Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
       Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)
@@ -75,7 +79,7 @@ local function submit(keys, args)
   Task.set_deadline(task, tonumber(args[13]))
   if step_count > 0 then
     redis.call('HSET', K('task', id), 'planned', integer(call.now))
-    write_steps(task, args, DOCUMENTS + 2 + document_count, step_count)
+    Task.plan(task, args, DOCUMENTS + 2 + document_count, step_count)
   else
     redis.call('ZADD', K('planning'), call.now, id)
     redis.call('PUBLISH', K('bell', 'planning'), id)

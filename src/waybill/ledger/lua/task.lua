@@ -4,7 +4,11 @@ local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters', 'round',
   'cached', 'reasoning', 'estimated', 'budget', 'on_limit', 'reserved', 'open_calls',
+  'revising', 'revisions', 'added',
 }
+
+-- Numbers that few tasks have or change; written only then.
+local RARE_FIELDS = { 'reserved', 'open_calls', 'budget', 'revising', 'revisions', 'added', 'round', 'revision', 'steps' }
 
 -- The task, or nil if there is none (any more).
 function Task.load(id)
@@ -19,11 +23,12 @@ function Task.load(id)
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
     'output_tokens', 'cost', 'deadline', 'round', 'cached', 'reasoning', 'estimated', 'budget', 'reserved',
-    'open_calls' }) do
+    'open_calls', 'revising', 'revisions', 'added' }) do
     task[field] = tonumber(task[field]) or 0
   end
   task.had_usage = task.input_tokens + task.output_tokens + task.cost > 0
-  task.loaded = { reserved = task.reserved, open_calls = task.open_calls, budget = task.budget }
+  task.loaded = {}
+  for _, field in ipairs(RARE_FIELDS) do task.loaded[field] = task[field] end
   call.tasks[id] = task
   call.loaded[#call.loaded + 1] = task
   return task
@@ -52,12 +57,13 @@ end
 
 -- Whether the planner works on the task in this round, so that it may call models for it.
 function Task.is_planned(task, round)
-  return task.state == 'planning' and task.round == round
+  return (task.state == 'planning' or task.revising == 1) and task.round == round
 end
 
 -- PLANNING | RUNNING | PAUSED | CANCELLING -> `state`. Event: task_finished.
 function Task.finish(task, state)
   Money.abandon_planner(task)
+  Revision.over(task)
   task.state, task.ended, task.changed = state, call.now, true
   if task.deadline > 0 then redis.call('ZREM', K('timers'), deadline_member(task)) end
   local failure = state == 'failed' and failure_json(task.failure) or ''
@@ -113,7 +119,7 @@ local function write(task)
       end
     end
   end
-  for _, field in ipairs({ 'reserved', 'open_calls', 'budget' }) do
+  for _, field in ipairs(RARE_FIELDS) do
     if task[field] ~= task.loaded[field] then
       v[#v + 1] = field
       v[#v + 1] = integer(task[field])
@@ -145,6 +151,11 @@ local function write(task)
       if step.failure then
         v[#v + 1] = 'err:' .. step.number
         v[#v + 1] = step.failure
+      end
+      if step.respecified then
+        v[#v + 1] = 'spec:' .. step.number
+        v[#v + 1] = Step.pack_spec(step)
+        step.respecified = false
       end
       step.changed, step.output = false, nil
     end

@@ -13,8 +13,10 @@
 -- WAITING -> READY | FAILED        raise       by a person who says how much may be spent besides
 -- BACKOFF -> READY                 ready       by a timer
 -- PENDING -> SKIPPED               give_up     when what it depends on failed, in a plan that goes on
+-- PENDING -> SKIPPED               decide      when its conditions do not hold, or by what it depends on being skipped
+-- not started -> SKIPPED           drop        by a patch
 -- any     -> CANCELLED             stop        when its task stops
--- all but SUCCEEDED -> PENDING     reset       when its task is retried
+-- all but SUCCEEDED -> PENDING     reset       when its task is retried; SKIPPED if a revision has taken it out
 -- In a paused task nothing becomes RUNNING: what would start or unblock others is parked until the task is resumed.
 -- Events: step_ready, step_waiting, step_started, step_retried, step_finished.
 
@@ -104,6 +106,7 @@ local function finish(task, step, state, failure, spent)
   call.ended = (call.ended or 0) + 1
   -- Without a failure of its own it keeps the last one, which this very call may have told.
   step.ended, step.failure = call.now, failure or step.failure
+  if step.turn > 0 then redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number) end
   task.open = task.open - 1
   Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s', named(step), STATE_NAMES[state],
     failure_json(failure), attempt_json(step, spent)))
@@ -111,26 +114,66 @@ end
 
 -- Ends the task once no step is left that could change.
 local function settle_task(task)
-  if task.open > 0 or task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
+  if task.open > 0 or (task.revising == 1 and task.state ~= 'cancelling') or task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
   Task.finish(task, task.outcome and task.outcome ~= '' and task.outcome or 'succeeded')
 end
 
--- What a succeeded step lets go on.
+-- The step's conditions are to be looked at: a dispatcher does that, and `decide_step` tells what it found.
+function Step.ask_conditions(task, step)
+  if task.state ~= 'running' then
+    step.parked, step.changed, task.changed = 1, true, true
+    return
+  end
+  step.turn, step.changed, task.changed = step.turn + 1, true, true
+  redis.call('ZADD', K('decisions'), call.now, task.id .. ':' .. step.number)
+  redis.call('PUBLISH', K('bell', 'decisions'), task.id)
+end
+
+-- All that a PENDING step depends on has ended. Returns whether it is skipped for that.
+function Step.arrive(task, step)
+  if step.broken then return Step.reject(task, step) end
+  local spec = Step.spec(step)
+  if step.skipped == 1 and not spec.allow_skipped then
+    finish(task, step, SKIPPED)
+    return true
+  end
+  if #spec.conditions > 0 then Step.ask_conditions(task, step) else Step.ready(task, step) end
+  return false
+end
+
+-- What a step lets go on that succeeded or was skipped by its conditions. Skips pass on along the way.
 function Step.unblock(task, step)
-  for _, number in ipairs(Step.dependents(task, step)) do
-    local dependent = Step.load(task, number)
-    if dependent.broken and Step.is_open(dependent) then
-      Step.reject(task, dependent)
-    else
-      dependent.blockers, dependent.changed = dependent.blockers - 1, true
-      if dependent.blockers == 0 and dependent.state == PENDING then Step.ready(task, dependent) end
+  local reached = { step }
+  while #reached > 0 do
+    local ended = table.remove(reached)
+    for _, number in ipairs(Step.dependents(task, ended)) do
+      local dependent = Step.load(task, number)
+      if dependent.broken and Step.is_open(dependent) then
+        Step.reject(task, dependent)
+      else
+        dependent.blockers, dependent.changed = dependent.blockers - 1, true
+        if ended.state == SKIPPED then dependent.skipped = 1 end
+        if dependent.blockers == 0 and dependent.state == PENDING and Step.arrive(task, dependent) then
+          reached[#reached + 1] = dependent
+        end
+      end
     end
   end
 end
 
-local function commit(task, step, output, spent)
+-- What a dispatcher found of the step's conditions.
+function Step.decide(task, step, holds)
+  redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
+  if holds then return Step.ready(task, step) end
+  finish(task, step, SKIPPED)
+  Step.unblock(task, step)
+  settle_task(task)
+end
+
+local function commit(task, step, output, spent, patch)
   finish(task, step, SUCCEEDED, nil, spent)
   step.output, step.suspect = output, 0
+  if patch and task.state ~= 'cancelling' then Patch.apply(task, patch, step) end
   if task.state == 'running' then
     Step.unblock(task, step)
   elseif task.state == 'paused' then
@@ -139,27 +182,47 @@ local function commit(task, step, output, spent)
   settle_task(task)
 end
 
-function Step.succeed(task, step, output, spent)
+-- `patch`: what the agent adds to the plan, if it does.
+function Step.succeed(task, step, output, spent, patch)
   release(task, step, spent)
-  commit(task, step, output, spent)
+  commit(task, step, output, spent, patch)
 end
 
-local function skip_dependents(task, failed)
+-- All that depends on the step, and has not ended. With `for_good` it stays out when the task is retried.
+local function skip_dependents(task, failed, for_good)
   local reached = { failed }
   while #reached > 0 do
     for _, number in ipairs(Step.dependents(task, table.remove(reached))) do
       local dependent = Step.load(task, number)
       if dependent.state == PENDING then
         finish(task, dependent, SKIPPED)
+        if for_good then dependent.dropped = 1 end
         reached[#reached + 1] = dependent
       end
     end
   end
 end
 
--- The step fails for good: its task stops, or goes on without what depends on it.
+-- A step that has not started never shall, and nor shall what depends on it and on nothing in its place.
+function Step.drop(task, step)
+  disarm(task, step)
+  if step.state == READY then
+    redis.call('SADD', K('sweep'), Step.spec(step).agent .. ':' .. task.priority)
+    if Limit.any() then redis.call('SADD', K('sweep'), LINES) end
+  end
+  finish(task, step, SKIPPED)
+  step.dropped = 1
+end
+
+-- What depends on a step that was dropped, or failed, with nothing in its place.
+function Step.drop_dependents(task, step)
+  skip_dependents(task, step, true)
+end
+
+-- The step fails for good: its plan is revised, or its task stops, or goes on without what depends on it.
 local function give_up(task, step, failure, spent)
   finish(task, step, FAILED, failure, spent)
+  if Revision.request(task, step, failure) then return end
   if task.on_failure ~= 'continue' then return Step.stop(task, 'failed', failure) end
   if failure_json(task.failure) == '' then task.failure = failure end
   task.outcome = 'failed'
@@ -338,6 +401,7 @@ end
 -- RUNNING | PAUSED -> CANCELLING -> `outcome`: every step that does not run ends at once; workers are told to stop the
 -- others, and the run deadline of those moves up, so that no agent can hold the task for long.
 function Step.stop(task, outcome, failure)
+  Revision.over(task)
   task.state, task.outcome, task.failure, task.changed = 'cancelling', outcome, failure or '', true
   if task.open > 0 then
     Task.event(task, 'task_cancelling', failure_json(failure))
@@ -355,6 +419,13 @@ function Step.stop(task, outcome, failure)
   settle_task(task)
 end
 
+-- What a revision of the plan took out stays out.
+local function leave_out(task, step)
+  changed(task, step, SKIPPED)
+  step.ended, step.failure = call.now, ''
+  Task.event(task, 'step_finished', named(step) .. ',"step_state":"skipped"')
+end
+
 -- SUCCEEDED stays; all others begin anew, with their attempts counted on. Starts what waits for nothing.
 function Step.reset_all(task)
   Step.load_all(task)
@@ -362,10 +433,12 @@ function Step.reset_all(task)
   for number = 1, task.steps do
     local step = task.step[number]
     step.parked, step.changed = 0, true
-    if step.state ~= SUCCEEDED then
+    if step.dropped == 1 then
+      leave_out(task, step)
+    elseif step.state ~= SUCCEEDED then
       changed(task, step, PENDING)
       step.tries, step.deaths, step.losses, step.suspect, step.ended, step.failure = 0, 0, 0, 0, 0, ''
-      step.broke = 0
+      step.broke, step.skipped = 0, 0
       task.open, step.blockers = task.open + 1, 0
       for _, needed in ipairs(Step.spec(step).dependencies) do
         if task.step[needed].state ~= SUCCEEDED then step.blockers = step.blockers + 1 end
@@ -374,7 +447,12 @@ function Step.reset_all(task)
   end
   for number = 1, task.steps do
     local step = task.step[number]
-    if step.state == PENDING and step.blockers == 0 then Step.ready(task, step) end
+    if step.state == PENDING and step.blockers == 0 then Step.arrive(task, step) end
   end
+  settle_task(task)
+end
+
+-- Ends the task if nothing is left of it.
+function Step.settle_task(task)
   settle_task(task)
 end

@@ -1,0 +1,92 @@
+"""Plans that adapt: conditions of steps to be decided, and plans to be revised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from waybill.core import limits
+from waybill.core.patch import LinkedPatch
+from waybill.core.plan import Condition
+from waybill.core.task import Event, Failure
+from waybill.errors import FailedPrecondition
+from waybill.ledger import packing
+from waybill.ledger.records import DecisionLease, RevisionLease
+from waybill.ledger.spending import Spending
+
+
+class Revising(Spending):
+    """The calls that decide and revise, in one partition."""
+
+    async def lease_decisions(self, lease_ms: int, limit: int) -> list[DecisionLease]:
+        """Take steps whose conditions are to be looked at; each comes again after `lease_ms` if undecided."""
+        leases = []
+        for task, tenant, number, turn, conditions in await self._call("lease_decisions", lease_ms, limit):
+            wanted = tuple(Condition(path.decode(), root) for path, root in conditions)
+            inputs = await self._roots(task.decode(), sorted({condition.number for condition in wanted}))
+            leases.append(DecisionLease(task.decode(), tenant.decode(), number, turn, wanted, inputs))
+        return leases
+
+    async def _roots(self, task_id: str, numbers: Sequence[int]) -> dict[int, bytes]:
+        fields = [field for number in numbers for field in ((f"out:{number}",) if number else ("goal", "input"))]
+        found = iter(await self._fields(task_id, fields))
+        roots: dict[int, bytes] = {}
+        for number in numbers:
+            if number:
+                roots[number] = next(found) or b""
+            else:
+                goal = msgspec.json.encode((next(found) or b"").decode("utf-8", "replace"))
+                roots[0] = b'{"goal":' + goal + b',"input":' + (next(found) or b"null") + b"}"
+        return roots
+
+    async def decide_step(self, task_id: str, number: int, turn: int, holds: bool) -> bool:
+        """Let a step go on whose conditions hold, or skip it; False if nothing is to be decided. May be repeated."""
+        return bool(await self._call("decide_step", task_id, number, turn, int(holds)))
+
+    async def lease_revisions(self, lease_ms: int, limit: int) -> list[RevisionLease]:
+        """Take tasks whose plan is to be revised; each comes again after `lease_ms` if undecided."""
+        return [
+            RevisionLease(
+                task=task.decode(),
+                tenant=tenant.decode(),
+                goal=goal.decode(),
+                paths=msgspec.json.decode(paths or b"[]", type=tuple[str, ...]),
+                traceparent=trace.decode(),
+                revision=revision,
+                round=round_,
+                failed=tuple(failed),
+            )
+            for task, tenant, goal, paths, trace, revision, round_, failed in await self._call(
+                "lease_revisions", lease_ms, limit
+            )
+        ]
+
+    async def postpone_revision(self, task_id: str, round_: int, delay_ms: int, note: str) -> bool:
+        """Offer a task for revision again after `delay_ms`; the note tells people why it waits."""
+        return bool(await self._call("postpone_revision", task_id, round_, delay_ms, note))
+
+    async def patch_plan(
+        self, task_id: str, expected_revision: int, round_: int, failed: Sequence[int], patch: LinkedPatch
+    ) -> bool:
+        """Revise a plan; False if the task is not at that revision and round (any more), or is paused.
+
+        `failed` are the failed steps that the patch makes up for. Raises FailedPrecondition if the plan does not allow
+        the patch, as when a step has started meanwhile that it drops. After Unavailable it may be made again.
+        """
+        reply = await self._call(
+            "patch_plan", task_id, expected_revision, round_, len(failed), *failed, *packing.patch_arguments(patch)
+        )
+        if reply[0] == b"refused":
+            raise FailedPrecondition(f"the plan does not allow the patch: {reply[1].decode()}", reason="PATCH_REFUSED")
+        return bool(reply[0] == b"ok")
+
+    async def decline_revision(self, task_id: str, round_: int, failure: Failure) -> bool:
+        """Stop a task that no revision can be made for; False if none waits in that round. May be repeated."""
+        return bool(await self._call("decline_revision", task_id, round_, msgspec.json.encode(failure)))
+
+    async def tell_planning(self, task_id: str, round_: int, events: Sequence[Event]) -> bool:
+        """Add what the planner tells; False if it no longer works on the task in that round."""
+        return bool(
+            await self._call("tell_planning", task_id, round_, limits.MAX_TASK_EVENTS, *packing.event_arguments(events))
+        )

@@ -1,0 +1,136 @@
+"""Patches that agents bring with their success: they only add, and are applied with it or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ledger_adapting import patch, plan, step, steps_of
+from ledger_fold import check_history
+from ledger_hand import Hand, succeeded
+from ledger_plans import accept
+
+from waybill.core.budget import TaskPolicy
+from waybill.core.patch import LinkedPatch
+from waybill.core.plan import PlanStep
+from waybill.core.task import EventType, StepState, TaskState
+from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import Grant, Settlement
+
+
+def with_patch(grant: Grant, added: LinkedPatch, output: bytes = b"1") -> Settlement:
+    return replace(succeeded(grant, output), patch=added)
+
+
+def mapped(count: int) -> list[PlanStep]:
+    """One step for each of what was found, and one that collects what they return."""
+    items = [step(f"item-{at}", "split") for at in range(count)]
+    collect = b'{"all": [' + b",".join(b'"${item-%d}"' % at for at in range(count)) + b"]}"
+    return [*items, step("collect", input=collect)]
+
+
+async def test_given_a_list_found_at_run_time_then_each_item_is_a_step_and_the_next_one_gets_them_all(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("split"), step("report", input=b'{"found": "${split}"}')))
+    (split,) = await hand.take()
+    added = await patch(ledger, task, *mapped(3), substitutes={"split": "collect"}, own_step="split")
+    grants = (await hand.exchange(with_patch(split, added))).grants
+    assert sorted(grant.step for grant in grants) == ["item-0", "item-1", "item-2"]
+    (collect,) = (await hand.exchange(*(succeeded(grant, b'"x"') for grant in grants))).grants
+    assert collect.inputs == {f"item-{at}": b'"x"' for at in range(3)}
+    (report,) = (await hand.exchange(succeeded(collect, b'["x", "x", "x"]'))).grants
+    assert report.inputs == {"split": b'["x", "x", "x"]'}
+    await hand.exchange(succeeded(report))
+    record, steps = await check_history(ledger, task)
+    assert (record.state, record.revision, record.step_count) == (TaskState.SUCCEEDED, 2, 6)
+    assert record.sinks == (2,)
+    assert [steps[name].plan_revision for name in ("split", "item-0")] == [1, 2]
+    events = await ledger.events(task, 1, 100)
+    (revised,) = [event for event in events if event.type is EventType.PLAN_REVISED]
+    assert (revised.step, revised.attempt, revised.revision, revised.step_count) == ("split", 1, 2, 6)
+
+
+async def test_given_a_loop_then_its_last_round_is_what_the_task_returns(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("round-1")))
+    (grant,) = await hand.take()
+    for number in range(2, 6):
+        own = f"round-{number - 1}"
+        added = await patch(ledger, task, step(f"round-{number}"), substitutes={own: f"round-{number}"}, own_step=own)
+        (grant,) = (await hand.exchange(with_patch(grant, added))).grants
+    await hand.exchange(succeeded(grant, b'"good"'))
+    record, steps = await check_history(ledger, task)
+    assert (record.state, record.sinks) == (TaskState.SUCCEEDED, (5,))
+    assert steps["round-5"].output == b'"good"'
+
+
+async def test_given_steps_that_nobody_waits_for_then_they_run_and_the_output_stays(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    (side,) = (await hand.exchange(with_patch(a, await patch(ledger, task, step("side"), own_step="a")))).grants
+    assert (await ledger.task(task)).state is TaskState.RUNNING
+    await hand.exchange(succeeded(side))
+    record, _ = await check_history(ledger, task)
+    assert (record.state, record.sinks) == (TaskState.SUCCEEDED, (1,))
+
+
+async def test_given_two_agents_that_add_a_step_of_one_name_then_the_second_fails_with_its_patch(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("b")))
+    a, b = await hand.take()
+    first = await patch(ledger, task, step("same"), own_step="a")
+    second = await patch(ledger, task, step("same"), own_step="b")
+    await hand.exchange(with_patch(a, first), with_patch(b, second))
+    found = (await steps_of(ledger, task))["b"]
+    assert found.state is StepState.FAILED
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.message) == ("PATCH_INVALID", "the plan has a step same already")
+    await check_history(ledger, task)
+
+
+async def test_given_a_policy_then_no_more_steps_are_added_than_it_allows(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a")), policy=TaskPolicy(max_added_steps=2))
+    (a,) = await hand.take()
+    too_many = await patch(ledger, task, *(step(f"x{at}") for at in range(3)), own_step="a")
+    await hand.exchange(with_patch(a, too_many))
+    failure = (await ledger.task(task)).failure
+    assert failure is not None
+    assert failure.message == "the task would have 3 added steps, and its policy allows 2"
+    await check_history(ledger, task)
+
+
+async def test_given_a_paused_task_then_a_patch_counts_and_starts_nothing_until_it_is_resumed(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("z", "a")))
+    (a,) = await hand.take()
+    added = await patch(ledger, task, step("free"), step("bound", "a"), own_step="a")
+    await ledger.pause(task)
+    assert (await hand.exchange(with_patch(a, added))).grants == ()
+    await check_history(ledger, task)
+    await ledger.resume(task)
+    assert sorted(grant.step for grant in await hand.run_all()) == ["bound", "free", "z"]
+    assert (await check_history(ledger, task))[0].state is TaskState.SUCCEEDED
+
+
+async def test_given_a_task_that_stops_then_a_patch_adds_nothing(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    added = await patch(ledger, task, step("b"), own_step="a")
+    await ledger.cancel(task)
+    await hand.exchange(with_patch(a, added))
+    record, _ = await check_history(ledger, task)
+    assert (record.state, record.step_count) == (TaskState.CANCELLED, 1)
+
+
+@pytest.mark.parametrize("count", [3_000])
+async def test_given_a_large_patch_then_all_of_it_runs(ledger: Ledger, count: int) -> None:
+    hand = await Hand(ledger, slots=5_000, max_batch=64).register()
+    policy = TaskPolicy(max_added_steps=10_000)
+    task = await accept(ledger, plan(step("split")), policy=policy)
+    (split,) = await hand.take()
+    added = await patch(ledger, task, *mapped(count), substitutes={"split": "collect"}, own_step="split", policy=policy)
+    await hand.exchange(with_patch(split, added))
+    assert len(await hand.run_all()) == count + 1
+    assert (await ledger.task(task)).state is TaskState.SUCCEEDED
