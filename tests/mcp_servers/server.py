@@ -52,6 +52,7 @@ class Tools:
             _tool("garble", {}),
             _tool("variable", {"name": TEXT}),
             _tool("trace", {}),
+            _tool("lookahead", {"word": {"type": "string", "pattern": "^(?=a)(a+)+$"}}),
             _tool("shaped", {}, output={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}),
         ]
         if not self._options.names:

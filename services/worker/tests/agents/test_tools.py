@@ -111,7 +111,7 @@ async def test_given_errors_of_all_kinds_when_tools_are_called_then_the_model_le
     locked, mood, misfit, no_object, unknown, shaped, no_json, no_unicode, first, second = told(model)
     assert "the account is locked" in locked
     assert "failed: the server is in a bad mood" in mood
-    assert "do not fit: $.amount: 'five' is not of type 'integer'" in misfit
+    assert "do not fit: amount: must be of type integer, is string" in misfit
     assert "not a JSON object" in no_object
     assert "no tool 'mail__pray'" in unknown
     assert "output schema" in shaped
@@ -122,6 +122,16 @@ async def test_given_errors_of_all_kinds_when_tools_are_called_then_the_model_le
     assert len(set(ids[-2:])) == 2
     assert [use.failed for use in run.value.calls] == [True] * 8 + [False] * 2
     assert bench.done() == [("shaped", None)]
+
+
+async def test_given_a_schema_that_cannot_be_checked_in_bounded_time_when_called_then_the_server_has_to(
+    bench: Bench,
+) -> None:
+    model = ScriptedModel([calls(("lookahead", {"word": "a" * 60 + "!"})), "done"])
+
+    run = await bench.run(model)
+
+    assert [use.failed for use in run.value.calls] == [False]
 
 
 async def test_given_results_that_are_huge_or_no_text_when_told_then_they_are_cut_and_described(bench: Bench) -> None:

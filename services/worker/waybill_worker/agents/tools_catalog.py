@@ -9,15 +9,13 @@ from typing import Any
 
 import msgspec
 from jsonschema import SchemaError
-from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 from mcp_types import Tool as ListedTool
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from waybill import Tool
 from waybill.core.budget import TaskPolicy
-from waybill.errors import Permanent
+from waybill.core.schema import check_schema, misfits
+from waybill.errors import InvalidArgument, Permanent
 from waybill_worker.agents.tools_config import ToolServers
 from waybill_worker.agents.tools_connection import fingerprint
 from waybill_worker.agents.tools_recipients import declared
@@ -29,6 +27,7 @@ MAX_PARAMETERS_BYTES = 32 * 1024
 MAX_CATALOG_BYTES = 512 * 1024
 _MAX_MODEL_NAME_CHARS = 64
 _MAX_PROBLEM_CHARS = 500
+_MAX_PROBLEMS = 5
 _UNFIT_FOR_MODELS = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -45,6 +44,8 @@ class CatalogTool(msgspec.Struct, frozen=True):
     fingerprint: str
     repeatable: bool
     """Whether its server says that calling it twice does no more than calling it once."""
+    checkable: bool = True
+    """Whether arguments can be checked against the schema here, in bounded time."""
 
     @property
     def label(self) -> str:
@@ -52,15 +53,15 @@ class CatalogTool(msgspec.Struct, frozen=True):
         return f"{self.server}/{self.name}"
 
     def problem_with(self, arguments: Any) -> str:
-        """Why the arguments do not fit the tool's own schema; empty if they do."""
-        kind = validator_for(self.parameters)
-        # An empty registry: a reference to somewhere else is never fetched.
-        validator = kind(self.parameters, registry=Registry())
+        """Why the arguments do not fit the tool's own schema; empty if they do, or if only its server can tell."""
+        if not self.checkable:
+            return ""
         try:
-            error = best_match(validator.iter_errors(arguments))
-        except (Unresolvable, RecursionError):
-            return "the tool's schema cannot be applied"
-        return "" if error is None else f"{error.json_path}: {error.message}"[:_MAX_PROBLEM_CHARS]
+            found = misfits(json.dumps(self.parameters), arguments)
+        except InvalidArgument as error:
+            return error.message[:_MAX_PROBLEM_CHARS]
+        shown = [f"{'.'.join(map(str, path)) or 'arguments'}: {problem}" for path, problem in found[:_MAX_PROBLEMS]]
+        return "; ".join(shown)[:_MAX_PROBLEM_CHARS]
 
 
 class Catalog:
@@ -152,7 +153,16 @@ def _entry(server: str, tool: ListedTool, names: set[str], servers: ToolServers)
         parameters=tool.input_schema,
         fingerprint=fingerprint(tool),
         repeatable=hints is not None and bool(hints.read_only_hint or hints.idempotent_hint),
+        checkable=_checkable(tool.input_schema),
     )
+
+
+def _checkable(schema: Mapping[str, Any]) -> bool:
+    try:
+        check_schema(json.dumps(schema))
+    except InvalidArgument:
+        return False
+    return True
 
 
 def _model_name(server: str, tool: str, names: set[str]) -> str:
