@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from model_server import Behaviour, ModelServer, Request, busy, obliging
+from prometheus_client import REGISTRY
 
 from waybill.chat import ChatRequest, Message, Reply, Tool, ToolCall
 from waybill.core.task import Usage
@@ -372,3 +373,19 @@ async def test_given_prompts_that_are_kept_when_asked_then_the_meter_gets_them_a
         _, meter = await ask(client_of(a=server, keep_prompts=keep))
         ((call, end),) = meter.ended
         assert (b"hello" in call.plan.prompt, b"You said" in end.response) == (keep, keep)
+
+
+async def test_given_calls_when_they_end_then_the_metrics_tell_how_and_what_they_cost(
+    server: ModelServer, client_of: Any
+) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {"model": "metered", **labels}) or 0.0
+
+    server.script.append(busy("0"))
+
+    await ask(client_of(metered=server))
+
+    assert counted("waybill_model_calls_total", outcome="limited") == 1
+    assert counted("waybill_model_calls_total", outcome="answered") == 1
+    assert counted("waybill_model_tokens_total", kind="input") == server.bill[0].prompt_tokens
+    assert counted("waybill_model_cost_microusd_total") == cost(server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ from waybill.errors import AgentError, BudgetExhausted, Permanent
 from waybill.models.faults import Fault
 from waybill.models.meter import CallEnd, Limited, Meter, OverBudget, estimated
 from waybill.models.wire import body_of
+from waybill.telemetry import metrics
 
 if TYPE_CHECKING:
     from waybill.models.client import ModelClient
@@ -95,6 +97,7 @@ class Course:
             call = await self._meter.begin(plan, patient=patient)
             end = CallEnd(estimated(plan.worst))
             fault: Fault | None = None
+            begun = time.perf_counter()
             try:
                 reply, end = await self._client.make(name, call, body, self._text)
             except Fault as error:
@@ -103,6 +106,7 @@ class Course:
                 # From here on it is under way to the meter, also when this is cancelled.
                 delivered = self._meter.end(call, end)
             self._spent += end.usage
+            _count(name, fault, end.usage, time.perf_counter() - begun)
             await delivered
             if fault is None:
                 return reply
@@ -161,3 +165,11 @@ class Course:
         if reply.finish_reason == "content_filter":
             raise Permanent(f"{reply.model} refuses to answer this", reason="MODEL_REFUSED")
         return msgspec.structs.replace(reply, usage=self._spent)
+
+
+def _count(name: str, fault: Fault | None, usage: Usage, seconds: float) -> None:
+    metrics.MODEL_CALLS.labels(name, fault.kind.value if fault is not None else "answered").inc()
+    metrics.MODEL_CALL_SECONDS.labels(name).observe(seconds)
+    metrics.MODEL_TOKENS.labels(name, "input").inc(usage.input_tokens)
+    metrics.MODEL_TOKENS.labels(name, "output").inc(usage.output_tokens)
+    metrics.MODEL_COST.labels(name).inc(usage.cost_microusd)

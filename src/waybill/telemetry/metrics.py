@@ -59,6 +59,14 @@ RECLAIMED_STEPS = Counter("waybill_reclaimed_steps_total", "Steps taken back fro
 RUNNING_STEPS = Gauge("waybill_running_steps", "Steps that this worker runs.")
 SLOTS = Gauge("waybill_slots", "Steps that this worker can run at once.")
 
+# Calls of models, by the operator's names of models; `outcome` is "answered" or the kind of fault.
+MODEL_CALLS = Counter("waybill_model_calls_total", "Calls of models that ended.", ("model", "outcome"))
+MODEL_CALL_SECONDS = Histogram(
+    "waybill_model_call_seconds", "Seconds that calls of models took.", ("model",), buckets=_WORK_SECONDS
+)
+MODEL_TOKENS = Counter("waybill_model_tokens_total", "Tokens that models used, estimates included.", ("model", "kind"))
+MODEL_COST = Counter("waybill_model_cost_microusd_total", "Millionths of a US dollar that models cost.", ("model",))
+
 # The ledger.
 EXCHANGE_SECONDS = Histogram("waybill_exchange_seconds", "Seconds of one exchange.", buckets=_CALL_SECONDS)
 LEDGER_SECONDS = Histogram(
