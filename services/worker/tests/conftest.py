@@ -27,19 +27,19 @@ from waybill.models import course
 from waybill.models.client import ModelClient
 
 SAMPLES = "worker_sample_agents"
-MODELLED = "worker_model_agents"
+TESTED = (SAMPLES, "worker_model_agents", "worker_adding_agents")
 
 
 @pytest.fixture(scope="session")
 def agents() -> dict[str, AgentDefinition]:
     """The sample agents."""
-    return load_agents([SAMPLES, MODELLED], entry_points=False)
+    return load_agents(TESTED, entry_points=False)
 
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ProcessPool]:
     """Processes that know the sample agents."""
-    opened = ProcessPool(frames.Setup((SAMPLES, MODELLED), tuple(sys.path), "WARNING"))
+    opened = ProcessPool(frames.Setup(TESTED, tuple(sys.path), "WARNING"))
     yield opened
     await opened.close()
 

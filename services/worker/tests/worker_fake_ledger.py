@@ -16,6 +16,7 @@ from waybill.core.task import Document, EffectState, Event, Priority, Usage
 from waybill.errors import NotFound, Unavailable
 from waybill.ledger.call_records import CallDecision, CallOpening, CallVerdict, Observed, TenantBudget
 from waybill.ledger.records import (
+    AgentRecord,
     Effect,
     Exchange,
     Grant,
@@ -23,6 +24,7 @@ from waybill.ledger.records import (
     QueueEntry,
     Renewal,
     Settlement,
+    StepRecord,
     StepRef,
     TaskRecord,
     WorkerOffer,
@@ -228,6 +230,14 @@ class FakeLedger:
         return await self._call("end_call", lambda: self.accounts.update({number: usage}) is None)
 
     async def task(self, task_id: str) -> TaskRecord:
+        """Not needed here."""
+        raise NotImplementedError
+
+    async def steps(self, task_id: str, first: int, last: int, *, payloads: bool = True) -> list[StepRecord]:
+        """Not needed here."""
+        raise NotImplementedError
+
+    async def agents(self) -> list[AgentRecord]:
         """Not needed here."""
         raise NotImplementedError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from functools import cache
 
@@ -134,7 +135,10 @@ class Attempt:
         try:
             if self._stop is not None:
                 return None
-            return await self._execution.execute(self.grant, self._context, self._input())
+            result = await self._execution.execute(self.grant, self._context, self._input())
+            if result.outcome is not Outcome.SUCCEEDED:
+                return result
+            return replace(result, patch=await self._execution.additions(self.grant, self._context.added))
         except asyncio.CancelledError as error:
             return result_of(error) if self._stop is None else None
         except Exception as error:
@@ -187,6 +191,7 @@ class Attempt:
             self._context.usage,
             run_ms,
             result.retry_after_ms,
+            result.patch,
         )
         self._on_end(self, None if lost else settlement)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
+from waybill.adding import AddedSteps
 from waybill.agent import AgentDefinition
 from waybill.core.budget import TaskPolicy
+from waybill.core.patch import LinkedPatch
 from waybill.core.task import Document
 from waybill.errors import AgentError, Unavailable
 from waybill.ledger.records import Grant
@@ -16,6 +18,7 @@ from waybill.models.client import ModelClient
 from waybill.telemetry import tracing
 from waybill_worker import frames
 from waybill_worker.accounts import Accounts
+from waybill_worker.additions import linked_additions
 from waybill_worker.context import AttemptContext, Hook
 from waybill_worker.invocation import Result, call_async
 from waybill_worker.ledger_port import WorkerLedger
@@ -74,6 +77,10 @@ class Execution:
     async def documents(self, task_id: str) -> list[Document]:
         """The documents of a task; waits while the store is away, as long as the attempt may run."""
         return await _patiently(lambda: self.ledger.documents(task_id))
+
+    async def additions(self, grant: Grant, added: AddedSteps) -> LinkedPatch | None:
+        """What an attempt adds to its plan; waits likewise. Raises Permanent (PATCH_INVALID)."""
+        return await _patiently(lambda: linked_additions(self.ledger, grant, added))
 
     async def policy(self, task_id: str) -> TaskPolicy:
         """What a task may do; waits likewise."""

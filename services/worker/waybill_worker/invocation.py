@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from waybill.agent import AgentDefinition, Context
 from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS, MAX_OUTPUT_BYTES, MAX_REASON_CHARS, MAX_RETRY_AFTER_MS
+from waybill.core.patch import LinkedPatch
 from waybill.core.task import Failure
 from waybill.errors import AgentError, BudgetExhausted, EffectUnknown, Permanent, Replan
 from waybill.ledger.records import Outcome
@@ -20,13 +21,14 @@ from waybill_worker.guard import in_agent
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an attempt came to. `output` is JSON text for SUCCEEDED, `failure` is set for the rest; `retry_after_ms` is
-    how long the agent asked to wait before the next attempt.
+    how long the agent asked to wait before the next attempt, `patch` what it adds to its plan.
     """
 
     outcome: Outcome
     output: bytes = b""
     failure: Failure | None = None
     retry_after_ms: int = 0
+    patch: LinkedPatch | None = None
 
 
 class Undecodable(Permanent):

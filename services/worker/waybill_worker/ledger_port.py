@@ -8,7 +8,18 @@ from typing import Protocol
 from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, EffectState, Event, Usage
 from waybill.ledger.call_records import CallDecision, CallOpening, Observed, TenantBudget
-from waybill.ledger.records import Effect, Exchange, QueueEntry, Renewal, Settlement, StepRef, TaskRecord, WorkerOffer
+from waybill.ledger.records import (
+    AgentRecord,
+    Effect,
+    Exchange,
+    QueueEntry,
+    Renewal,
+    Settlement,
+    StepRecord,
+    StepRef,
+    TaskRecord,
+    WorkerOffer,
+)
 
 
 class WorkerLedger(Protocol):
@@ -63,6 +74,12 @@ class WorkerLedger(Protocol):
 
     async def task(self, task_id: str) -> TaskRecord:
         """A task."""
+
+    async def steps(self, task_id: str, first: int, last: int, *, payloads: bool = True) -> list[StepRecord]:
+        """Steps number `first` to `last` of a planned task."""
+
+    async def agents(self) -> list[AgentRecord]:
+        """Announced agents."""
 
     async def tenant_budget(self, tenant: str) -> TenantBudget:
         """What a tenant may spend, and has."""
