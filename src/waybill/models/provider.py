@@ -71,7 +71,9 @@ class Provider:
         except WaybillError:
             raise  # of whoever takes the text
         except Exception as error:
-            raise _fault(error, joined, told) from error
+            # Once the model has said why it ends the answer is whole, whatever became of its account.
+            if not joined.finish_reason:
+                raise _fault(error, joined, told) from error
         finally:
             if stream is not None:
                 await stream.close()
