@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from waybill.api.v1 import planner_pb2_grpc
+from waybill.models.client import ModelClient
+from waybill.models.config import load
 from waybill.rpc.server import ServiceServer, run
+from waybill_planner.author import Author
 from waybill_planner.servicer import SERVICE_NAME, PlannerServicer
 from waybill_planner.settings import PlannerSettings
 
@@ -13,10 +16,17 @@ async def _ready() -> bool:
     return True
 
 
+def _author() -> Author | None:
+    """Who writes plans with a model, if one is configured. Raises ValueError for a configuration that will not do."""
+    models = load()
+    return Author(ModelClient(models)) if models is not None else None
+
+
 async def planner_server(settings: PlannerSettings) -> ServiceServer:
     """The planner's servers, started. Raises OSError if a port is taken."""
     server = ServiceServer("planner", settings, ready=_ready)
-    planner_pb2_grpc.add_PlannerServiceServicer_to_server(PlannerServicer(), server.grpc)
+    servicer = PlannerServicer(_author(), settings.max_cost_microusd)
+    planner_pb2_grpc.add_PlannerServiceServicer_to_server(servicer, server.grpc)
     await server.start([SERVICE_NAME])
     return server
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from waybill.api.v1 import planner_pb2, task_pb2
+from waybill.core.budget import TaskPolicy
 from waybill.core.limits import MAX_GOAL_BYTES, MAX_PATHS
-from waybill.core.plan import AgentSchema
+from waybill.core.plan import AgentSchema, Plan
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
 from waybill.rpc.linking import link_plan
@@ -23,18 +24,36 @@ def create_plan(request: planner_pb2.CreatePlanRequest) -> planner_pb2.CreatePla
 
     Raises `InvalidPlan`: PLAN_INVALID with every violation, or AGENT_MISSING if a goal needs agents that are not there.
     """
-    agents = {schema.name: schema for schema in map(_schema, request.agents)}
+    agents = schemas_of(request.agents)
     has_plan = request.HasField("plan")
     if has_plan == bool(request.goal):
         raise InvalidPlan.of([Violation("goal", "exactly one of goal and plan is required; give one of them")])
     if has_plan:
         link_plan(request.plan, agents)
         return planner_pb2.CreatePlanResponse(plan=request.plan)
-    _check_goal(request)
-    _check_agents(agents)
-    plan = plan_of_goal(request.goal, request.paths)
-    link(plan, agents)
+    check_goal(request.goal, request.paths)
+    plan = plan_without_model(request.goal, request.paths, agents, TaskPolicy())
     return planner_pb2.CreatePlanResponse(plan=plan_to_proto(plan))
+
+
+def plan_without_model(goal: str, paths: Sequence[str], agents: Mapping[str, AgentSchema], policy: TaskPolicy) -> Plan:
+    """The plan of a goal that `check_goal` has passed.
+
+    Raises InvalidPlan as `create_plan` does, also if the policy does not allow the agents that it needs.
+    """
+    refused = [name for name in AGENTS if not policy.allows_agent(name)]
+    if refused:
+        problem = f"does not name {', '.join(refused)}, which planning a goal without a model needs; add them"
+        raise InvalidPlan.of([Violation("policy.allowed_agents", problem)])
+    _check_agents(agents)
+    plan = plan_of_goal(goal, paths)
+    link(plan, agents)
+    return plan
+
+
+def schemas_of(agents: Iterable[task_pb2.Agent]) -> dict[str, AgentSchema]:
+    """The agents of a request by name."""
+    return {schema.name: schema for schema in map(_schema, agents)}
 
 
 def _schema(agent: task_pb2.Agent) -> AgentSchema:
@@ -47,16 +66,17 @@ def _schema(agent: task_pb2.Agent) -> AgentSchema:
     )
 
 
-def _check_goal(request: planner_pb2.CreatePlanRequest) -> None:
+def check_goal(goal: str, paths: Sequence[str]) -> None:
+    """Raises InvalidPlan if there is nothing to plan, or too much."""
     violations: list[Violation] = []
-    size_bytes = len(request.goal.encode())
+    size_bytes = len(goal.encode())
     if size_bytes > MAX_GOAL_BYTES:
         limit = f"at most {MAX_GOAL_BYTES} are allowed; send long texts as documents"
         violations.append(Violation("goal", f"has {size_bytes} bytes, and {limit}"))
-    elif not questions_of(request.goal):
+    elif not questions_of(goal):
         violations.append(Violation("goal", "holds no visible character; say in words what is to be found out"))
-    if len(request.paths) > MAX_PATHS:
-        violations.append(Violation("paths", f"has {len(request.paths)} entries, and at most {MAX_PATHS} are allowed"))
+    if len(paths) > MAX_PATHS:
+        violations.append(Violation("paths", f"has {len(paths)} entries, and at most {MAX_PATHS} are allowed"))
     if violations:
         raise InvalidPlan.of(violations)
 

@@ -5,7 +5,7 @@ Whether the steps fit together and fit the agents is `waybill.core.validation`'s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from waybill.api.v1 import task_pb2
 from waybill.core.limits import MAX_INPUT_BYTES, MAX_PLAN_INPUT_BYTES, MAX_PLAN_STEPS
@@ -35,6 +35,25 @@ def plan_to_proto(plan: Plan) -> task_pb2.Plan:
     )
 
 
+def steps_from_proto(steps: Iterable[task_pb2.PlanStep]) -> tuple[PlanStep, ...]:
+    """Steps, defaults filled in, whatever is wrong with them."""
+    return tuple(map(_step_from_proto, steps))
+
+
+def steps_to_proto(steps: Iterable[PlanStep]) -> list[task_pb2.PlanStep]:
+    """Steps as messages."""
+    return list(map(_step_to_proto, steps))
+
+
+def step_violations(steps: Sequence[task_pb2.PlanStep], field: str) -> list[Violation]:
+    """What is wrong with payloads, retry policies and times of steps; fields are paths below `field`."""
+    return [
+        Violation(f"{field}[{position}].{below_step}", problem)
+        for position, step in enumerate(steps)
+        for below_step, problem in _step_defects(step)
+    ]
+
+
 def plan_violations(plan: task_pb2.Plan) -> list[Violation]:
     """What is wrong with sizes, payloads, retry policies and times; fields are paths such as `plan.steps[2].input`.
 
@@ -52,9 +71,7 @@ def plan_violations(plan: task_pb2.Plan) -> list[Violation]:
     if total_bytes > MAX_PLAN_INPUT_BYTES:
         limit = f"over the limit of {MAX_PLAN_INPUT_BYTES}; send large data as documents"
         found.append(Violation("plan.steps", f"the inputs have {total_bytes} bytes in all, {limit}"))
-    for position, step in enumerate(plan.steps):
-        found += [Violation(f"plan.steps[{position}].{field}", problem) for field, problem in _step_defects(step)]
-    return found
+    return found + step_violations(plan.steps, "plan.steps")
 
 
 def _input_bytes(step: task_pb2.PlanStep) -> int:

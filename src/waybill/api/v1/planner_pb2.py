@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from waybill.api.v1 import task_pb2 as waybill_dot_api_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cwaybill/api/v1/planner.proto\x12\x0ewaybill.api.v1\x1a\x19waybill/api/v1/task.proto\"{\n\x11\x43reatePlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12\"\n\x04plan\x18\x02 \x01(\x0b\x32\x14.waybill.api.v1.Plan\x12%\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x04 \x03(\t\"8\n\x12\x43reatePlanResponse\x12\"\n\x04plan\x18\x01 \x01(\x0b\x32\x14.waybill.api.v1.Plan\"l\n\x0bPlannerCall\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.waybill.api.v1.Usage\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\"L\n\x0fPlannerProgress\x12\x0f\n\x07message\x18\x01 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x17.waybill.api.v1.Failure\"\xb6\x01\n\x11StreamPlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12%\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x03 \x03(\t\x12*\n\x06policy\x18\x04 \x01(\x0b\x32\x1a.waybill.api.v1.TaskPolicy\x12\x19\n\x11max_cost_microusd\x18\x05 \x01(\x03\x12\x16\n\x0e\x64ocument_names\x18\x06 \x03(\t\"\xa7\x01\n\x12StreamPlanResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.waybill.api.v1.PlannerProgressH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.waybill.api.v1.PlannerCallH\x00\x12$\n\x04plan\x18\x03 \x01(\x0b\x32\x14.waybill.api.v1.PlanH\x00\x42\t\n\x07\x63ontent\"\xb2\x01\n\x0bPlannedStep\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.waybill.api.v1.PlanStep\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.waybill.api.v1.StepState\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.waybill.api.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.waybill.api.v1.Failure\"\x82\x02\n\x11RevisePlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12*\n\x05steps\x18\x02 \x03(\x0b\x32\x1b.waybill.api.v1.PlannedStep\x12%\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x04 \x03(\t\x12*\n\x06policy\x18\x05 \x01(\x0b\x32\x1a.waybill.api.v1.TaskPolicy\x12\x19\n\x11max_cost_microusd\x18\x06 \x01(\x03\x12(\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x17.waybill.api.v1.Failure\x12\x0c\n\x04step\x18\x08 \x01(\t\"\xad\x01\n\x12RevisePlanResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.waybill.api.v1.PlannerProgressH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.waybill.api.v1.PlannerCallH\x00\x12*\n\x05patch\x18\x03 \x01(\x0b\x32\x19.waybill.api.v1.PlanPatchH\x00\x42\t\n\x07\x63ontent\"\x18\n\x16GetPlannerModelRequest\"U\n\x17GetPlannerModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x19\n\x11max_cost_microusd\x18\x03 \x01(\x03\x32\xf7\x02\n\x0ePlannerService\x12S\n\nCreatePlan\x12!.waybill.api.v1.CreatePlanRequest\x1a\".waybill.api.v1.CreatePlanResponse\x12U\n\nStreamPlan\x12!.waybill.api.v1.StreamPlanRequest\x1a\".waybill.api.v1.StreamPlanResponse0\x01\x12U\n\nRevisePlan\x12!.waybill.api.v1.RevisePlanRequest\x1a\".waybill.api.v1.RevisePlanResponse0\x01\x12\x62\n\x0fGetPlannerModel\x12&.waybill.api.v1.GetPlannerModelRequest\x1a\'.waybill.api.v1.GetPlannerModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cwaybill/api/v1/planner.proto\x12\x0ewaybill.api.v1\x1a\x19waybill/api/v1/task.proto\"{\n\x11\x43reatePlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12\"\n\x04plan\x18\x02 \x01(\x0b\x32\x14.waybill.api.v1.Plan\x12%\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x04 \x03(\t\"8\n\x12\x43reatePlanResponse\x12\"\n\x04plan\x18\x01 \x01(\x0b\x32\x14.waybill.api.v1.Plan\"l\n\x0bPlannerCall\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12$\n\x05usage\x18\x03 \x01(\x0b\x32\x15.waybill.api.v1.Usage\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\"L\n\x0fPlannerProgress\x12\x0f\n\x07message\x18\x01 \x01(\t\x12(\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x17.waybill.api.v1.Failure\"\xdb\x01\n\x11StreamPlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12%\n\x06\x61gents\x18\x02 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x03 \x03(\t\x12*\n\x06policy\x18\x04 \x01(\x0b\x32\x1a.waybill.api.v1.TaskPolicy\x12\x19\n\x11max_cost_microusd\x18\x05 \x01(\x03\x12\x16\n\x0e\x64ocument_names\x18\x06 \x03(\t\x12\x10\n\x08\x62udgeted\x18\x07 \x01(\x08\x12\x11\n\tcall_name\x18\x08 \x01(\t\"\xa7\x01\n\x12StreamPlanResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.waybill.api.v1.PlannerProgressH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.waybill.api.v1.PlannerCallH\x00\x12$\n\x04plan\x18\x03 \x01(\x0b\x32\x14.waybill.api.v1.PlanH\x00\x42\t\n\x07\x63ontent\"\xc3\x01\n\x0bPlannedStep\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.waybill.api.v1.PlanStep\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.waybill.api.v1.StepState\x12\'\n\x06output\x18\x03 \x01(\x0b\x32\x17.waybill.api.v1.Payload\x12(\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x17.waybill.api.v1.Failure\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x08\"\xa7\x02\n\x11RevisePlanRequest\x12\x0c\n\x04goal\x18\x01 \x01(\t\x12*\n\x05steps\x18\x02 \x03(\x0b\x32\x1b.waybill.api.v1.PlannedStep\x12%\n\x06\x61gents\x18\x03 \x03(\x0b\x32\x15.waybill.api.v1.Agent\x12\r\n\x05paths\x18\x04 \x03(\t\x12*\n\x06policy\x18\x05 \x01(\x0b\x32\x1a.waybill.api.v1.TaskPolicy\x12\x19\n\x11max_cost_microusd\x18\x06 \x01(\x03\x12(\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x17.waybill.api.v1.Failure\x12\x0c\n\x04step\x18\x08 \x01(\t\x12\x10\n\x08\x62udgeted\x18\t \x01(\x08\x12\x11\n\tcall_name\x18\n \x01(\t\"\xad\x01\n\x12RevisePlanResponse\x12\x33\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.waybill.api.v1.PlannerProgressH\x00\x12+\n\x04\x63\x61ll\x18\x02 \x01(\x0b\x32\x1b.waybill.api.v1.PlannerCallH\x00\x12*\n\x05patch\x18\x03 \x01(\x0b\x32\x19.waybill.api.v1.PlanPatchH\x00\x42\t\n\x07\x63ontent\"\x18\n\x16GetPlannerModelRequest\"U\n\x17GetPlannerModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x19\n\x11max_cost_microusd\x18\x03 \x01(\x03\x32\xf7\x02\n\x0ePlannerService\x12S\n\nCreatePlan\x12!.waybill.api.v1.CreatePlanRequest\x1a\".waybill.api.v1.CreatePlanResponse\x12U\n\nStreamPlan\x12!.waybill.api.v1.StreamPlanRequest\x1a\".waybill.api.v1.StreamPlanResponse0\x01\x12U\n\nRevisePlan\x12!.waybill.api.v1.RevisePlanRequest\x1a\".waybill.api.v1.RevisePlanResponse0\x01\x12\x62\n\x0fGetPlannerModel\x12&.waybill.api.v1.GetPlannerModelRequest\x1a\'.waybill.api.v1.GetPlannerModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,19 +41,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANNERPROGRESS']._serialized_start=368
   _globals['_PLANNERPROGRESS']._serialized_end=444
   _globals['_STREAMPLANREQUEST']._serialized_start=447
-  _globals['_STREAMPLANREQUEST']._serialized_end=629
-  _globals['_STREAMPLANRESPONSE']._serialized_start=632
-  _globals['_STREAMPLANRESPONSE']._serialized_end=799
-  _globals['_PLANNEDSTEP']._serialized_start=802
-  _globals['_PLANNEDSTEP']._serialized_end=980
-  _globals['_REVISEPLANREQUEST']._serialized_start=983
-  _globals['_REVISEPLANREQUEST']._serialized_end=1241
-  _globals['_REVISEPLANRESPONSE']._serialized_start=1244
-  _globals['_REVISEPLANRESPONSE']._serialized_end=1417
-  _globals['_GETPLANNERMODELREQUEST']._serialized_start=1419
-  _globals['_GETPLANNERMODELREQUEST']._serialized_end=1443
-  _globals['_GETPLANNERMODELRESPONSE']._serialized_start=1445
-  _globals['_GETPLANNERMODELRESPONSE']._serialized_end=1530
-  _globals['_PLANNERSERVICE']._serialized_start=1533
-  _globals['_PLANNERSERVICE']._serialized_end=1908
+  _globals['_STREAMPLANREQUEST']._serialized_end=666
+  _globals['_STREAMPLANRESPONSE']._serialized_start=669
+  _globals['_STREAMPLANRESPONSE']._serialized_end=836
+  _globals['_PLANNEDSTEP']._serialized_start=839
+  _globals['_PLANNEDSTEP']._serialized_end=1034
+  _globals['_REVISEPLANREQUEST']._serialized_start=1037
+  _globals['_REVISEPLANREQUEST']._serialized_end=1332
+  _globals['_REVISEPLANRESPONSE']._serialized_start=1335
+  _globals['_REVISEPLANRESPONSE']._serialized_end=1508
+  _globals['_GETPLANNERMODELREQUEST']._serialized_start=1510
+  _globals['_GETPLANNERMODELREQUEST']._serialized_end=1534
+  _globals['_GETPLANNERMODELRESPONSE']._serialized_start=1536
+  _globals['_GETPLANNERMODELRESPONSE']._serialized_end=1621
+  _globals['_PLANNERSERVICE']._serialized_start=1624
+  _globals['_PLANNERSERVICE']._serialized_end=1999
 # @@protoc_insertion_point(module_scope)

@@ -159,10 +159,16 @@ class StreamPlanRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
     DOCUMENT_NAMES_FIELD_NUMBER: _builtins.int
+    BUDGETED_FIELD_NUMBER: _builtins.int
+    CALL_NAME_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal to plan. Required."""
     max_cost_microusd: _builtins.int
     """Most that the calls made for this request may cost together, in millionths of a US dollar. 0: no call is made."""
+    budgeted: _builtins.bool
+    """Whether a budget applies: a model without a known price is not asked then."""
+    call_name: _builtins.str
+    """What the provider is told of whose calls these are; empty for nothing."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Agent]:
         """The agents that exist, with their schemas."""
@@ -188,10 +194,12 @@ class StreamPlanRequest(_message.Message):
         policy: _task_pb2.TaskPolicy | None = ...,
         max_cost_microusd: _builtins.int = ...,
         document_names: _abc.Iterable[_builtins.str] | None = ...,
+        budgeted: _builtins.bool = ...,
+        call_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "document_names", b"document_names", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "document_names", b"document_names", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,8 +253,11 @@ class PlannedStep(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     state: _task_pb2.StepState.ValueType
     """Its state."""
+    dropped: _builtins.bool
+    """Whether an earlier revision took it out, or put another in its place."""
     @_builtins.property
     def step(self) -> _task_pb2.PlanStep:
         """The step as planned."""
@@ -266,10 +277,11 @@ class PlannedStep(_message.Message):
         state: _task_pb2.StepState.ValueType = ...,
         output: _task_pb2.Payload | None = ...,
         failure: _task_pb2.Failure | None = ...,
+        dropped: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "state", b"state", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "failure", b"failure", "output", b"output", "state", b"state", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,12 +301,18 @@ class RevisePlanRequest(_message.Message):
     MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
+    BUDGETED_FIELD_NUMBER: _builtins.int
+    CALL_NAME_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal, if the task has one."""
     max_cost_microusd: _builtins.int
     """Most that the calls made for this request may cost together, in millionths of a US dollar. 0: no call is made."""
     step: _builtins.str
     """Name of the step that asks."""
+    budgeted: _builtins.bool
+    """As in StreamPlanRequest."""
+    call_name: _builtins.str
+    """As in StreamPlanRequest."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
         """The plan as it stands."""
@@ -326,10 +344,12 @@ class RevisePlanRequest(_message.Message):
         max_cost_microusd: _builtins.int = ...,
         failure: _task_pb2.Failure | None = ...,
         step: _builtins.str = ...,
+        budgeted: _builtins.bool = ...,
+        call_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "failure", b"failure", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "failure", b"failure", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,83 @@
+"""The JSON that a model writes, with the schema that it is sent: made from the form that plan files have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from waybill.core.patch import Patch
+from waybill.core.plan import Plan, PlanStep
+from waybill.errors import InvalidPlan
+from waybill.rpc.plans import plan_from_proto, step_violations, steps_from_proto
+from waybill.rpc.specs import PlanForm, StepForm, plan_from_json
+from waybill.rpc.strict import Strict, read_json
+
+_STEP_FIELDS = ("name", "agent", "input", "after", "when", "allow_skipped")
+"""What a model has to say of a step; the rest is the operator's and the caller's."""
+
+
+class Substitute(Strict):
+    """A step that failed or is dropped, and the new step in its place."""
+
+    old: str
+    new: str
+
+
+class PatchForm(Strict):
+    """A patch as a model writes it."""
+
+    steps: list[StepForm]
+    drop: list[str] = msgspec.field(default_factory=list)
+    substitutes: list[Substitute] = msgspec.field(default_factory=list)
+    reason: str = ""
+
+
+def plan_schema() -> bytes:
+    """JSON Schema of a plan, as JSON text."""
+    return _schema(PlanForm, ("steps",))
+
+
+def patch_schema() -> bytes:
+    """JSON Schema of a patch, as JSON text."""
+    return _schema(PatchForm, ("steps", "drop", "substitutes", "reason"))
+
+
+def plan_of(text: str) -> Plan:
+    """The plan that a model wrote. Raises InvalidArgument with every field that is wrong in itself."""
+    return plan_from_proto(plan_from_json(text))
+
+
+def patch_of(text: str) -> Patch | None:
+    """The patch that a model wrote, None if it changes nothing. Raises InvalidArgument as above."""
+    form = read_json(text.encode(), PatchForm)
+    if not form.steps and not form.drop:
+        return None
+    return Patch(_steps(form), tuple(form.drop), {pair.old: pair.new for pair in form.substitutes}, form.reason[:1_000])
+
+
+def _steps(form: PatchForm) -> tuple[PlanStep, ...]:
+    if not form.steps:
+        return ()
+    steps = plan_from_json(msgspec.json.encode({"steps": form.steps})).steps
+    violations = step_violations(steps, "patch.steps")
+    if violations:
+        raise InvalidPlan.of(violations)
+    return steps_from_proto(steps)
+
+
+def _schema(form: type[Strict], fields: tuple[str, ...]) -> bytes:
+    schema = msgspec.json.schema(form)
+    definitions: dict[str, Any] = schema["$defs"]
+    root = definitions.pop(form.__name__)
+    _keep(root, fields)
+    step = definitions["StepForm"]
+    _keep(step, _STEP_FIELDS)
+    step["properties"]["input"] = {"type": "object", "description": "fits the agent's input schema"}
+    step["required"] = ["name", "agent", "input"]
+    used = {"StepForm": step, **({"Substitute": definitions["Substitute"]} if form is PatchForm else {})}
+    return msgspec.json.encode({**root, "$defs": used})
+
+
+def _keep(definition: dict[str, Any], fields: tuple[str, ...]) -> None:
+    definition["properties"] = {name: definition["properties"][name] for name in fields}
