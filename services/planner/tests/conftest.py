@@ -1,8 +1,14 @@
 """A planner on a free port of this process."""
 
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests"))
+
 from waybill_planner.__main__ import planner_server
 from waybill_planner.settings import PlannerSettings
 

@@ -10,7 +10,7 @@ from waybill.core.patch import Patch
 from waybill.core.plan import Plan, PlanStep
 from waybill.errors import InvalidPlan
 from waybill.rpc.plans import plan_from_proto, step_violations, steps_from_proto
-from waybill.rpc.specs import PlanForm, StepForm, plan_from_json
+from waybill.rpc.specs import PlanForm, StepForm, plan_from_json, plan_of_form
 from waybill.rpc.strict import Strict, read_json
 
 _STEP_FIELDS = ("name", "agent", "input", "after", "when", "allow_skipped")
@@ -59,7 +59,7 @@ def patch_of(text: str) -> Patch | None:
 def _steps(form: PatchForm) -> tuple[PlanStep, ...]:
     if not form.steps:
         return ()
-    steps = plan_from_json(msgspec.json.encode({"steps": form.steps})).steps
+    steps = plan_of_form(PlanForm(form.steps)).steps
     violations = step_violations(steps, "patch.steps")
     if violations:
         raise InvalidPlan.of(violations)

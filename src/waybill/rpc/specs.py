@@ -111,7 +111,7 @@ def spec_from_json(spec: bytes | str | Mapping[str, Any]) -> task_pb2.TaskSpec:
 
 def plan_from_json(plan: bytes | str | Mapping[str, Any]) -> task_pb2.Plan:
     """The plan of `{"steps": [...]}`, as JSON text or decoded. Raises `InvalidArgument` as above."""
-    return _plan(read_json(_text(plan), PlanForm))
+    return plan_of_form(read_json(_text(plan), PlanForm))
 
 
 def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
@@ -128,7 +128,7 @@ def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
 def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskRequest:
     spec = task_pb2.TaskSpec(
         goal=submission.goal,
-        plan=_plan(submission.plan) if submission.plan is not None else None,
+        plan=plan_of_form(submission.plan) if submission.plan is not None else None,
         input=_inline(submission.input),
         documents=[
             _document(document, f"{prefix}documents[{position}]")
@@ -143,7 +143,8 @@ def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskR
     return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
 
 
-def _plan(plan: PlanForm) -> task_pb2.Plan:
+def plan_of_form(plan: PlanForm) -> task_pb2.Plan:
+    """The plan that a form stands for."""
     return task_pb2.Plan(
         steps=[_step(step) for step in plan.steps], failure_policy=FAILURE_POLICY_TO_PROTO[plan.failure_policy]
     )
