@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -227,3 +228,25 @@ async def test_given_prompts_that_are_kept_or_not_when_asked_then_they_are_with_
     assert any(secret.encode() in call.prompt + call.response for call in calls) is keep
     assert not any(secret in str(event) for event in events)
     assert secret not in caplog.text
+
+
+@on_one_store
+@pytest.mark.parametrize("tasks", [int(os.environ.get("WAYBILL_TEST_BUDGET_TASKS", "20"))])
+async def test_given_tasks_of_16_parallel_steps_under_one_tenants_budget_when_run_then_all_end_and_none_overspends(
+    ledger: Ledger, agents: Agents, start: Start, server: ModelServer, tasks: int
+) -> None:
+    budget_microusd = tasks * 16 * 22  # half of what they will cost
+    await ledger.set_tenant_budget("acme", max_total_microusd=budget_microusd, max_day_microusd=0)
+    ids = [
+        await submit(ledger, agents, *(step(f"s{n}", "asker") for n in range(16)), tenant="acme") for _ in range(tasks)
+    ]
+    async with start(slots=32):
+        states = [(await ended(ledger, task_id, seconds=600)).state for task_id in ids]
+    await server.idle()
+    budget = await ledger.tenant_budget("acme")
+    billed = sum(usage_of(billed).cost_microusd for billed in server.bill)
+
+    assert TaskState.SUCCEEDED in states
+    assert TaskState.FAILED in states
+    assert (budget.spent_total_microusd, budget.reserved_microusd) == (billed, 0)
+    assert billed <= budget_microusd

@@ -57,9 +57,9 @@ async def submit(
     return task.id
 
 
-async def ended(ledger: Ledger, task_id: str) -> TaskRecord:
+async def ended(ledger: Ledger, task_id: str, seconds: float = 60) -> TaskRecord:
     """The task, once it has ended."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(seconds):
         while not (task := await ledger.task(task_id)).state.ended:
             await asyncio.sleep(0.02)
     return task

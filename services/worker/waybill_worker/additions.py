@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-from waybill.core.patching import KnownStep, link_patch
-
 from waybill.adding import AddedSteps, patch_invalid
 from waybill.core.patch import LinkedPatch
+from waybill.core.patching import KnownStep, link_patch
 from waybill.core.plan import AgentSchema
 from waybill.errors import InvalidPlan
 from waybill.ledger.records import Grant
