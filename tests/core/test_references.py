@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waybill.core import references
-from waybill.core.references import Reference, escape, parse, references_of, resolve
+from waybill.core.references import Reference, escape, parse, references_of, resolve, unmet
 from waybill.errors import Permanent
 
 JSON_VALUES = st.recursive(
@@ -169,3 +169,25 @@ def test_depth_is_bounded_on_both_sides() -> None:
             resolve(nested + b"${", {"a": b"1"})
     with pytest.raises(Permanent):
         resolve(b'["${a.b}"]', {"a": b"[" * 5_000 + b"]" * 5_000})
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "why"),
+    [
+        ("@.ok", b'{"ok": true}', ""),
+        ("@.n", b'{"n": 0}', ""),
+        ("@", b"", "leads to nothing"),
+        ("@ == `null`", b"", ""),
+        ("@.ok", b'{"ok": null}', "leads to nothing"),
+        ("@.ok", b'{"ok": false}', "is false or empty"),
+        ("@", b'""', "is false or empty"),
+        ("@", b"[]", "is false or empty"),
+        ("@", b"{}", "is false or empty"),
+        ("length(@)", b"5", "cannot be applied: "),
+        ("@", b"no json", "cannot be applied: "),
+    ],
+)
+def test_a_condition_holds_unless_it_leads_to_nothing_or_is_false(path: str, root: bytes, why: str) -> None:
+    found = unmet(path, root)
+    assert found.startswith(why)
+    assert bool(found) == bool(why)

@@ -9,7 +9,7 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.patch import LinkedPatch, Patch
 from waybill.core.patching import KnownStep, link_patch
 from waybill.core.plan import AgentSchema, FailurePolicy, Graph, Plan, PlanStep
-from waybill.core.references import holds
+from waybill.core.references import unmet
 from waybill.core.validation import link
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRecord
@@ -52,6 +52,6 @@ async def decide_all(ledger: Ledger) -> int:
     """Look at all conditions that wait, as a dispatcher does; how many steps were decided."""
     leases = await ledger.lease_decisions(1_000, 1_000)
     for lease in leases:
-        fits = all(holds(condition.path, lease.inputs[condition.number]) for condition in lease.conditions)
+        fits = all(not unmet(condition.path, lease.inputs[condition.number]) for condition in lease.conditions)
         assert await ledger.decide_step(lease.task, lease.number, lease.turn, fits)
     return len(leases)

@@ -12,6 +12,7 @@ from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
 from waybill.rpc.channel import connect
 from waybill.rpc.server import ServiceServer, run
+from waybill_dispatcher.deciding import Deciding
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.planning import Planning
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
@@ -56,6 +57,7 @@ async def serve(settings: DispatcherSettings) -> None:
         jobs = [
             asyncio.create_task(bells.run()),
             asyncio.create_task(planning.run()),
+            asyncio.create_task(Deciding(ledger, bells).run()),
             asyncio.create_task(ticking.run()),
         ]
         if archive is not None:

@@ -30,6 +30,7 @@ MAX_INPUT_DEPTH = 64
 MAX_RESOLVED_BYTES = 64 * MIB
 """Most that one step's input may grow to once its references are resolved."""
 
+_SHOWN_CHARS = 200
 _MARK = re.compile(r"\$\$\{|\$\{")
 _BRACE_OR_QUOTED = re.compile(r"""[{}]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`""", re.DOTALL)
 _ROOT = re.compile(r"[a-z][a-z0-9_-]*")
@@ -133,16 +134,19 @@ def resolve(input: bytes, inputs: Mapping[str, bytes]) -> bytes:
         raise Permanent(f"the step's input is not valid JSON: {error}", reason="INPUT_INVALID") from error
 
 
-def holds(path: str, root: bytes) -> bool:
-    """Whether a condition holds: the JMESPath `path` on a root's value, JSON text, empty for a step that was skipped.
+def unmet(path: str, root: bytes) -> str:
+    """Why a condition does not hold, for people; empty if it holds.
 
-    What leads to nothing, cannot be applied, or is false to JMESPath (false, null, "", [], {}) does not hold.
+    A condition is the JMESPath `path` on a root's value, JSON text, empty for a step that was skipped. What leads to
+    nothing, cannot be applied, or is false to JMESPath (false, null, "", [], {}) does not hold.
     """
     try:
         found = _compiled(path).search(msgspec.json.decode(root) if root else None)
-    except Exception:  # JMESPath lets Python's own errors through
-        return False
-    return found is not None and found is not False and found not in ("", [], {})
+    except Exception as error:  # JMESPath lets Python's own errors through
+        return f"cannot be applied: {str(error)[:_SHOWN_CHARS]}"
+    if found is None:
+        return "leads to nothing"
+    return "is false or empty" if found is False or found in ("", [], {}) else ""
 
 
 class _Resolution:

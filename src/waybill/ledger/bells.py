@@ -20,6 +20,10 @@ _log = get_logger(__name__)
 
 PLANNING = "planning"
 """The bell that rings when a task waits for a plan."""
+DECISIONS = "decisions"
+"""The bell that rings when the conditions of a step are to be looked at."""
+REVISIONS = "revising"
+"""The bell that rings when the plan of a task is to be revised."""
 _RECONNECT_SECONDS = 0.25
 
 
@@ -41,7 +45,7 @@ class Bells:
 
     @asynccontextmanager
     async def listen(self, name: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when the bell of a task (or `PLANNING`) rings. The listener clears it."""
+        """An event that is set when the bell of a task, or one of those above, rings. The listener clears it."""
         rung = asyncio.Event()
         channel = self._channel(name)
         first = channel not in self._waiting

@@ -40,9 +40,11 @@ class Revising(Spending):
                 roots[0] = b'{"goal":' + goal + b',"input":' + (next(found) or b"null") + b"}"
         return roots
 
-    async def decide_step(self, task_id: str, number: int, turn: int, holds: bool) -> bool:
-        """Let a step go on whose conditions hold, or skip it; False if nothing is to be decided. May be repeated."""
-        return bool(await self._call("decide_step", task_id, number, turn, int(holds)))
+    async def decide_step(self, task_id: str, number: int, turn: int, holds: bool, note: str = "") -> bool:
+        """Let a step go on whose conditions hold, or skip it, telling why in `note`; False if nothing is to be decided.
+        May be repeated.
+        """
+        return bool(await self._call("decide_step", task_id, number, turn, int(holds), note))
 
     async def lease_revisions(self, lease_ms: int, limit: int) -> list[RevisionLease]:
         """Take tasks whose plan is to be revised; each comes again after `lease_ms` if undecided."""

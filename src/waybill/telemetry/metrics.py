@@ -35,6 +35,10 @@ TASKS_ENDED = Counter("waybill_tasks_ended_total", "Tasks seen to end, by final 
 PLANNING_SECONDS = Histogram(
     "waybill_planning_seconds", "Seconds that planning one goal took.", ("outcome",), buckets=_WORK_SECONDS
 )
+CONDITIONS_DECIDED = Counter("waybill_conditions_decided_total", "Steps whose conditions were looked at.", ("outcome",))
+REVISION_SECONDS = Histogram(
+    "waybill_revision_seconds", "Seconds that revising one plan took.", ("outcome",), buckets=_WORK_SECONDS
+)
 SUBMISSION_GROUP = Histogram(
     "waybill_submission_group_size",
     "Submissions that the gateway sent to the dispatcher in one call.",

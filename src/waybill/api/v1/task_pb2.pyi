@@ -293,7 +293,9 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     Sets: step, attempt (the one that ended), failure, delay_ms, usage and run_ms of that attempt.
     """
     EVENT_TYPE_STEP_FINISHED: _EventType.ValueType  # 8
-    """A step has ended. Sets: step, attempt, step_state, failure, and of its last attempt: usage, wait_ms, run_ms."""
+    """A step has ended. Sets: step, attempt, step_state, failure, of its last attempt usage, wait_ms and run_ms,
+    and message if its conditions did not hold.
+    """
     EVENT_TYPE_TASK_CANCELLING: _EventType.ValueType  # 9
     """The task is stopping. Sets: failure if a step failed or the deadline passed."""
     EVENT_TYPE_TASK_FINISHED: _EventType.ValueType  # 10
@@ -353,7 +355,9 @@ EVENT_TYPE_STEP_RETRIED: EventType.ValueType  # 7
 Sets: step, attempt (the one that ended), failure, delay_ms, usage and run_ms of that attempt.
 """
 EVENT_TYPE_STEP_FINISHED: EventType.ValueType  # 8
-"""A step has ended. Sets: step, attempt, step_state, failure, and of its last attempt: usage, wait_ms, run_ms."""
+"""A step has ended. Sets: step, attempt, step_state, failure, of its last attempt usage, wait_ms and run_ms,
+and message if its conditions did not hold.
+"""
 EVENT_TYPE_TASK_CANCELLING: EventType.ValueType  # 9
 """The task is stopping. Sets: failure if a step failed or the deadline passed."""
 EVENT_TYPE_TASK_FINISHED: EventType.ValueType  # 10

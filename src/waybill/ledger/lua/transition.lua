@@ -101,15 +101,16 @@ local function attempt_json(step, spent)
   return string.format('%s,"wait_ms":%d,"run_ms":%d', Usage.json(spent), step.last_wait, spent.run_ms)
 end
 
-local function finish(task, step, state, failure, spent)
+-- `note` says why, where that is no failure.
+local function finish(task, step, state, failure, spent, note)
   changed(task, step, state)
   call.ended = (call.ended or 0) + 1
   -- Without a failure of its own it keeps the last one, which this very call may have told.
   step.ended, step.failure = call.now, failure or step.failure
   if step.turn > 0 then redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number) end
   task.open = task.open - 1
-  Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s', named(step), STATE_NAMES[state],
-    failure_json(failure), attempt_json(step, spent)))
+  Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s%s', named(step), STATE_NAMES[state],
+    note and (',"message":' .. cjson.encode(note)) or '', failure_json(failure), attempt_json(step, spent)))
 end
 
 -- Ends the task once no step is left that could change.
@@ -161,11 +162,11 @@ function Step.unblock(task, step)
   end
 end
 
--- What a dispatcher found of the step's conditions.
-function Step.decide(task, step, holds)
+-- What a dispatcher found of the step's conditions; `note` says why they do not hold.
+function Step.decide(task, step, holds, note)
   redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
   if holds then return Step.ready(task, step) end
-  finish(task, step, SKIPPED)
+  finish(task, step, SKIPPED, nil, nil, note)
   Step.unblock(task, step)
   settle_task(task)
 end
