@@ -78,8 +78,17 @@ local function holds(name, holder)
   return redis.call('ZSCORE', K('permits', name), holder) ~= false
 end
 
+-- Gives the holder a permit for so long, or a longer one if it has one. The set goes with the last permit that lapses.
+local function lease(name, holder, ttl_ms)
+  local permits = K('permits', name)
+  local is_new = redis.call('ZADD', permits, 'GT', call.now + ttl_ms, holder) == 1
+  redis.call('PEXPIRE', permits, integer(ttl_ms), 'NX')
+  redis.call('PEXPIRE', permits, integer(ttl_ms), 'GT')
+  return is_new
+end
+
 local function take(limit, holder, ttl_ms)
-  if redis.call('ZADD', K('permits', limit.name), call.now + ttl_ms, holder) == 0 then return end
+  if not lease(limit.name, holder, ttl_ms) then return end
   limit.held, limit.requests = limit.held + 1, limit.requests - 1
   store_level(limit)
 end
@@ -164,10 +173,7 @@ function Limit.refuse(task, step)
     return true
   end
   local ttl_ms = Step.spec(step).run_timeout_ms + policy('run_grace_ms')
-  for _, name in ipairs(names) do
-    take(load_limit(name), next_holder(task, step), ttl_ms)
-    redis.call('ZADD', K('permits', name), 'XX', call.now + ttl_ms, next_holder(task, step))
-  end
+  take_all(task, step, names, ttl_ms)
   return false
 end
 
@@ -179,6 +185,7 @@ end
 
 local function learn_configured(name, rates)
   local limit = load_limit(name)
+  if rates[1] + rates[2] + rates[3] == 0 then return limit end
   if limit.told_concurrency == rates[1] and limit.told_requests == rates[2] and limit.told_tokens == rates[3] then
     return limit
   end
@@ -202,9 +209,9 @@ function Limit.admit(task, step, waiter, endpoint, tokens, rates)
   local started_with = step and (task.id .. ':' .. step.number .. ':' .. step.attempt)
   if started_with and holds(name, started_with) then
     redis.call('ZREM', K('permits', name), started_with)
-    redis.call('ZADD', K('permits', name), call.now + CALL_PERMIT_MS, waiter)
+    lease(name, waiter, CALL_PERMIT_MS)
   elseif holds(name, waiter) then
-    redis.call('ZADD', K('permits', name), call.now + CALL_PERMIT_MS, waiter)
+    lease(name, waiter, CALL_PERMIT_MS)
   else
     local short_ms = shortage(limit)
     if not short_ms and has_line(name) then short_ms = ASK_AGAIN_MS end

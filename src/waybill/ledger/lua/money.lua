@@ -163,6 +163,7 @@ local function abandon(task, step, number, attempt)
       local worst = Usage.none()
       worst.input_tokens, worst.output_tokens = record.worst_input, record.worst_output
       worst.cost, worst.estimated = record.worst_cost, record.worst_cost
+      Limit.finish(string.format('%s:%d:%d:%s', task.id, number, attempt, name), record.endpoint, 0)
       settle_call(task, step, record, worst, 'estimated')
     end
   end
