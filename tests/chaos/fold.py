@@ -83,7 +83,7 @@ def _fold_step(task: FoldedTask, step: FoldedStep, event: Event) -> None:
         case "step_waiting":
             step.state, step.attempt, step.worker, step.attempts = "waiting", event.attempt, "", step.attempts + 1
         case "step_text":
-            step.text += event.text
+            step.text = step.text[: event.text_offset] + event.text
         case "step_retried":
             step.state, step.failure = "backoff", event.failure
             _spend(task, step, event)
