@@ -1,6 +1,6 @@
 """A change of a plan that runs: data, like the plan. It only adds; what runs or has ended stays as it is.
 
-`waybill.core.linking` checks one against its plan and gives it edges.
+`waybill.core.patching` checks one against its plan and gives it edges.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class Patch:
 @dataclass(frozen=True, slots=True)
 class LinkedPatch:
     """A patch with its edges. Steps of the plan are their positions, from 1; new steps are negative, -1 for the first:
-    the ledger gives them the next positions. `dependents` of new steps are left empty, for the ledger to fill.
+    the ledger gives them the next positions. `dependents` of new steps are left empty, for the ledger to fill. `known`
+    is how many steps the plan had when the patch was checked against it: the ledger checks against those added since.
     """
 
     steps: tuple[LinkedStep, ...] = ()
     drop: tuple[int, ...] = ()
     substitutes: tuple[tuple[int, int], ...] = ()
     reason: str = ""
+    known: int = 0

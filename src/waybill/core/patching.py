@@ -5,16 +5,18 @@ The ledger checks once more what may have changed meanwhile; what is refused her
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from waybill.core.budget import TaskPolicy
-from waybill.core.limits import MAX_PLAN_STEPS
+from waybill.core.edges import dependents_of
+from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_PLAN_STEPS
 from waybill.core.patch import LinkedPatch, Patch
 from waybill.core.plan import AgentSchema, Condition, LinkedStep
 from waybill.core.task import StepState
 from waybill.core.validation import Linking
-from waybill.core.violations import closest, shown
+from waybill.core.violations import Violations, closest, shown
 from waybill.errors import InvalidPlan, Violation
 
 _MAY_BE_DROPPED = frozenset({StepState.PENDING, StepState.READY, StepState.BACKOFF})
@@ -38,15 +40,23 @@ def link_patch(
     policy: TaskPolicy,
     own_step: str = "",
 ) -> LinkedPatch:
-    """The patch with its edges, if it fits the plan of `known` steps; `own_step` is whose agent asks for it.
+    """The patch with its edges, if it fits the plan of `known` steps; `own_step` is whose agent asks for it, empty for
+    the planner.
 
-    Raises `InvalidPlan` with all violations, by fields such as `patch.steps[0].agent`.
+    Raises `InvalidPlan` with all violations (the first hundreds, and how many more there are), by fields such as
+    `patch.steps[0].agent`. A patch that names more steps than a plan may have is refused for that alone.
     """
+    total = len(known) + len(patch.steps)
+    if total > MAX_PLAN_STEPS:
+        told = f"make {total} steps in all, and at most {MAX_PLAN_STEPS} are allowed; add fewer"
+        raise InvalidPlan.of([Violation("patch.steps", told)])
+    if max(len(patch.drop), len(patch.substitutes)) > MAX_PLAN_STEPS:
+        raise InvalidPlan.of([Violation("patch", f"names more than {MAX_PLAN_STEPS} steps, which no plan has")])
     return _Patching(patch, known, agents, policy, own_step).run()
 
 
 class _Patching:
-    """One call of `link_patch`."""
+    """One call of `link_patch`. Steps are positions from 0, those of the plan first."""
 
     def __init__(
         self,
@@ -63,75 +73,87 @@ class _Patching:
         self._agents = agents
         self._positions = {step.name: position for position, step in enumerate(known)}
         self._new = {step.name: position for position, step in enumerate(patch.steps)}
-        self._found: list[Violation] = []
+        self._violations = Violations()
 
     def run(self) -> LinkedPatch:
         self._check_size()
         drop = self._dropped()
         substitutes = self._substitutes(drop)
-        linking = Linking(self._patch.steps, self._agents, self._standing(substitutes), "patch")
+        standing = self._standing(substitutes)
+        linking = Linking(self._patch.steps, self._agents, standing, "patch")
         linked = linking.run()
-        for position, step in enumerate(self._patch.steps):
-            if step.agent in self._agents and not self._policy.allows_agent(step.agent):
-                self._add(f"steps[{position}].agent", f"the task's policy does not allow agent {step.agent}")
-        if linking.violations:
-            self._found += linking.violations.listed("patch")
-        self._check_edges(linked, drop)
-        if self._found:
-            raise InvalidPlan.of(self._found)
+        self._check_agents()
+        self._check_edges(linked, self._lost(drop, [needed for _, needed in standing]))
+        found = [*linking.violations.listed("patch"), *self._violations.listed("patch")]
+        if found:
+            raise InvalidPlan.of(found)
         return LinkedPatch(
             tuple(self._relative(step) for step in linked),
             tuple(position + 1 for position in drop),
             tuple((old + 1, -new - 1) for old, new in substitutes.items()),
             self._patch.reason,
+            len(self._known),
         )
 
-    def _add(self, field: str, problem: str) -> None:
-        self._found.append(Violation(f"patch.{field}", problem))
-
     def _check_size(self) -> None:
-        if not self._patch.steps and not self._patch.drop:
-            self._add("steps", "is empty, and nothing is dropped; a patch changes something")
-        total = len(self._known) + len(self._patch.steps)
-        if total > MAX_PLAN_STEPS:
-            self._add("steps", f"make {total} steps in all, and at most {MAX_PLAN_STEPS} are allowed")
-        if len(self._patch.steps) > self._policy.max_added_steps:
-            most = self._policy.max_added_steps
-            self._add("steps", f"are {len(self._patch.steps)}, and the task's policy allows {most} to be added")
+        add, patch, most = self._violations.add, self._patch, self._policy.max_added_steps
+        if not patch.steps and not patch.drop:
+            add("patch.steps", "is empty, and nothing is dropped; a patch changes something")
+        if len(patch.steps) > most:
+            add("patch.steps", f"are {len(patch.steps)}, and the task's policy allows {most} to be added")
+        if len(patch.reason) > MAX_EVENT_MESSAGE_CHARS:
+            told = f"has {len(patch.reason)} characters, and at most {MAX_EVENT_MESSAGE_CHARS} are allowed"
+            add("patch.reason", told)
 
-    def _dropped(self) -> list[int]:
-        found = []
+    def _check_agents(self) -> None:
+        for position, step in enumerate(self._patch.steps):
+            if step.agent in self._agents and not self._policy.allows_agent(step.agent):
+                self._violations.add(
+                    f"patch.steps[{position}].agent", f"the task's policy does not allow agent {step.agent}"
+                )
+
+    def _dropped(self) -> dict[int, None]:
+        found: dict[int, None] = {}
         for index, name in enumerate(self._patch.drop):
-            position = self._positions.get(name)
+            field, position = f"patch.drop[{index}]", self._positions.get(name)
             if position is None:
-                self._add(f"drop[{index}]", f"the plan has no step {shown(name)}{closest(name, self._positions)}")
-            elif self._known[position].state not in _MAY_BE_DROPPED or self._known[position].dropped:
-                self._add(f"drop[{index}]", f"step {name} cannot be dropped: it is {self._known[position].state}")
+                self._violations.add(field, partial(self._unknown, name))
+            elif self._known[position].state not in _MAY_BE_DROPPED:
+                state = self._known[position].state
+                self._violations.add(field, f"step {name} cannot be dropped: it is {state}; only what waits can")
             elif position in found:
-                self._add(f"drop[{index}]", f"step {name} is named twice")
+                self._violations.add(field, f"step {name} is named twice")
             else:
-                found.append(position)
+                found[position] = None
         return found
 
-    def _substitutes(self, drop: Sequence[int]) -> dict[int, int]:
+    def _unknown(self, name: str) -> str:
+        return f"the plan has no step {shown(name)}{closest(name, self._positions)}"
+
+    def _not_added(self, name: str) -> str:
+        return f"the patch adds no step {shown(name)}{closest(name, self._new)}"
+
+    def _substitutes(self, drop: Mapping[int, None]) -> dict[int, int]:
+        """The positions of steps of the plan, each with that of its substitute among the new ones."""
         found: dict[int, int] = {}
         for old, new in self._patch.substitutes.items():
-            field, position = f"substitutes.{old}", self._positions.get(old)
-            if new not in self._new:
-                self._add(field, f"the patch adds no step {shown(new)}{closest(new, self._new)}")
-            elif position is None:
-                self._add(field, f"the plan has no step {shown(old)}{closest(old, self._positions)}")
-            elif not self._replaceable(position, drop):
+            field, position = f"patch.substitutes.{old[:80]}", self._positions.get(old)
+            if position is None:
+                self._violations.add(field, partial(self._unknown, old))
+            elif new not in self._new:
+                self._violations.add(field, partial(self._not_added, new))
+            elif not self._is_replaceable(position, drop):
                 state = self._known[position].state
-                self._add(field, f"step {old} cannot be replaced: it is {state}, and not dropped")
+                self._violations.add(field, f"step {old} cannot be replaced: it is {state}, and is not dropped")
             else:
                 found[position] = self._new[new]
         return found
 
-    def _replaceable(self, position: int, drop: Sequence[int]) -> bool:
+    def _is_replaceable(self, position: int, drop: Mapping[int, None]) -> bool:
         step = self._known[position]
-        failed = step.state is StepState.FAILED and not step.dropped
-        return position in drop or failed or step.name == self._own_step
+        if self._own_step:
+            return position in drop or step.name == self._own_step
+        return position in drop or (step.state is StepState.FAILED and not step.dropped)
 
     def _standing(self, substitutes: Mapping[int, int]) -> list[tuple[str, list[int]]]:
         """The plan's steps with what they will depend on once the substitutes are in place."""
@@ -139,14 +161,26 @@ class _Patching:
         places = {old: first + new for old, new in substitutes.items()}
         return [(step.name, [places.get(at - 1, at - 1) for at in step.dependencies]) for step in self._known]
 
-    def _check_edges(self, linked: Sequence[LinkedStep], drop: Sequence[int]) -> None:
+    def _lost(self, drop: Iterable[int], dependencies: Sequence[Sequence[int]]) -> set[int]:
+        """What can never succeed: what failed or is out, and all that depends on it once the patch is applied."""
+        lost = {at for at, step in enumerate(self._known) if step.dropped or step.state in _NEVER_SUCCEEDS}
+        # What waits for a failed step when an agent adds others may yet get a substitute, from the planner.
+        reached = [*drop, *(() if self._own_step else lost)]
+        lost.update(drop)
+        dependents = dependents_of([*dependencies, *([] for _ in self._patch.steps)])
+        while reached:
+            for dependent in dependents[reached.pop()]:
+                if dependent not in lost:
+                    lost.add(dependent)
+                    reached.append(dependent)
+        return lost
+
+    def _check_edges(self, linked: Sequence[LinkedStep], lost: set[int]) -> None:
         for index, step in enumerate(linked):
             for number in step.dependencies:
-                if number > len(self._known):
-                    continue
-                needed = self._known[number - 1]
-                if needed.dropped or needed.state in _NEVER_SUCCEEDS or number - 1 in drop:
-                    self._add(f"steps[{index}]", f"depends on step {needed.name}, which will never succeed")
+                if number - 1 in lost:
+                    name = self._known[number - 1].name
+                    self._violations.add(f"patch.steps[{index}]", f"depends on step {name}, which will never succeed")
 
     def _relative(self, linked: LinkedStep) -> LinkedStep:
         def place(number: int) -> int:

@@ -83,6 +83,7 @@ STEP_FIELDS = (
     "skipped",
     "dropped",
     "added_by",
+    "replan",
 )
 """A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
 USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")
@@ -235,7 +236,7 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
 
 def patch_arguments(patch: LinkedPatch) -> list[Part]:
     """A patch as `Patch.read` of the functions reads it."""
-    arguments: list[Part] = [patch.reason.encode(), len(patch.steps)]
+    arguments: list[Part] = [patch.reason.encode(), patch.known, len(patch.steps)]
     for linked in patch.steps:
         arguments += (packed_spec(linked), linked.step.input)
     arguments += (len(patch.drop), *patch.drop, len(patch.substitutes))
@@ -274,9 +275,13 @@ def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Ma
     """Outputs by step name; goal and input of the task become one JSON object named `task`."""
     found = {_text(name): output or b"" for name, output in zip(names, outputs, strict=True)}
     if "task.goal" in found:
-        goal = _json.encode(_text(found.pop("task.goal")))
-        found["task"] = b'{"goal":' + goal + b',"input":' + (found.pop("task.input") or b"null") + b"}"
+        found["task"] = task_root(found.pop("task.goal"), found.pop("task.input"))
     return found
+
+
+def task_root(goal: bytes | None, input_: bytes | None) -> bytes:
+    """What `task` stands for in a reference, JSON text."""
+    return b'{"goal":' + _json.encode(_text(goal or b"")) + b',"input":' + (input_ or b"null") + b"}"
 
 
 def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> Grant:
@@ -302,7 +307,8 @@ def effect_of(packed: bytes) -> Effect:
     return Effect(EffectState(state.decode()), int(attempt), result)
 
 
-def _failure(data: bytes | None) -> Failure | None:
+def failure_of(data: bytes | None) -> Failure | None:
+    """A failure as it is stored, or None where there is none."""
     return _failures.decode(data) if data else None
 
 
@@ -331,7 +337,7 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         ended_step_count=number("steps") - number("open"),
         last_sequence=last_sequence,
         sinks=msgspec.json.decode(row["sinks"] or b"[]", type=tuple[int, ...]),
-        failure=_failure(row["failure"]),
+        failure=failure_of(row["failure"]),
         traceparent=text("trace"),
         usage=Usage(*(number(field) for field in USAGE_FIELDS)),
         wait_ms=number("wait"),
@@ -398,7 +404,7 @@ def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
         losses=0,
         dependencies=(),
         worker="",
-        failure=_UNDECODABLE if failure is None else _failure(failure),
+        failure=_UNDECODABLE if failure is None else failure_of(failure),
         usage=Usage(),
         wait_ms=0,
         run_ms=0,
@@ -425,7 +431,7 @@ def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Ste
         losses=record["losses"],
         dependencies=tuple(fields[8]),
         worker=record["worker"],
-        failure=None if step_state is StepState.SUCCEEDED else _failure(failure),
+        failure=None if step_state is StepState.SUCCEEDED else failure_of(failure),
         usage=Usage(*(record.get(field, 0) for field in USAGE_FIELDS)),
         wait_ms=record["wait"],
         run_ms=record["run"],

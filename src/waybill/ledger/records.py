@@ -319,7 +319,9 @@ class DecisionLease:
 
 @dataclass(frozen=True, slots=True)
 class RevisionLease:
-    """A task whose plan is to be revised, and the steps that failed. `revision` and `round` fence the patch."""
+    """A task whose plan is to be revised, and the steps that failed; `number` is the first of them, with its `failure`.
+    `revision` and `round` fence the patch.
+    """
 
     task: str
     tenant: str
@@ -329,6 +331,8 @@ class RevisionLease:
     revision: int
     round: int
     failed: tuple[int, ...]
+    number: int = 0
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from waybill.core import limits
 from waybill.core.patch import LinkedPatch
 from waybill.core.plan import Condition
 from waybill.core.task import Event, Failure
-from waybill.errors import FailedPrecondition
+from waybill.errors import FailedPrecondition, ResourceExhausted
 from waybill.ledger import packing
 from waybill.ledger.records import DecisionLease, RevisionLease
 from waybill.ledger.spending import Spending
@@ -23,7 +23,7 @@ class Revising(Spending):
         """Take steps whose conditions are to be looked at; each comes again after `lease_ms` if undecided."""
         leases = []
         for task, tenant, number, turn, conditions in await self._call("lease_decisions", lease_ms, limit):
-            wanted = tuple(Condition(path.decode(), root) for path, root in conditions)
+            wanted = tuple(Condition(path.decode("utf-8", "replace"), root) for path, root in conditions)
             inputs = await self._roots(task.decode(), sorted({condition.number for condition in wanted}))
             leases.append(DecisionLease(task.decode(), tenant.decode(), number, turn, wanted, inputs))
         return leases
@@ -33,11 +33,8 @@ class Revising(Spending):
         found = iter(await self._fields(task_id, fields))
         roots: dict[int, bytes] = {}
         for number in numbers:
-            if number:
-                roots[number] = next(found) or b""
-            else:
-                goal = msgspec.json.encode((next(found) or b"").decode("utf-8", "replace"))
-                roots[0] = b'{"goal":' + goal + b',"input":' + (next(found) or b"null") + b"}"
+            first = next(found)
+            roots[number] = first or b"" if number else packing.task_root(first, next(found))
         return roots
 
     async def decide_step(self, task_id: str, number: int, turn: int, holds: bool, note: str = "") -> bool:
@@ -48,6 +45,7 @@ class Revising(Spending):
 
     async def lease_revisions(self, lease_ms: int, limit: int) -> list[RevisionLease]:
         """Take tasks whose plan is to be revised; each comes again after `lease_ms` if undecided."""
+        rows = await self._call("lease_revisions", lease_ms, limit)
         return [
             RevisionLease(
                 task=task.decode(),
@@ -58,10 +56,10 @@ class Revising(Spending):
                 revision=revision,
                 round=round_,
                 failed=tuple(failed),
+                number=failed[0] if failed else 0,
+                failure=packing.failure_of(failure),
             )
-            for task, tenant, goal, paths, trace, revision, round_, failed in await self._call(
-                "lease_revisions", lease_ms, limit
-            )
+            for task, tenant, goal, paths, trace, revision, round_, failed, failure in rows
         ]
 
     async def postpone_revision(self, task_id: str, round_: int, delay_ms: int, note: str) -> bool:
@@ -74,13 +72,16 @@ class Revising(Spending):
         """Revise a plan; False if the task is not at that revision and round (any more), or is paused.
 
         `failed` are the failed steps that the patch makes up for. Raises FailedPrecondition if the plan does not allow
-        the patch, as when a step has started meanwhile that it drops. After Unavailable it may be made again.
+        the patch, as when a step has started meanwhile that it drops, and ResourceExhausted if the store is full. After
+        Unavailable it may be made again.
         """
         reply = await self._call(
             "patch_plan", task_id, expected_revision, round_, len(failed), *failed, *packing.patch_arguments(patch)
         )
         if reply[0] == b"refused":
             raise FailedPrecondition(f"the plan does not allow the patch: {reply[1].decode()}", reason="PATCH_REFUSED")
+        if reply[0] == b"full":
+            raise ResourceExhausted("the store is full; try again when tasks have ended or expired")
         return bool(reply[0] == b"ok")
 
     async def decline_revision(self, task_id: str, round_: int, failure: Failure) -> bool:
@@ -88,7 +89,9 @@ class Revising(Spending):
         return bool(await self._call("decline_revision", task_id, round_, msgspec.json.encode(failure)))
 
     async def tell_planning(self, task_id: str, round_: int, events: Sequence[Event]) -> bool:
-        """Add what the planner tells; False if it no longer works on the task in that round."""
+        """Add what the planner tells; False if it no longer works on the task in that round. Not to be repeated: after
+        Unavailable it may have been added.
+        """
         return bool(
             await self._call("tell_planning", task_id, round_, limits.MAX_TASK_EVENTS, *packing.event_arguments(events))
         )

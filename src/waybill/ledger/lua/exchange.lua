@@ -15,6 +15,8 @@
 local INLINE_BYTES = 262144
 local HANDED_BACK = '{"reason":"HANDED_BACK","message":"the worker handed the step back; it runs again"}'
 
+local NO_ROOM = '{"reason":"STORE_FULL","message":"the store has no room for the steps that the attempt adds"}'
+
 local function reader(args, at)
   return function()
     at = at + 1
@@ -30,18 +32,20 @@ local function count_pace(sums)
   end
 end
 
-local function succeed(task, step, output, spent, patch)
-  local defect = patch and task.state ~= 'cancelling' and Patch.defect(task, patch, step)
+-- With a patch that its plan does not allow it fails for good; in a full store it may succeed later.
+local function succeed(task, step, output, spent, random, patch)
+  if not patch or task.state == 'cancelling' then return Step.succeed(task, step, output, spent) end
+  if Patch.no_room() then return Step.fail(task, step, NO_ROOM, false, spent, random) end
+  local defect = Patch.defect(task, patch, step)
   if not defect then return Step.succeed(task, step, output, spent, patch) end
-  local failure = '{"reason":"PATCH_INVALID","message":' .. cjson.encode(defect) .. '}'
-  Step.fail(task, step, failure, true, spent)
+  Step.fail(task, step, '{"reason":"PATCH_INVALID","message":' .. cjson.encode(defect) .. '}', true, spent)
 end
 
 local function settle(task, step, outcome, output, failure, spent, random, retry_after_ms, patch)
   if step.broken then
     Step.unreadable(task, step, failure ~= '' and failure or UNDECODABLE, spent)
   elseif outcome == 'succeeded' then
-    succeed(task, step, output, spent, patch)
+    succeed(task, step, output, spent, random, patch)
   elseif outcome == 'cancelled' and task.state == 'cancelling' then
     Step.cancelled(task, step, spent)
   elseif outcome == 'handed_back' or outcome == 'cancelled' then
@@ -132,14 +136,16 @@ end
 
 -- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
 local function grant(task, step, room)
-  local spec, fields, names = Step.spec(step), { 'in:' .. step.number }, {}
+  local spec, fields, names, roots = Step.spec(step), { 'in:' .. step.number }, {}, {}
   for _, number in ipairs(spec.references) do
     if number == 0 then
       fields[#fields + 1], fields[#fields + 2] = 'goal', 'input'
       names[#names + 1], names[#names + 2] = 'task.goal', 'task.input'
+      roots[#roots + 1] = 0
     else
-      fields[#fields + 1] = 'out:' .. number
-      names[#names + 1] = Step.name_for(task, step, number)
+      for _, name in ipairs(Step.names_for(task, step, number)) do
+        fields[#fields + 1], names[#names + 1], roots[#roots + 1] = 'out:' .. number, name, number
+      end
     end
   end
   local found, bytes = HMGET_all(K('task', task.id), fields), 0
@@ -152,7 +158,7 @@ local function grant(task, step, room)
     input = ''
   end
   return { task.id, step.number, step.attempt, spec.name, spec.agent, input, spec.run_timeout_ms, task.tenant,
-    task.trace, step.last_wait, names, outputs, spec.references, step.suspect }, bytes <= room and bytes or 0
+    task.trace, step.last_wait, names, outputs, roots, step.suspect }, bytes <= room and bytes or 0
 end
 
 local function exchange(keys, args)

@@ -288,7 +288,9 @@ end
 local function call_up(name, waiter, priority)
   local id, number, attempt, call_name = string.match(waiter, '^([^:]+):(%d+):(%d+):(%d+)$')
   if call_name then
-    local held = number == '0' and Task.load(id) or Worker.holding(id .. ':' .. number .. ':' .. attempt)
+    local planned = number == '0' and Task.load(id)
+    local held = planned and Task.is_planned(planned, tonumber(attempt))
+      or Worker.holding(id .. ':' .. number .. ':' .. attempt)
     if not held then return 'gone' end
     if shortage(load_limit(name)) then return 'stay' end
     take(load_limit(name), waiter, policy('permit_ms'))
@@ -380,7 +382,7 @@ function Limit.sweep()
           local id, number, attempt = string.match(waiter, '^([^:]+):(%d+):?(%d*)')
           local task = Task.load(id)
           local step = task and number ~= '0' and Step.load(task, tonumber(number))
-          local waits = task and (number == '0' and task.state == 'planning'
+          local waits = task and (number == '0' and Task.is_planned(task, tonumber(attempt))
             or step and (attempt == '' and step.state == READY or attempt ~= '' and step.state == RUNNING))
           if not waits then redis.call('ZREM', room, waiter) end
         end

@@ -1,9 +1,10 @@
 -- resume_task: PAUSED -> RUNNING
--- Lets a task go on: seats what became ready meanwhile, and unblocks what follows on steps that succeeded meanwhile.
--- Keys: task, events, waiting, ready, queue, timers, call.
+-- Lets a task go on: seats what became ready meanwhile, unblocks what follows on steps that succeeded meanwhile, and has
+-- conditions decided and its plan revised.
+-- Keys: task, events, waiting, ready, queue, timers, decisions, revising, call.
 -- Arguments: now, id, tenant and id of the request (may be empty).
 -- Reply: {'ok', state after the call} | {'missing'} | {'reused'} | {'wrong', state}.
--- Events: task_resumed, step_ready, step_waiting.
+-- Events: task_resumed, step_ready, step_waiting, step_finished, task_finished.
 
 local function resume_task(keys, args)
   begin(keys, args)
@@ -19,11 +20,13 @@ local function resume_task(keys, args)
         step.parked, step.changed = 0, true
         if step.state == READY then Step.seat(task, step) end
         if step.state == SUCCEEDED then Step.unblock(task, step) end
-        if step.state == PENDING then Step.ask_conditions(task, step) end
+        if step.state == PENDING then Step.let_go(task, step) end
       elseif step.state == READY then
         Step.arm_patience(task, step)
       end
     end
+    Revision.offer(task)
+    Step.settle_task(task)
   elseif task.state ~= 'running' then
     return { 'wrong', task.state }
   end

@@ -2,17 +2,27 @@
 
 local MOST_REVISIONS = 3
 
-local function begin_round(task)
-  task.revising, task.round, task.changed = 1, task.round + 1, true
+-- A revision that is asked for may be leased from now on. A paused task is offered when it is resumed.
+function Revision.offer(task)
+  if task.revising == 0 or task.state ~= 'running' then return end
   redis.call('ZADD', K('revising'), call.now, task.id)
   redis.call('PUBLISH', K('bell', 'revising'), task.id)
+end
+
+local function begin_round(task)
+  task.revising, task.round, task.changed = 1, task.round + 1, true
+  Revision.offer(task)
+end
+
+local function is_left(task)
+  return task.revisions < (Patch.policy(task).max_revisions or MOST_REVISIONS)
 end
 
 -- A step has failed for good. Returns whether the planner is asked for a revision. Event: revision_requested.
 function Revision.request(task, step, failure)
   if task.on_failure ~= 'replan' and not string.match(failure, '"reason":"REPLAN"') then return false end
-  if task.state ~= 'running' and task.state ~= 'paused' then return false end
-  if task.revisions >= (Patch.policy(task).max_revisions or MOST_REVISIONS) then return false end
+  if task.state ~= 'running' and task.state ~= 'paused' or not is_left(task) then return false end
+  step.replan = 1
   Task.event(task, 'revision_requested', string.format(',"step":"%s","attempt":%d,"failure":%s', Step.spec(step).name,
     step.attempt, failure))
   if task.revising == 0 then begin_round(task) end
@@ -27,23 +37,29 @@ function Revision.over(task)
   redis.call('ZREM', K('revising'), task.id)
 end
 
--- The steps that failed and that no patch has made up for.
+-- The steps for whose failure a revision was asked, and that none has made up for.
 function Revision.failed(task)
   Step.load_all(task)
   local failed = {}
   for number = 1, task.steps do
     local step = task.step[number]
-    if step.state == FAILED and step.dropped == 0 then failed[#failed + 1] = number end
+    if step.state == FAILED and step.replan == 1 and step.dropped == 0 then failed[#failed + 1] = number end
   end
   return failed
 end
 
--- A patch was applied: the next round begins if steps have failed that it knew nothing of.
+-- Why a step failed, JSON text.
+function Revision.failure_of(task, number)
+  return task.step[number].failure or redis.call('HGET', K('task', task.id), 'err:' .. number) or ''
+end
+
+-- A patch was applied: the next round begins if steps have failed that it knew nothing of. Without another revision left
+-- the task stops.
 function Revision.made(task)
   Revision.over(task)
   task.revisions = task.revisions + 1
-  if #Revision.failed(task) == 0 then return end
-  if task.revisions < (Patch.policy(task).max_revisions or MOST_REVISIONS) then return begin_round(task) end
-  local step = task.step[Revision.failed(task)[1]]
-  Step.stop(task, 'failed', redis.call('HGET', K('task', task.id), 'err:' .. step.number) or step.failure)
+  local failed = Revision.failed(task)
+  if #failed == 0 then return end
+  if is_left(task) then return begin_round(task) end
+  Step.stop(task, 'failed', Revision.failure_of(task, failed[1]))
 end

@@ -5,7 +5,7 @@ local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'fa
 local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached', 'reasoning',
-  'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by',
+  'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by', 'replan',
 }
 
 function Step.pack(step)
@@ -49,8 +49,8 @@ local function unpack_step(task, number, packed, packed_spec)
 end
 
 -- A step that a patch adds, of a spec whose edges are numbers of the plan.
-function Step.added(number, spec, blockers, revision)
-  local step = { number = number, decoded_spec = spec, changed = true, respecified = true }
+function Step.added(number, spec, input, blockers, revision)
+  local step = { number = number, decoded_spec = spec, input = input, changed = true, respecified = true }
   for _, field in ipairs(STEP_FIELDS) do step[field] = 0 end
   step.state, step.blockers, step.worker, step.added_by = PENDING, blockers, '', revision
   return step
@@ -108,12 +108,14 @@ function Step.pack_spec(step)
   return cmsgpack.pack(v)
 end
 
--- The name under which a step knows the output of another.
-function Step.name_for(task, step, number)
+-- The names under which a step knows the output of another: its own, or those of the steps whose place it took.
+function Step.names_for(task, step, number)
+  local names = {}
   for _, alias in ipairs(Step.spec(step).aliases) do
-    if alias[1] == number then return alias[2] end
+    if alias[1] == number then names[#names + 1] = alias[2] end
   end
-  return Step.spec(Step.load(task, number)).name
+  if #names == 0 then names[1] = Step.spec(Step.load(task, number)).name end
+  return names
 end
 
 -- The steps that wait for this one. Where its own spec cannot be read, those of the others tell.

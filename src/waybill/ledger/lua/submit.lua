@@ -36,7 +36,7 @@ function Task.plan(task, args, first, count)
       -- It waits with a timer, for a person, or for its conditions.
       local step = Step.load(task, number)
       step.state, step.ready = PENDING, 0
-      Step.arrive(task, step)
+      Step.let_go(task, step)
     else
       Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
       Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)

@@ -4,11 +4,12 @@ local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters', 'round',
   'cached', 'reasoning', 'estimated', 'budget', 'on_limit', 'reserved', 'open_calls',
-  'revising', 'revisions', 'added',
+  'revising', 'revisions', 'added', 'added_bytes',
 }
 
 -- Numbers that few tasks have or change; written only then.
-local RARE_FIELDS = { 'reserved', 'open_calls', 'budget', 'revising', 'revisions', 'added', 'round', 'revision', 'steps' }
+local RARE_FIELDS = { 'reserved', 'open_calls', 'budget', 'revising', 'revisions', 'added', 'added_bytes', 'round',
+  'revision', 'steps' }
 
 -- The task, or nil if there is none (any more).
 function Task.load(id)
@@ -23,7 +24,7 @@ function Task.load(id)
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
     'output_tokens', 'cost', 'deadline', 'round', 'cached', 'reasoning', 'estimated', 'budget', 'reserved',
-    'open_calls', 'revising', 'revisions', 'added' }) do
+    'open_calls', 'revising', 'revisions', 'added', 'added_bytes' }) do
     task[field] = tonumber(task[field]) or 0
   end
   task.had_usage = task.input_tokens + task.output_tokens + task.cost > 0
@@ -129,7 +130,7 @@ local function write(task)
     v[#v + 1] = 'deadline'
     v[#v + 1] = integer(task.deadline)
   end
-  for _, field in ipairs({ 'outcome', 'failure', 'letters' }) do
+  for _, field in ipairs({ 'outcome', 'failure', 'letters', 'sinks', 'agents' }) do
     if task[field] then
       v[#v + 1] = field
       v[#v + 1] = task[field]
@@ -152,12 +153,16 @@ local function write(task)
         v[#v + 1] = 'err:' .. step.number
         v[#v + 1] = step.failure
       end
-      if step.respecified then
-        v[#v + 1] = 'spec:' .. step.number
-        v[#v + 1] = Step.pack_spec(step)
-        step.respecified = false
-      end
       step.changed, step.output = false, nil
+    end
+    if step.respecified then
+      v[#v + 1] = 'spec:' .. step.number
+      v[#v + 1] = Step.pack_spec(step)
+      if step.input then
+        v[#v + 1] = 'in:' .. step.number
+        v[#v + 1] = step.input
+      end
+      step.respecified, step.input = false, nil
     end
   end
   in_chunks('HSET', K('task', task.id), v, 2)

@@ -35,6 +35,11 @@ local function disarm(task, step)
   redis.call('ZREM', K('timers'), ref(task, step))
 end
 
+-- To go on when the task is resumed.
+local function park(task, step)
+  step.parked, step.changed, task.changed = 1, true, true
+end
+
 local function ask(task, step)
   changed(task, step, WAITING)
   step.attempt, step.started, step.ready, step.worker = step.attempt + 1, call.now, call.now, ''
@@ -53,10 +58,7 @@ end
 function Step.seat(task, step, first)
   if step.broken then return Step.reject(task, step) end
   local spec = Step.spec(step)
-  if task.state ~= 'running' then
-    step.parked, step.changed, task.changed = 1, true, true
-    return
-  end
+  if task.state ~= 'running' then return park(task, step) end
   Step.arm_patience(task, step)
   Queue.wait(spec.agent, task.priority, task.tenant, task.id .. ':' .. step.number, first)
 end
@@ -113,33 +115,40 @@ local function finish(task, step, state, failure, spent, note)
     note and (',"message":' .. cjson.encode(note)) or '', failure_json(failure), attempt_json(step, spent)))
 end
 
--- Ends the task once no step is left that could change.
+-- Ends the task once no step is left that could change, and no revision of its plan is under way.
 local function settle_task(task)
-  if task.open > 0 or (task.revising == 1 and task.state ~= 'cancelling') or task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
+  if task.open > 0 or task.revising == 1 then return end
+  if task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
   Task.finish(task, task.outcome and task.outcome ~= '' and task.outcome or 'succeeded')
 end
 
 -- The step's conditions are to be looked at: a dispatcher does that, and `decide_step` tells what it found.
-function Step.ask_conditions(task, step)
-  if task.state ~= 'running' then
-    step.parked, step.changed, task.changed = 1, true, true
-    return
-  end
+local function ask_conditions(task, step)
   step.turn, step.changed, task.changed = step.turn + 1, true, true
   redis.call('ZADD', K('decisions'), call.now, task.id .. ':' .. step.number)
   redis.call('PUBLISH', K('bell', 'decisions'), task.id)
 end
 
+-- No decision is asked for until the task is resumed.
+function Step.withhold_decision(task, step)
+  redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
+  park(task, step)
+end
+
 -- All that a PENDING step depends on has ended. Returns whether it is skipped for that.
-function Step.arrive(task, step)
+local function arrive(task, step)
   if step.broken then return Step.reject(task, step) end
   local spec = Step.spec(step)
-  if step.skipped == 1 and not spec.allow_skipped then
+  if task.state == 'paused' then
+    park(task, step)
+  elseif step.skipped == 1 and not spec.allow_skipped then
     finish(task, step, SKIPPED)
     return true
+  elseif #spec.conditions > 0 then
+    ask_conditions(task, step)
+  else
+    Step.ready(task, step)
   end
-  if #spec.conditions > 0 then Step.ask_conditions(task, step) else Step.ready(task, step) end
-  return false
 end
 
 -- What a step lets go on that succeeded or was skipped by its conditions. Skips pass on along the way.
@@ -154,7 +163,7 @@ function Step.unblock(task, step)
       else
         dependent.blockers, dependent.changed = dependent.blockers - 1, true
         if ended.state == SKIPPED then dependent.skipped = 1 end
-        if dependent.blockers == 0 and dependent.state == PENDING and Step.arrive(task, dependent) then
+        if dependent.blockers == 0 and dependent.state == PENDING and arrive(task, dependent) then
           reached[#reached + 1] = dependent
         end
       end
@@ -162,9 +171,15 @@ function Step.unblock(task, step)
   end
 end
 
+-- A PENDING step that waits for nothing goes on, or is skipped, with what follows from that.
+function Step.let_go(task, step)
+  if arrive(task, step) then Step.unblock(task, step) end
+end
+
 -- What a dispatcher found of the step's conditions; `note` says why they do not hold.
 function Step.decide(task, step, holds, note)
   redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
+  if step.broken then return Step.reject(task, step) end
   if holds then return Step.ready(task, step) end
   finish(task, step, SKIPPED, nil, nil, note)
   Step.unblock(task, step)
@@ -174,7 +189,7 @@ end
 local function commit(task, step, output, spent, patch)
   finish(task, step, SUCCEEDED, nil, spent)
   step.output, step.suspect = output, 0
-  if patch and task.state ~= 'cancelling' then Patch.apply(task, patch, step) end
+  if patch then Patch.apply(task, patch, step) end
   if task.state == 'running' then
     Step.unblock(task, step)
   elseif task.state == 'paused' then
@@ -189,22 +204,28 @@ function Step.succeed(task, step, output, spent, patch)
   commit(task, step, output, spent, patch)
 end
 
--- All that depends on the step, and has not ended. With `for_good` it stays out when the task is retried.
+-- All that depends on the step and has not ended is skipped. With `for_good` it stays out when the task is retried, and
+-- so does what was skipped before.
 local function skip_dependents(task, failed, for_good)
   local reached = { failed }
   while #reached > 0 do
     for _, number in ipairs(Step.dependents(task, table.remove(reached))) do
       local dependent = Step.load(task, number)
-      if dependent.state == PENDING then
+      local goes = dependent.state == PENDING and not dependent.broken
+      if goes then
         finish(task, dependent, SKIPPED)
-        if for_good then dependent.dropped = 1 end
-        reached[#reached + 1] = dependent
+      elseif dependent.broken and Step.is_open(dependent) then
+        Step.reject(task, dependent)
       end
+      if for_good and dependent.state == SKIPPED and dependent.dropped == 0 then
+        dependent.dropped, dependent.changed, goes = 1, true, true
+      end
+      if goes then reached[#reached + 1] = dependent end
     end
   end
 end
 
--- A step that has not started never shall, and nor shall what depends on it and on nothing in its place.
+-- A step that has not started never shall.
 function Step.drop(task, step)
   disarm(task, step)
   if step.state == READY then
@@ -215,7 +236,7 @@ function Step.drop(task, step)
   step.dropped = 1
 end
 
--- What depends on a step that was dropped, or failed, with nothing in its place.
+-- What depends on a step that was dropped, or that failed, and on nothing in its place.
 function Step.drop_dependents(task, step)
   skip_dependents(task, step, true)
 end
@@ -439,7 +460,7 @@ function Step.reset_all(task)
     elseif step.state ~= SUCCEEDED then
       changed(task, step, PENDING)
       step.tries, step.deaths, step.losses, step.suspect, step.ended, step.failure = 0, 0, 0, 0, 0, ''
-      step.broke, step.skipped = 0, 0
+      step.broke, step.skipped, step.replan = 0, 0, 0
       task.open, step.blockers = task.open + 1, 0
       for _, needed in ipairs(Step.spec(step).dependencies) do
         if task.step[needed].state ~= SUCCEEDED then step.blockers = step.blockers + 1 end
@@ -448,7 +469,7 @@ function Step.reset_all(task)
   end
   for number = 1, task.steps do
     local step = task.step[number]
-    if step.state == PENDING and step.blockers == 0 then Step.arrive(task, step) end
+    if step.state == PENDING and step.blockers == 0 then Step.let_go(task, step) end
   end
   settle_task(task)
 end
