@@ -13,7 +13,7 @@ from ledger_plans import accept, chain, graph, side_by_side
 
 from waybill.core.budget import Budget, BudgetAction
 from waybill.core.task import EventType, TaskState, Usage
-from waybill.ledger.call_records import CallDecision, CallState, CallVerdict
+from waybill.ledger.call_records import CallDecision, CallState, CallVerdict, Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Grant, StepRef
 
@@ -181,3 +181,68 @@ async def test_whatever_happens_no_budget_is_crossed_and_usage_is_the_sum_of_the
     assert (stored.reserved_microusd, stored.usage) == (0, spent)
     assert spent.cost_microusd <= cap
     await check_history(ledger, task)
+
+
+async def planned(ledger: Ledger, budget: int = 0, worst_microusd: int = 1_000) -> StepRef:
+    """A task that is being planned, with call 1 of its planner open."""
+    task = await accept(ledger, goal="why?", budget=Budget(budget))
+    ref = StepRef(task, 0, 0)
+    assert await begin(ledger, "", ref, worst=Usage(cost_microusd=worst_microusd)) == GO
+    return ref
+
+
+async def test_given_planner_calls_that_follow_one_another_then_each_is_told_and_the_rest_stays_reserved(
+    ledger: Ledger,
+) -> None:
+    ref = await planned(ledger, budget=1_000)
+    for _ in range(2):
+        assert await ledger.pass_call(ref, 1, "n2", "gpt-y", "elsewhere", USED)
+    task = await ledger.task(ref.task)
+    assert (task.usage, task.reserved_microusd) == (USED, 360)
+    assert await ledger.pass_call(ref, 2, "n3", "gpt-x", "default", Usage(1, 1, 60))
+    assert not await ledger.pass_call(ref, 2, "other", "gpt-x", "default", Usage(1, 1, 60))
+    assert await ledger.drop_call(ref, 3)
+    assert not await ledger.drop_call(ref, 3)
+    calls = await ledger.calls(ref.task)
+    assert [(call.number, call.state, call.model, call.endpoint) for call in calls] == [
+        (1, CallState.SETTLED, "gpt-y", "elsewhere"),
+        (2, CallState.SETTLED, "gpt-x", "default"),
+    ]
+    task = await ledger.task(ref.task)
+    assert (task.usage, task.reserved_microusd) == (USED + Usage(1, 1, 60), 0)
+    told = [event.call for event in await ledger.events(ref.task, 1, 100) if event.type is EventType.CALL_ENDED]
+    assert told == [1, 2]
+    assert [row.calls for row in await ledger.usage_of_days("acme", START_DAY, START_DAY)] == [1, 1]
+
+
+async def test_given_a_planner_that_is_gone_then_what_it_had_left_counts_and_its_late_call_is_told_all_the_same(
+    ledger: Ledger,
+) -> None:
+    ref = await planned(ledger)
+    await ledger.pass_call(ref, 1, "n2", "gpt-x", "default", USED)
+    await ledger.cancel(ref.task)
+    task = await ledger.task(ref.task)
+    assert (task.usage, task.reserved_microusd) == (USED + Usage(0, 0, 360, estimated_microusd=360), 0)
+    assert not await ledger.pass_call(ref, 2, "n3", "gpt-x", "default", Usage(1, 1, 60))
+    assert not await ledger.drop_call(ref, 2)
+    assert (await ledger.task(ref.task)).usage == USED + Usage(1, 1, 60)
+    assert len(await ledger.calls(ref.task)) == 2
+    await check_history(ledger, ref.task)
+
+
+async def test_given_planner_calls_then_they_hold_one_permit_and_count_as_requests_each(ledger: Ledger) -> None:
+    rates = Rates(max_concurrency=1, requests_per_minute=40)
+    first = await accept(ledger, goal="why?")
+    second = await accept(ledger, goal="how?")
+    ref, other = StepRef(first, 0, 0), StepRef(second, 0, 0)
+    assert await begin(ledger, "", ref, worst=Usage(), rates=rates) == GO
+    await ledger.pass_call(ref, 1, "n2", "gpt-x", "default", USED)
+    await ledger.pass_call(ref, 2, "n3", "gpt-x", "default", USED)
+    assert (await begin(ledger, "", other, worst=Usage(), rates=rates)).verdict is CallVerdict.WAIT
+    (limit,) = await ledger.limits()
+    assert (limit.held, limit.waiting) == (1, 1)
+    await ledger.drop_call(ref, 3)
+    assert await begin(ledger, "", other, worst=Usage(), rates=rates) == GO
+    await ledger.drop_call(other, 1)
+    third = StepRef(await accept(ledger, goal="when?"), 0, 0)
+    assert (await begin(ledger, "", third, worst=Usage(), rates=rates)).verdict is CallVerdict.WAIT

@@ -41,6 +41,8 @@ FUNCTIONS = (
     "tell_planning",
     "begin_call",
     "end_call",
+    "pass_call",
+    "drop_call",
     "set_limit",
     "set_tenant_budget",
     "lease_archive",

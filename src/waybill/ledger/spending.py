@@ -112,6 +112,30 @@ class Spending(Steering):
             )
         )
 
+    async def pass_call(
+        self, ref: StepRef, number: int, nonce: str, model: str, endpoint: str, usage: Usage, retry_after_ms: int = 0
+    ) -> bool:
+        """As `end_call` for a call of the planner, with what is left of its reserve, and its permit, for the next one.
+
+        `nonce` is the next call's. False if no more calls may be made. May be repeated under its nonce.
+        """
+        return bool(
+            await self._call(
+                "pass_call",
+                packing.member(ref),
+                number,
+                nonce,
+                model,
+                endpoint,
+                *packing.usage_arguments(usage),
+                retry_after_ms,
+            )
+        )
+
+    async def drop_call(self, ref: StepRef, number: int) -> bool:
+        """Give back what was reserved for a call that was not made; False if it is not open. May be repeated."""
+        return bool(await self._call("drop_call", packing.member(ref), number))
+
     async def set_tenant_budget(
         self, tenant: str, max_total_microusd: int, max_day_microusd: int, request: Request = ANYBODY
     ) -> None:

@@ -236,6 +236,18 @@ function Limit.leave(task, waiter, endpoint)
   give_back(name, waiter)
 end
 
+-- A call has ended and the next one follows: that gets its permit, and counts as a request of its own.
+function Limit.pass(waiter, following, endpoint, used_tokens)
+  if not Limit.any() then return end
+  local name = 'model:' .. endpoint
+  if redis.call('ZREM', K('permits', name), waiter) == 0 then return end
+  redis.call('ZADD', K('permits', name), call.now + CALL_PERMIT_MS, following)
+  if not call.limit_names[name] then return end
+  local limit = load_limit(name)
+  limit.requests, limit.tokens = limit.requests - 1, limit.tokens - used_tokens
+  store_level(limit)
+end
+
 -- A call has ended: its permit comes back, and so do the tokens that it was thought to use and did not.
 function Limit.finish(waiter, endpoint, unused_tokens)
   if not Limit.any() then return end

@@ -2,7 +2,8 @@
 -- is made (`begin_call`), and what it used takes the place of that afterwards (`end_call`). A call whose end nobody saw
 -- counts as its worst case, until its end is told after all.
 --
--- (none) -> open                   begin_call
+-- (none) -> open                   begin_call, and pass_call for what is left of the one before
+-- open -> (none)                   drop_call: it was not made
 -- open -> settled | estimated      end_call: by the provider's account, or by the caller's guess where it gave none
 -- open -> estimated                abandon: the attempt ended first
 -- estimated -> settled             end_call: told late
@@ -144,15 +145,25 @@ local function settle_call(task, step, record, used, state)
     cjson.encode(record.model), Usage.json(used)))
 end
 
+-- The call is none of those that are open any more.
+local function close(task, step, record)
+  local rest = {}
+  for name in string.gmatch(open_calls(task, record.number, record.attempt), '%d+') do
+    if name ~= record.name then rest[#rest + 1] = name end
+  end
+  set_open(task, step, record.number, record.attempt, table.concat(rest, ' '))
+end
+
+-- open -> none: it was not made.
+function Money.drop(task, step, record)
+  close(task, step, record)
+  reserve(task, record.day, -record.worst_cost)
+  redis.call('HDEL', K('calls', task.id), record.id)
+end
+
 -- open | estimated -> settled | estimated.
 function Money.settle(task, step, record, used)
-  if record.state == 'open' then
-    local rest = {}
-    for name in string.gmatch(open_calls(task, record.number, record.attempt), '%d+') do
-      if name ~= record.name then rest[#rest + 1] = name end
-    end
-    set_open(task, step, record.number, record.attempt, table.concat(rest, ' '))
-  end
+  if record.state == 'open' then close(task, step, record) end
   settle_call(task, step, record, used, used.estimated > 0 and 'estimated' or 'settled')
 end
 
