@@ -135,11 +135,12 @@ async def _attend(
         asyncio.ensure_future(_read(name, stream, said[name], limits)) for name, stream in streams.items()
     ]
     working += [asyncio.ensure_future(each) for each in (_ask(process.stdin, asked), _wait(process))]
+    whole = asyncio.gather(*working)
     watching = asyncio.ensure_future(_watch(folder, limits))
     crossed: _Ended | None = None
     try:
         async with asyncio.timeout(limits.wall_seconds):
-            await _first(asyncio.gather(*working), watching)
+            await _first(whole, watching)
     except _Ended as ended:
         crossed = ended
     except TimeoutError:
@@ -147,7 +148,7 @@ async def _attend(
     finally:
         for each in (*working, watching):
             each.cancel()
-        await asyncio.gather(*working, watching, return_exceptions=True)
+        await asyncio.gather(whole, *working, watching, return_exceptions=True)
     texts = {name: said[name].decode("utf-8", "replace") for name in ("stdout", "stderr")}
     if crossed is not None:
         return Run(crossed.ending, detail=crossed.detail, **texts)
