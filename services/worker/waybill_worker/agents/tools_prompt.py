@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from waybill import Message
+from waybill_worker.agents.fencing import fence, text_of
 
 _RULES = """You work towards a goal, step by step, with the tools that you are given and no others.
 
@@ -26,15 +25,9 @@ _LAST = (
 def opening(goal: str, sources: Mapping[str, Any], system: str, seed: str) -> list[Message]:
     """The first messages. `seed` is something that the authors of the data cannot know."""
     parts = [fence("goal", goal, seed)]
-    parts += [fence(f"source {name}", _text(value), seed) for name, value in sources.items()]
+    parts += [fence(f"source {name}", text_of(value), seed) for name, value in sources.items()]
     rules = f"{_RULES}\n\n{system}" if system else _RULES
     return [Message("system", rules), Message("user", "\n\n".join(parts))]
-
-
-def fence(label: str, text: str, seed: str) -> str:
-    """The text between marks that it cannot contain but by guessing."""
-    mark = hashlib.sha256(json.dumps([seed, label, text]).encode()).hexdigest()[:16]
-    return f"<data-{mark} name={json.dumps(label, ensure_ascii=False)}>\n{text}\n</data-{mark}>"
 
 
 def result(call_id: str, label: str, text: str, seed: str) -> Message:
@@ -45,7 +38,3 @@ def result(call_id: str, label: str, text: str, seed: str) -> Message:
 def last_words(why: str) -> Message:
     """Asks for the final answer."""
     return Message("user", _LAST.format(why=why))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
