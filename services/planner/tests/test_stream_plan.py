@@ -83,16 +83,17 @@ async def test_given_a_model_that_fails_then_it_is_planned_without_it(behaviour:
 
 async def test_given_no_money_then_no_call_is_made() -> None:
     async with ModelServer() as server:
-        for request in (plan_request(max_cost_microusd=0), plan_request(max_cost_microusd=1, budgeted=True)):
-            _, told = await told_by(request, server)
-            assert failures(told) == ["BUDGET_EXHAUSTED"]
+        _, told = await told_by(plan_request(max_cost_microusd=0), server)
+        assert [response.WhichOneof("content") for response in told] == ["plan"]
+        _, told = await told_by(plan_request(max_cost_microusd=1), server)
+        assert failures(told) == ["BUDGET_EXHAUSTED"]
         assert server.requests == []
 
 
 async def test_given_a_model_without_a_price_then_it_is_asked_only_where_no_budget_applies() -> None:
     async with ModelServer() as server:
         _, told = await told_by(plan_request(budgeted=True), server, priced=False)
-        assert len(failures(told)) == 1
+        assert failures(told) == ["PRICE_UNKNOWN"]
         assert server.requests == []
         server.script.extend(answers(plan_text(READ, WRITE)))
         _, told = await told_by(plan_request(), server, priced=False)
@@ -146,3 +147,56 @@ async def test_given_a_text_that_gives_orders_and_a_model_that_obeys_then_nothin
             plan, told = await told_by(request, server)
             assert {step.agent for step in plan.steps} <= {"retriever", "analyst", "writer"}
             assert failures(told) == ["MODEL_PLAN_INVALID"]
+
+
+async def test_given_calls_then_each_is_told_as_it_ends_and_named_by_its_number() -> None:
+    async with ModelServer() as server:
+        server.script.extend([Behaviour(status=500), *answers("{}", plan_text(READ, WRITE))])
+        plan, told = await told_by(plan_request(call_name="0-x/0/2", first_call=4), server)
+        assert plan.failure_policy == task_pb2.FAILURE_POLICY_REPLAN
+        assert [request.call for request in server.requests] == ["0-x/0/2/4", "0-x/0/2/5", "0-x/0/2/6"]
+        kinds = [response.WhichOneof("content") for response in told]
+        assert kinds[:2] == ["progress", "call"]
+        assert kinds.count("call") == 3
+        assert kinds[-2:] == ["call", "plan"]
+
+
+async def test_given_a_model_that_writes_then_its_steps_are_told_as_they_appear() -> None:
+    async with ModelServer() as server:
+        server.script.append(Behaviour(text=plan_text(READ, WRITE), chunk_chars=20, chunk_seconds=0.1))
+        _, told = await told_by(plan_request(), server)
+        assert "the model writes: read" in [response.progress.message for response in told]
+
+
+async def test_given_a_model_that_takes_too_long_then_its_call_is_told_as_lost_and_it_is_planned_without_it() -> None:
+    async with ModelServer() as server, author_of(server) as author:
+        server.script.append(Behaviour(fault="stall"))
+        told = [response async for response in stream_plan(plan_request(), author, 0.5)]
+        assert failures(told) == ["MODEL_UNAVAILABLE"]
+        (call,) = [response.call for response in told if response.HasField("call")]
+        assert call.usage.estimated_microusd == call.usage.cost_microusd > 0
+        assert len(told[-1].plan.steps) == 3
+
+
+async def test_given_agents_that_are_not_there_yet_then_no_model_is_asked() -> None:
+    async with ModelServer() as server, author_of(server) as author:
+        late = [
+            plan_request(agents=agents("retriever", "llm")),
+            plan_request(policy=task_pb2.TaskPolicy(allowed_agents=["own"])),
+        ]
+        for request in late:
+            with pytest.raises(InvalidPlan) as caught:
+                [response async for response in stream_plan(request, author)]
+            assert caught.value.reason == "AGENT_MISSING"
+        assert server.requests == []
+
+
+async def test_given_a_policy_that_only_a_model_can_keep_to_then_the_model_plans_or_nobody() -> None:
+    policy = task_pb2.TaskPolicy(allowed_agents=["llm"])
+    async with ModelServer() as server:
+        server.script.extend(answers(plan_text({"name": "ask", "agent": "llm", "input": {}})))
+        plan, _ = await told_by(plan_request(policy=policy), server)
+        assert [step.agent for step in plan.steps] == ["llm"]
+        server.rule = lambda _: Behaviour(status=401)
+        with pytest.raises(InvalidPlan, match=r"policy\.allowed_agents"):
+            await told_by(plan_request(policy=policy), server)

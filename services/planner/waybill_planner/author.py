@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,18 +11,25 @@ from typing import Generic, TypeVar
 from waybill.api.v1 import planner_pb2
 from waybill.cancellation import cancel_all
 from waybill.chat import ChatRequest, Message
-from waybill.core.task import Failure
-from waybill.errors import BudgetExhausted, InvalidArgument, WaybillError
+from waybill.core.limits import STEP_NAME
+from waybill.core.task import Failure, Usage
+from waybill.errors import InvalidArgument, WaybillError
 from waybill.models.client import ModelClient
-from waybill.models.meter import CappedMeter, OverBudget
+from waybill.models.config import Endpoint
+from waybill.models.meter import BegunCall, CallEnd, CappedMeter
 from waybill.rpc.events import failure_to_proto, usage_to_proto
+from waybill.telemetry.logs import get_logger
 from waybill_planner.prompts import complaint
 
 MAX_REPAIRS = 2
 """How often an answer that cannot be used goes back to the model."""
 PROBLEMS_TOLD = 20
 _STEPS_TOLD_SECONDS = 0.5
-_NAME = '"name"'
+_NAMES_TOLD = 10
+_NAME = re.compile(rf'"name"\s*:\s*"({STEP_NAME.pattern})"')
+_MUCH = Usage(1_000_000, 1_000_000)
+
+_log = get_logger(__name__)
 
 Written = TypeVar("Written")
 
@@ -29,12 +37,14 @@ Written = TypeVar("Written")
 @dataclass(frozen=True, slots=True)
 class Cap:
     """What may be spent on one question. `budgeted`: a model without a price is not asked. `name` tells the provider
-    whose calls these are.
+    whose calls these are, and `first_call` is the number of the first; `seconds` is the time for all of it.
     """
 
     cost_microusd: int
-    budgeted: bool
-    name: str
+    budgeted: bool = False
+    name: str = ""
+    first_call: int = 1
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,15 @@ class Author:
         """The operator's name of the place where it is."""
         return self._client.models.models[self.model].endpoint
 
-    def is_priced(self) -> bool:
-        """Whether the model's calls have a known price."""
-        request = ChatRequest((Message("user", ""),))
-        return self._client.plan(self.model, request, {"messages": []}).priced
+    @property
+    def limits(self) -> Endpoint:
+        """What may be asked of that place."""
+        return self._client.models.endpoint_of(self.model)
+
+    def costs(self) -> bool:
+        """Whether the model, or one that stands in for it, is known to cost anything."""
+        names = (self.model, *self._client.models.models[self.model].fallbacks)
+        return any(self._client.prices.cost_microusd(name, _MUCH) for name in names)
 
     async def write(
         self, rules: str, question: str, schema: bytes, cap: Cap, read: Callable[[str], Written]
@@ -97,39 +112,55 @@ class Author:
         read: Callable[[str], Written],
         told: asyncio.Queue[Told | Answer[Written]],
     ) -> None:
-        meter = CappedMeter(cap.cost_microusd if cap.budgeted or self.is_priced() else 0, cap.name)
+        try:
+            async with asyncio.timeout(cap.seconds):
+                answer = await self._converse(rules, question, schema, cap, read, told)
+        except TimeoutError:
+            answer = Answer(None, Failure("MODEL_UNAVAILABLE", "the model has not come to an end in time"))
+        except Exception as error:  # whoever waits for the answer has to get one
+            _log.exception("asking the model failed", exc_info=error)
+            answer = Answer(None, Failure("MODEL_UNAVAILABLE", "asking the model ended by an internal error"))
+        told.put_nowait(answer)
+
+    async def _converse(
+        self,
+        rules: str,
+        question: str,
+        schema: bytes,
+        cap: Cap,
+        read: Callable[[str], Written],
+        told: asyncio.Queue[Told | Answer[Written]],
+    ) -> Answer[Written]:
+        meter = CappedMeter(
+            cap.cost_microusd,
+            cap.name,
+            max(1, cap.first_call),
+            cap.budgeted,
+            lambda call, end: told.put_nowait(_call(call, end)),
+        )
         messages: tuple[Message, ...] = (Message("system", rules), Message("user", question))
         problems: list[str] = []
         for repair in range(MAX_REPAIRS + 1):
             told.put_nowait(planner_pb2.PlannerProgress(message=_beginning(repair, problems)))
-            reported = len(meter.ended)
             try:
                 reply = await self._client.chat(
                     ChatRequest(messages, schema=schema), meter=meter, model=self.model, text=_Sketch(told)
                 )
             except WaybillError as error:
-                _report(meter, reported, told)
-                told.put_nowait(Answer(None, Failure(error.reason, error.message)))
-                return
-            except OverBudget as over:
-                _report(meter, reported, told)
-                told.put_nowait(Answer(None, Failure(BudgetExhausted.reason, f"{over.left_microusd} are left")))
-                return
-            _report(meter, reported, told)
+                return Answer(None, Failure(error.reason, error.message))
             try:
                 written = await asyncio.to_thread(read, reply.text)
             except InvalidArgument as error:
                 problems = [f"{item.field}: {item.description}" for item in error.violations] or [error.message]
                 messages = (*messages, reply.message, Message("user", complaint(problems[:PROBLEMS_TOLD])))
             else:
-                told.put_nowait(Answer(written))
-                return
-        message = f"what the model wrote cannot be used after {MAX_REPAIRS} repairs: {problems[0]}"
-        told.put_nowait(Answer(None, Failure("MODEL_PLAN_INVALID", message)))
+                return Answer(written)
+        message = f"what the model wrote cannot be used after {MAX_REPAIRS} repairs: {'; '.join(problems[:3])}"
+        return Answer(None, Failure("MODEL_PLAN_INVALID", message))
 
 
 class _Sketch:
-    """Tells how many steps a model has written so far, a few times a second."""
+    """Tells which steps a model has written so far, a few times a second."""
 
     def __init__(self, told: asyncio.Queue[Told | Answer[Written]]) -> None:
         self._told: asyncio.Queue[Told | Answer[Written]] = told
@@ -140,11 +171,15 @@ class _Sketch:
     def write(self, text: str) -> None:
         """More of the answer."""
         self._text += text
-        count, now = self._text.count(_NAME), asyncio.get_running_loop().time()
-        if count > self._shown and now >= self._next_at:
-            self._shown, self._next_at = count, now + _STEPS_TOLD_SECONDS
-            steps = "1 step" if count == 1 else f"{count} steps"
-            self._told.put_nowait(planner_pb2.PlannerProgress(message=f"the model has written {steps}"))
+        now = asyncio.get_running_loop().time()
+        if now < self._next_at:
+            return
+        names = _NAME.findall(self._text)
+        if len(names) > self._shown:
+            new, self._shown, self._next_at = names[self._shown :], len(names), now + _STEPS_TOLD_SECONDS
+            more = f"{len(new) - _NAMES_TOLD} more, " if len(new) > _NAMES_TOLD else ""
+            steps = f"{more}{', '.join(new[-_NAMES_TOLD:])}"
+            self._told.put_nowait(planner_pb2.PlannerProgress(message=f"the model writes: {steps}"))
 
     def restart(self) -> None:
         """The answer begins anew."""
@@ -157,16 +192,13 @@ def _beginning(repair: int, problems: list[str]) -> str:
     return f"asking the model again, as its answer cannot be used: {problems[0]}"
 
 
-def _report(meter: CappedMeter, first: int, told: asyncio.Queue[Told | Answer[Written]]) -> None:
-    for call, end in meter.ended[first:]:
-        told.put_nowait(
-            planner_pb2.PlannerCall(
-                model=call.plan.model,
-                endpoint=call.plan.endpoint,
-                usage=usage_to_proto(end.usage),
-                retry_after_ms=end.told.retry_after_ms,
-            )
-        )
+def _call(call: BegunCall, end: CallEnd) -> planner_pb2.PlannerCall:
+    return planner_pb2.PlannerCall(
+        model=call.plan.model,
+        endpoint=call.plan.endpoint,
+        usage=usage_to_proto(end.usage),
+        retry_after_ms=end.told.retry_after_ms or int(end.told.throttled),
+    )
 
 
 def fallen_back(failure: Failure) -> planner_pb2.PlannerProgress:

@@ -21,9 +21,12 @@ from waybill_planner.prompts import PATCH_RULES, patch_question
 
 
 async def revise_plan(
-    request: planner_pb2.RevisePlanRequest, author: Author | None
+    request: planner_pb2.RevisePlanRequest, author: Author | None, seconds: float | None = None
 ) -> AsyncIterator[planner_pb2.RevisePlanResponse]:
-    """The messages of the stream; a patch is the last one, if there is any. Raises InvalidPlan for a wrong request."""
+    """The messages of the stream, within about so many seconds; a patch is the last one, if there is any.
+
+    Raises InvalidPlan for a wrong request.
+    """
     known = _known(request)
     if author is None or request.max_cost_microusd <= 0:
         return
@@ -41,7 +44,7 @@ async def revise_plan(
         link_patch(patch, known, agents, policy, request.step)
         return patch
 
-    cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name)
+    cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name, request.first_call, seconds)
     async for told in author.write(PATCH_RULES, patch_question(request, agents), patch_schema(), cap, read):
         if isinstance(told, planner_pb2.PlannerProgress):
             yield planner_pb2.RevisePlanResponse(progress=told)

@@ -14,6 +14,8 @@ from waybill_planner.stream_plan import stream_plan
 
 SERVICE_NAME: str = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
 
+_REST_SECONDS = 10.0
+
 
 class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
     """`PlannerService`. Stateless, so calls may come in any order and number. `author` is there if a model is."""
@@ -30,14 +32,14 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         self, request: planner_pb2.StreamPlanRequest, context: Any
     ) -> AsyncIterator[planner_pb2.StreamPlanResponse]:
         """A plan, by a model if there is one."""
-        async for response in stream_plan(request, self._author):
+        async for response in stream_plan(request, self._author, _seconds_left(context)):
             yield response
 
     async def RevisePlan(
         self, request: planner_pb2.RevisePlanRequest, context: Any
     ) -> AsyncIterator[planner_pb2.RevisePlanResponse]:
         """A patch, by a model if there is one."""
-        async for response in revise_plan(request, self._author):
+        async for response in revise_plan(request, self._author, _seconds_left(context)):
             yield response
 
     async def GetPlannerModel(
@@ -46,6 +48,18 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         """What plans."""
         if self._author is None:
             return planner_pb2.GetPlannerModelResponse()
+        limits = self._author.limits
         return planner_pb2.GetPlannerModelResponse(
-            model=self._author.model, endpoint=self._author.endpoint, max_cost_microusd=self._max_cost_microusd
+            model=self._author.model,
+            endpoint=self._author.endpoint,
+            max_cost_microusd=self._max_cost_microusd if self._author.costs() else min(1, self._max_cost_microusd),
+            max_concurrency=limits.max_concurrency,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
         )
+
+
+def _seconds_left(context: Any) -> float | None:
+    """The time for a model, which leaves some to go on without it."""
+    left_seconds = context.time_remaining()
+    return None if left_seconds is None else max(left_seconds - _REST_SECONDS, left_seconds / 2)

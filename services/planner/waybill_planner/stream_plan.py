@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from waybill.api.v1 import planner_pb2
-from waybill.core.plan import Plan
+from waybill.core.plan import FailurePolicy, Plan
 from waybill.core.task import Failure
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan
 from waybill.rpc.patches import policy_from_proto
 from waybill.rpc.plans import plan_to_proto
 from waybill_planner.author import Answer, Author, Cap, fallen_back
-from waybill_planner.create_plan import check_goal, plan_without_model, schemas_of
+from waybill_planner.create_plan import AGENT_MISSING, check_goal, plan_without_model, schemas_of
 from waybill_planner.forms import plan_of, plan_schema
 from waybill_planner.given_sources import with_sources
 from waybill_planner.permitted import permitted_agents, policy_violations
@@ -22,28 +22,33 @@ from waybill_planner.prompts import PLAN_RULES, plan_question
 
 
 async def stream_plan(
-    request: planner_pb2.StreamPlanRequest, author: Author | None
+    request: planner_pb2.StreamPlanRequest, author: Author | None, seconds: float | None = None
 ) -> AsyncIterator[planner_pb2.StreamPlanResponse]:
-    """The messages of the stream, the plan last. Raises InvalidPlan as `create_plan` does."""
+    """The messages of the stream, the plan last, within about so many seconds.
+
+    Raises InvalidPlan as `create_plan` does. What that needs is looked at first: a model is asked in vain otherwise.
+    """
     check_goal(request.goal, request.paths)
+    plan = await asyncio.to_thread(_without_model, request)
     if author is not None and request.max_cost_microusd > 0:
-        async for content in _by_model(request, author):
+        async for content in _by_model(request, author, seconds):
             yield content
             if content.HasField("plan"):
                 return
-    elif author is not None:
-        why = Failure("BUDGET_EXHAUSTED", "no budget is left for the model")
-        yield planner_pb2.StreamPlanResponse(progress=fallen_back(why))
-    plan = await asyncio.to_thread(_without_model, request)
+    if isinstance(plan, InvalidPlan):
+        raise plan
     yield planner_pb2.StreamPlanResponse(plan=plan_to_proto(plan))
 
 
 async def _by_model(
-    request: planner_pb2.StreamPlanRequest, author: Author
+    request: planner_pb2.StreamPlanRequest, author: Author, seconds: float | None
 ) -> AsyncIterator[planner_pb2.StreamPlanResponse]:
     """What the model comes to; without a plan at the end where it comes to none."""
     policy = policy_from_proto(request.policy)
     agents = permitted_agents(schemas_of(request.agents), policy)
+    if not agents:
+        names = ", ".join(policy.allowed_agents)
+        raise InvalidPlan(f"no worker has announced an agent that the task may use: {names}", reason=AGENT_MISSING)
 
     def read(text: str) -> Plan:
         plan = plan_of(text)
@@ -52,9 +57,9 @@ async def _by_model(
         if refused:
             raise InvalidPlan.of(refused)
         link(plan, agents)
-        return plan
+        return replace(plan, failure_policy=FailurePolicy.REPLAN)
 
-    cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name)
+    cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name, request.first_call, seconds)
     async for told in author.write(PLAN_RULES, plan_question(request, agents), plan_schema(), cap, read):
         if isinstance(told, planner_pb2.PlannerProgress):
             yield planner_pb2.StreamPlanResponse(progress=told)
@@ -70,7 +75,12 @@ def _conclusion(answer: Answer[Plan]) -> planner_pb2.StreamPlanResponse:
     return planner_pb2.StreamPlanResponse(progress=fallen_back(answer.failure or Failure("MODEL_PLAN_INVALID", "")))
 
 
-def _without_model(request: planner_pb2.StreamPlanRequest) -> Plan:
-    return plan_without_model(
-        request.goal, request.paths, schemas_of(request.agents), policy_from_proto(request.policy)
-    )
+def _without_model(request: planner_pb2.StreamPlanRequest) -> Plan | InvalidPlan:
+    """The plan, or why the task's policy does not allow it. Raises InvalidPlan for all else."""
+    agents, policy = schemas_of(request.agents), policy_from_proto(request.policy)
+    try:
+        return plan_without_model(request.goal, request.paths, agents, policy)
+    except InvalidPlan as error:
+        if error.reason == AGENT_MISSING:
+            raise
+        return error

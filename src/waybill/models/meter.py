@@ -6,14 +6,14 @@ The worker's meter is the ledger; `CappedMeter` keeps to a sum by itself, for wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from waybill.core.task import Usage
-from waybill.errors import BudgetExhausted
+from waybill.errors import Permanent
 from waybill.models.config import Endpoint
 from waybill.models.told import Told
 
@@ -91,11 +91,15 @@ class Meter(Protocol):
 class CappedMeter:
     """Allows calls while what they cost, at worst, stays within `cap_microusd`; 0 for no cap. From one loop.
 
-    `name` stands before the number of each call in what the provider is told; `ended` keeps what became of each call.
+    `name` stands before the number of each call, from `first` on, in what the provider is told; with `priced_only` a
+    model without a price is not asked. `ended` keeps what became of each call, and `on_end` hears of it at once.
     """
 
     cap_microusd: int = 0
     name: str = ""
+    first: int = 1
+    priced_only: bool = False
+    on_end: Callable[[BegunCall, CallEnd], None] | None = None
     ended: list[tuple[BegunCall, CallEnd]] = field(default_factory=list)
     _reserved_microusd: int = 0
     _begun: int = 0
@@ -111,18 +115,24 @@ class CappedMeter:
     async def begin(self, plan: CallPlan, *, patient: bool) -> BegunCall:
         """Allow a call."""
         left_microusd = self.cap_microusd - self.usage.cost_microusd - self._reserved_microusd
-        if self.cap_microusd and not plan.priced:
-            raise BudgetExhausted(f"model {plan.model} has no price, so that nobody knows whether it fits the budget")
+        if self.priced_only and not plan.priced:
+            raise Permanent(
+                f"model {plan.model} has no price, so that nobody knows whether it fits the budget: its operator sets "
+                "input_usd_per_million and output_usd_per_million",
+                reason="PRICE_UNKNOWN",
+            )
         if self.cap_microusd and plan.worst.cost_microusd > left_microusd:
             raise OverBudget("task", left_microusd)
         self._reserved_microusd += plan.worst.cost_microusd
-        self._begun += 1
-        return BegunCall(plan, self._begun, f"{self.name}/{self._begun}" if self.name else "")
+        number, self._begun = self.first + self._begun, self._begun + 1
+        return BegunCall(plan, number, f"{self.name}/{number}" if self.name else "")
 
     def end(self, call: BegunCall, end: CallEnd) -> Awaitable[None]:
         """Replace the worst case by what it was."""
         self._reserved_microusd -= call.plan.worst.cost_microusd
         self.ended.append((call, end))
+        if self.on_end is not None:
+            self.on_end(call, end)
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         told.set_result(None)
         return told

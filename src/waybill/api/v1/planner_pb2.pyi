@@ -161,6 +161,7 @@ class StreamPlanRequest(_message.Message):
     DOCUMENT_NAMES_FIELD_NUMBER: _builtins.int
     BUDGETED_FIELD_NUMBER: _builtins.int
     CALL_NAME_FIELD_NUMBER: _builtins.int
+    FIRST_CALL_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal to plan. Required."""
     max_cost_microusd: _builtins.int
@@ -168,7 +169,9 @@ class StreamPlanRequest(_message.Message):
     budgeted: _builtins.bool
     """Whether a budget applies: a model without a known price is not asked then."""
     call_name: _builtins.str
-    """What the provider is told of whose calls these are; empty for nothing."""
+    """What the provider is told of whose calls these are, before the number of each; empty for nothing."""
+    first_call: _builtins.int
+    """Number of the first call. Default (0): 1."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Agent]:
         """The agents that exist, with their schemas."""
@@ -196,10 +199,11 @@ class StreamPlanRequest(_message.Message):
         document_names: _abc.Iterable[_builtins.str] | None = ...,
         budgeted: _builtins.bool = ...,
         call_name: _builtins.str = ...,
+        first_call: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "document_names", b"document_names", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "document_names", b"document_names", "first_call", b"first_call", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +307,7 @@ class RevisePlanRequest(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     BUDGETED_FIELD_NUMBER: _builtins.int
     CALL_NAME_FIELD_NUMBER: _builtins.int
+    FIRST_CALL_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
     """The goal, if the task has one."""
     max_cost_microusd: _builtins.int
@@ -312,6 +317,8 @@ class RevisePlanRequest(_message.Message):
     budgeted: _builtins.bool
     """As in StreamPlanRequest."""
     call_name: _builtins.str
+    """As in StreamPlanRequest."""
+    first_call: _builtins.int
     """As in StreamPlanRequest."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
@@ -346,10 +353,11 @@ class RevisePlanRequest(_message.Message):
         step: _builtins.str = ...,
         budgeted: _builtins.bool = ...,
         call_name: _builtins.str = ...,
+        first_call: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "failure", b"failure", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "budgeted", b"budgeted", "call_name", b"call_name", "failure", b"failure", "first_call", b"first_call", "goal", b"goal", "max_cost_microusd", b"max_cost_microusd", "paths", b"paths", "policy", b"policy", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,22 +427,36 @@ class GetPlannerModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     ENDPOINT_FIELD_NUMBER: _builtins.int
     MAX_COST_MICROUSD_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENCY_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model that plans; empty if there is none."""
     endpoint: _builtins.str
     """Its endpoint, whose governor each call needs a permit of."""
     max_cost_microusd: _builtins.int
-    """Most that one planning may cost unless the task's budget is lower, in millionths of a US dollar."""
+    """Most that one planning may cost unless the task's budget is lower, in millionths of a US dollar; 1 for a model that
+    costs nothing, or nobody knows what.
+    """
+    max_concurrency: _builtins.int
+    """Most calls that the endpoint takes at once, by its configuration. 0: no limit."""
+    requests_per_minute: _builtins.int
+    """Most calls that the endpoint takes in a minute, by its configuration. 0: no limit."""
+    tokens_per_minute: _builtins.int
+    """Most tokens that the endpoint takes in a minute, by its configuration. 0: no limit."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         endpoint: _builtins.str = ...,
         max_cost_microusd: _builtins.int = ...,
+        max_concurrency: _builtins.int = ...,
+        requests_per_minute: _builtins.int = ...,
+        tokens_per_minute: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "max_cost_microusd", b"max_cost_microusd", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint", "max_concurrency", b"max_concurrency", "max_cost_microusd", b"max_cost_microusd", "model", b"model", "requests_per_minute", b"requests_per_minute", "tokens_per_minute", b"tokens_per_minute"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
