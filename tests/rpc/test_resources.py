@@ -22,6 +22,12 @@ FORMS: dict[type[Message], Any] = {
     task_pb2.Agent: conversion.agent_to_json,
     task_pb2.Tenant: conversion.tenant_to_json,
     task_pb2.TaskMetrics: conversion.metrics_to_json,
+    task_pb2.Budget: conversion.budget_to_json,
+    task_pb2.TaskPolicy: conversion.policy_to_json,
+    task_pb2.ModelCall: conversion.call_to_json,
+    task_pb2.UsageRow: conversion.usage_row_to_json,
+    task_pb2.TenantBudget: conversion.tenant_budget_to_json,
+    task_pb2.Limit: conversion.limit_to_json,
 }
 SCHEMAS = ("answer_schema", "input_schema", "output_schema")
 
@@ -59,6 +65,7 @@ def test_what_is_not_set_is_left_out_unless_it_is_a_name_a_state_or_a_number(kin
     shown = FORMS[kind](kind())
     optional = {"goal", "template", "output", "failure", "waiting_reason", "create_time", "end_time", "deadline_time"}
     optional |= {"worker", "start_time", "question", "question_input", "result", "attempts", "input", *SCHEMAS}
+    optional |= {"budget", "policy", "response", "max_revisions", "max_added_steps", "blocked_until", "day"}
     assert not optional & set(shown)
 
 

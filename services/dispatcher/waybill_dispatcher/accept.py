@@ -12,6 +12,7 @@ from waybill.core.task import Document
 from waybill.errors import InvalidArgument, WaybillError
 from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import Accepted, NewTask
+from waybill.rpc.budgets import budget_from_proto, budget_violations, policy_from_proto, policy_violations
 from waybill.rpc.caller import checked_tenant
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
 from waybill.telemetry import metrics
@@ -49,7 +50,12 @@ class Acceptance:
             raise InvalidArgument.of_field("request_id", "must be 1 to 128 visible ASCII characters")
         if bool(spec.goal) == spec.HasField("plan"):
             raise InvalidArgument.of_field("spec", "give exactly one of goal and plan")
-        graph = await self._directory.link(spec.plan) if spec.HasField("plan") else None
+        found = budget_violations(spec.budget) if spec.HasField("budget") else []
+        found += policy_violations(spec.policy) if spec.HasField("policy") else []
+        if found:
+            raise InvalidArgument("; ".join(f"{item.field}: {item.description}" for item in found[:3]), found)
+        policy = policy_from_proto(spec.policy) if spec.HasField("policy") else None
+        graph = await self._directory.link(spec.plan, policy) if spec.HasField("plan") else None
         return NewTask(
             id=new_task_id(),
             tenant=checked_tenant(submission.tenant),
@@ -65,6 +71,8 @@ class Acceptance:
             traceparent=submission.traceparent,
             deadline_ms=spec.deadline_ms,
             template=spec.template,
+            budget=budget_from_proto(spec.budget) if spec.HasField("budget") else None,
+            policy=policy,
         )
 
     async def _result(self, task: NewTask, stored: Accepted | WaybillError) -> gateway_pb2.SubmitResult:

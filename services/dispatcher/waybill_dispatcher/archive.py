@@ -11,14 +11,30 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, and_, create_engine, delete, event, exists, or_, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    create_engine,
+    delete,
+    event,
+    exists,
+    inspect,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from waybill.errors import NotFound, Unavailable, WaybillError
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.reads import ListPosition
 from waybill.ledger.records import StepRecord, TaskFilter, TaskRecord
 from waybill.telemetry.logs import get_logger
@@ -26,8 +42,10 @@ from waybill_dispatcher import archive_rows as rows
 from waybill_dispatcher.archive_schema import (
     AGENTS,
     ATTEMPTS,
+    CALLS,
     LABELS,
     METADATA,
+    OLDEST_VERSION,
     OWNED,
     SCHEMA_VERSION,
     STEPS,
@@ -130,6 +148,16 @@ class Archive:
         found = await self._in_thread(lambda connection: connection.execute(query).mappings().all())
         return [rows.attempt_of_row(row) for row in found]
 
+    async def calls(self, task_id: str, number: int | None = None) -> list[CallRecord]:
+        """The model calls of a task, oldest first; those of step `number` alone with what was kept of their texts."""
+        columns = [column for column in CALLS.c if number is not None or column.name not in ("prompt", "response")]
+        query = select(*columns).where(CALLS.c.task_id == task_id)
+        if number is not None:
+            query = query.where(CALLS.c.step_number == number)
+        query = query.order_by(CALLS.c.started_ms, CALLS.c.step_number, CALLS.c.attempt, CALLS.c.number)
+        found = await self._in_thread(lambda connection: connection.execute(query).mappings().all())
+        return [rows.call_of_row(row) for row in found]
+
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -159,13 +187,17 @@ class Archive:
                 )
             )
             known = connection.execute(select(VERSION.c.version)).scalars().all()
-            if known != [SCHEMA_VERSION]:
+            if len(known) != 1 or not OLDEST_VERSION <= known[0] <= SCHEMA_VERSION:
                 log.error("the archive is another release's", version=known, needed=SCHEMA_VERSION)
                 raise _away()
             for table in METADATA.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
+                if known != [SCHEMA_VERSION]:
+                    _add_columns(connection, table)
                 for index in table.indexes:
                     connection.execute(CreateIndex(index, if_not_exists=True))
+            if known != [SCHEMA_VERSION]:
+                connection.execute(update(VERSION).values(version=SCHEMA_VERSION))
             self._prepared = True
 
     def _write(self, connection: Connection, tasks: Sequence[rows.EndedTask]) -> None:
@@ -180,6 +212,7 @@ class Archive:
                 (AGENTS, rows.agent_rows(task.record)),
                 (STEPS, rows.step_rows(task)),
                 (ATTEMPTS, rows.attempt_rows(task)),
+                (CALLS, rows.call_rows(task)),
             ):
                 if owned:
                     connection.execute(table.insert(), owned)
@@ -194,6 +227,15 @@ class Archive:
             where=TASKS.c.ended_ms <= insert.excluded.ended_ms,
         ).returning(TASKS.c.id)
         return connection.execute(upsert).first() is not None
+
+
+def _add_columns(connection: Connection, table: Table) -> None:
+    """Give a table of an earlier version the columns that it lacks; whoever dies in between is followed by another."""
+    known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in known:
+            added = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {added}"))
 
 
 def _listed(tenant: str, after: ListPosition | None, wanted: TaskFilter) -> Select[Any]:

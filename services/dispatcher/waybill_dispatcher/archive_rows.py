@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import RowMapping
 
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import FailurePolicy, Question
 from waybill.core.task import Failure, Priority, StepState, TaskState, Usage
+from waybill.ledger.call_records import CallRecord, CallState
 from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher.attempts import Attempt
 
@@ -21,7 +24,11 @@ _PLAIN_TASK = (
 )
 _PLAIN_STEP = (
     *("number", "name", "agent", "attempt", "tries", "deaths", "losses", "worker", "wait_ms", "run_ms"),
-    *("ready_ms", "started_ms", "ended_ms", "input", "output"),
+    *("ready_ms", "started_ms", "ended_ms", "input", "output", "plan_revision"),
+)
+_PLAIN_CALL = (
+    *("step_number", "attempt", "number", "agent", "model", "endpoint", "started_ms", "ended_ms"),
+    *("prompt", "response"),
 )
 _PLAIN_ATTEMPT = ("number", "worker", "started_ms", "ended_ms", "wait_ms", "run_ms")
 
@@ -29,13 +36,14 @@ _PLAIN_ATTEMPT = ("number", "worker", "started_ms", "ended_ms", "wait_ms", "run_
 @dataclass(frozen=True, slots=True)
 class EndedTask:
     """All that the archive keeps of a task: its record, its input (JSON text), its steps with inputs and outputs, and
-    their attempts by the number of the step.
+    their attempts by the number of the step, and its model calls with what was kept of their texts.
     """
 
     record: TaskRecord
     input: bytes
     steps: Sequence[StepRecord]
     attempts: Mapping[int, Sequence[Attempt]]
+    calls: Sequence[CallRecord] = ()
 
 
 def task_row(task: EndedTask) -> Row:
@@ -51,6 +59,8 @@ def task_row(task: EndedTask) -> Row:
         "failure_policy": record.failure_policy.value,
         "sinks": list(record.sinks),
         "input": task.input,
+        "budget": msgspec.to_builtins(record.budget),
+        "policy": msgspec.to_builtins(record.policy),
         **_failure_columns(record.failure),
         **_usage_columns(record.usage),
     }
@@ -75,6 +85,9 @@ def step_rows(task: EndedTask) -> list[Row]:
             "state": step.state.value,
             "dependencies": list(step.dependencies),
             "question": _question_json(step.question),
+            "conditions": list(step.when),
+            "allow_skipped": int(step.allow_skipped),
+            "dropped": int(step.dropped),
             **_failure_columns(step.failure),
             **_usage_columns(step.usage),
         }
@@ -98,6 +111,28 @@ def attempt_rows(task: EndedTask) -> list[Row]:
     ]
 
 
+def call_rows(task: EndedTask) -> list[Row]:
+    """The rows of a task's model calls."""
+    return [
+        {
+            "task_id": task.record.id,
+            **{name: getattr(call, name) for name in _PLAIN_CALL},
+            "state": call.state.value,
+            **_usage_columns(call.usage),
+        }
+        for call in task.calls
+    ]
+
+
+def call_of_row(row: RowMapping) -> CallRecord:
+    """An archived model call; without its texts if the row has none."""
+    return CallRecord(
+        **{name: row[name] for name in _PLAIN_CALL if name in row},
+        state=CallState(row["state"]),
+        usage=_usage_of(row),
+    )
+
+
 def task_of_row(row: RowMapping) -> TaskRecord:
     """The record of an archived task."""
     return TaskRecord(
@@ -110,6 +145,8 @@ def task_of_row(row: RowMapping) -> TaskRecord:
         failure_policy=FailurePolicy(row["failure_policy"]),
         sinks=tuple(row["sinks"]),
         planning_note="",
+        budget=msgspec.convert(row["budget"], Budget) if row["budget"] else None,
+        policy=msgspec.convert(row["policy"], TaskPolicy) if row["policy"] is not None else None,
         failure=_failure_of(row),
         usage=_usage_of(row),
     )
@@ -122,6 +159,9 @@ def step_of_row(row: RowMapping) -> StepRecord:
         state=StepState(row["state"]),
         dependencies=tuple(row["dependencies"]),
         question=_question_of(row["question"]),
+        when=tuple(row["conditions"] or ()),
+        allow_skipped=bool(row["allow_skipped"]),
+        dropped=bool(row["dropped"]),
         failure=_failure_of(row),
         usage=_usage_of(row),
     )
@@ -150,15 +190,11 @@ def _failure_of(row: RowMapping) -> Failure | None:
 
 
 def _usage_columns(usage: Usage) -> Row:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost_microusd": usage.cost_microusd,
-    }
+    return {name: getattr(usage, name) for name in Usage.__struct_fields__}
 
 
 def _usage_of(row: RowMapping) -> Usage:
-    return Usage(row["input_tokens"], row["output_tokens"], row["cost_microusd"])
+    return Usage(*(row[name] for name in Usage.__struct_fields__))
 
 
 def _question_json(question: Question | None) -> Row | None:

@@ -10,8 +10,10 @@ from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, Lar
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
-"""Version of these tables, kept in the database; another release's are left alone."""
+SCHEMA_VERSION = 2
+"""Version of these tables, kept in the database; a later release's are left alone."""
+OLDEST_VERSION = 1
+"""The oldest version whose tables are brought up to date: what they lack has a default, so that old rows stay."""
 
 METADATA = MetaData()
 
@@ -39,8 +41,18 @@ def _failure() -> list[Column[str]]:
     return [Column("failure_reason", PlainText), Column("failure_message", PlainText)]
 
 
+def _added(name: str, default: int = 0) -> Column[int]:
+    """A number that rows of an earlier version do not have."""
+    return Column(name, BigInteger, nullable=False, server_default=str(default))
+
+
+def _usage() -> list[Column[int]]:
+    known = [_number(name) for name in ("input_tokens", "output_tokens", "cost_microusd")]
+    return known + [_added(name) for name in ("cached_input_tokens", "reasoning_tokens", "estimated_microusd")]
+
+
 def _spend() -> list[Column[int]]:
-    return [_number(name) for name in ("input_tokens", "output_tokens", "cost_microusd", "wait_ms", "run_ms")]
+    return [*_usage(), _number("wait_ms"), _number("run_ms")]
 
 
 def _id(name: str) -> Column[str]:
@@ -81,6 +93,8 @@ TASKS = Table(
     _number("ended_ms"),
     _number("deadline_at_ms"),
     Column("input", LargeBinary, nullable=False),
+    Column("budget", JSON(none_as_null=True)),
+    Column("policy", JSON(none_as_null=True)),
     Index("waybill_tasks_by_time", "tenant", "created_ms", "id"),
 )
 
@@ -122,6 +136,10 @@ STEPS = Table(
     Column("question", JSON(none_as_null=True)),
     Column("input", LargeBinary, nullable=False),
     Column("output", LargeBinary, nullable=False),
+    _added("plan_revision", 1),
+    Column("conditions", JSON(none_as_null=True)),
+    _added("allow_skipped"),
+    _added("dropped"),
 )
 
 ATTEMPTS = Table(
@@ -138,5 +156,23 @@ ATTEMPTS = Table(
     _number("ended_ms"),
 )
 
-OWNED = (LABELS, AGENTS, STEPS, ATTEMPTS)
+CALLS = Table(
+    "waybill_calls",
+    METADATA,
+    _owner(),
+    Column("step_number", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _text("state"),
+    _text("agent"),
+    _text("model"),
+    _text("endpoint"),
+    *_usage(),
+    _number("started_ms"),
+    _number("ended_ms"),
+    Column("prompt", LargeBinary, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+)
+
+OWNED = (LABELS, AGENTS, STEPS, ATTEMPTS, CALLS)
 """The tables whose rows belong to a task."""

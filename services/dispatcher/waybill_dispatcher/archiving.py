@@ -97,10 +97,11 @@ class Archiving:
                 last = min(first + _STEPS_A_READ - 1, record.step_count)
                 steps += await self._ledger.steps(record.id, first, last)
             attempts = await folded(self._ledger, record)
+            calls = await self._ledger.with_texts(record.id, await self._ledger.calls(record.id))
         except NotFound:
             return None
         given = await self._ledger.task_input(record.id)
-        return EndedTask(record, given, steps, {step.number: attempts.of(step.name) for step in steps})
+        return EndedTask(record, given, steps, {step.number: attempts.of(step.name) for step in steps}, calls)
 
     async def _write(self, tasks: dict[ArchiveLease, EndedTask]) -> None:
         try:

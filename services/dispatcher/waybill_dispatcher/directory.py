@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from waybill.api.v1 import task_pb2
+from waybill.core.budget import TaskPolicy
 from waybill.core.limits import KIB
 from waybill.core.plan import AgentSchema, Graph
 from waybill.errors import InvalidPlan
@@ -43,25 +44,25 @@ class AgentDirectory:
                 self._read_at = time.monotonic()
             return self._records
 
-    async def link(self, plan: task_pb2.Plan) -> Graph:
-        """The plan with its edges, checked against the agents. Raises InvalidPlan or Unavailable.
+    async def link(self, plan: task_pb2.Plan, policy: TaskPolicy | None = None) -> Graph:
+        """The plan with its edges, checked against the agents and its task's policy. Raises InvalidPlan or Unavailable.
 
         A plan is refused on the newest knowledge only: its agent may have been announced a moment ago.
         """
         await self.records()
         schemas = self._schemas
         try:
-            return await _linked(plan, schemas)
+            return await _linked(plan, schemas, policy)
         except InvalidPlan:
             await self.records(newest=True)
             if self._schemas == schemas:
                 raise
-            return await _linked(plan, self._schemas)
+            return await _linked(plan, self._schemas, policy)
 
 
-async def _linked(plan: task_pb2.Plan, schemas: Mapping[str, AgentSchema]) -> Graph:
+async def _linked(plan: task_pb2.Plan, schemas: Mapping[str, AgentSchema], policy: TaskPolicy | None) -> Graph:
     """What can take longer than a moment runs beside the loop."""
     is_small = len(plan.steps) < _LARGE_PLAN_STEPS and plan.ByteSize() < _LARGE_PLAN_BYTES
     if is_small and not any(step.HasField("question") for step in plan.steps):
-        return link_plan(plan, schemas)
-    return await asyncio.to_thread(link_plan, plan, schemas)
+        return link_plan(plan, schemas, policy)
+    return await asyncio.to_thread(link_plan, plan, schemas, policy)

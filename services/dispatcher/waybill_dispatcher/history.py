@@ -89,7 +89,7 @@ class History:
             )
         return found.record
 
-    async def _read(self, tenant: str, task_id: str, work: Callable[[Found], Awaitable[Result]]) -> Result:
+    async def read(self, tenant: str, task_id: str, work: Callable[[Found], Awaitable[Result]]) -> Result:
         """What `work` reads of a task. It reads in several calls, between which the store may drop the task: then it
         reads the archive instead.
         """
@@ -104,7 +104,7 @@ class History:
 
     async def task(self, tenant: str, task_id: str) -> task_pb2.Task:
         """A task with its output, or with what it waits for. Raises NotFound."""
-        return await self._read(tenant, task_id, self._task)
+        return await self.read(tenant, task_id, self._task)
 
     async def _task(self, found: Found) -> task_pb2.Task:
         return views.task_message(
@@ -112,6 +112,7 @@ class History:
             output=await self._output(found),
             waiting_reason=await waiting_reason(self._ledger, self._directory, found.record),
             archived=found.archived,
+            policy=found.record.policy,
         )
 
     async def _output(self, found: Found) -> bytes:
@@ -123,30 +124,32 @@ class History:
             await self._ledger.task(record.id)  # a step that succeeded has an output: was the task dropped meanwhile?
         if len(record.sinks) == 1:
             return outputs[0]
-        names = await self._names(found, record.sinks)
+        names = await self.step_names(found, record.sinks)
         return views.joined_outputs(
             [(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)]
         )
 
-    async def _all_steps(self, found: Found) -> list[StepRecord]:
+    async def all_steps(self, found: Found) -> list[StepRecord]:
+        """Every step of a task, without inputs and outputs."""
         steps: list[StepRecord] = []
         for first in range(1, found.record.step_count + 1, _STEPS_A_READ):
             last = min(first + _STEPS_A_READ - 1, found.record.step_count)
             steps += await found.reads.steps(found.record.id, first, last, payloads=False)
         return steps
 
-    async def _names(self, found: Found, numbers: Collection[int]) -> dict[int, str]:
+    async def step_names(self, found: Found, numbers: Collection[int]) -> dict[int, str]:
+        """Names of steps by number."""
         if not numbers:
             return {}
         wanted = set(numbers)
-        return {step.number: step.name for step in await self._all_steps(found) if step.number in wanted}
+        return {step.number: step.name for step in await self.all_steps(found) if step.number in wanted}
 
     async def steps(self, tenant: str, task_id: str, after: int, limit: int) -> tuple[list[task_pb2.Step], int, int]:
         """Steps after number `after`, the number of the last one, and how many the task has. Raises NotFound.
 
         What is large comes in smaller pages.
         """
-        return await self._read(tenant, task_id, lambda found: self._steps(found, after, limit))
+        return await self.read(tenant, task_id, lambda found: self._steps(found, after, limit))
 
     async def _steps(self, found: Found, after: int, limit: int) -> tuple[list[task_pb2.Step], int, int]:
         last = min(after + limit, found.record.step_count)
@@ -166,7 +169,7 @@ class History:
         return messages, steps[-1].number if steps else last, found.record.step_count
 
     async def _step_messages(self, found: Found, steps: Sequence[StepRecord]) -> list[task_pb2.Step]:
-        names = await self._names(found, {number for step in steps for number in step.dependencies})
+        names = await self.step_names(found, {number for step in steps for number in step.dependencies})
         held_up = Standstill() if found.archived else await standstill(self._ledger, self._directory, found.record)
         return [
             views.step_message(
@@ -200,9 +203,10 @@ class History:
 
     async def numbered_step(self, record: TaskRecord, name: str, *, payloads: bool = False) -> StepRecord:
         """A step of a stored task by its name. Raises NotFound."""
-        return await self._step(Found(record, self._ledger, archived=False), name, payloads=payloads)
+        return await self.found_step(Found(record, self._ledger, archived=False), name, payloads=payloads)
 
-    async def _step(self, found: Found, name: str, *, payloads: bool = False) -> StepRecord:
+    async def found_step(self, found: Found, name: str, *, payloads: bool = False) -> StepRecord:
+        """A step of a task by its name. Raises NotFound."""
         for first in range(1, found.record.step_count + 1, _STEPS_A_READ):
             last = min(first + _STEPS_A_READ - 1, found.record.step_count)
             for step in await found.reads.steps(found.record.id, first, last, payloads=False):
@@ -216,29 +220,29 @@ class History:
         """A step by its name. Raises NotFound."""
 
         async def read(found: Found) -> task_pb2.Step:
-            (message,) = await self._step_messages(found, [await self._step(found, name, payloads=True)])
+            (message,) = await self._step_messages(found, [await self.found_step(found, name, payloads=True)])
             return message
 
-        return await self._read(tenant, task_id, read)
+        return await self.read(tenant, task_id, read)
 
     async def attempts(self, tenant: str, task_id: str, step_name: str) -> list[Attempt]:
         """The attempts of a step, oldest first. Raises NotFound."""
 
         async def read(found: Found) -> list[Attempt]:
-            step = await self._step(found, step_name)
+            step = await self.found_step(found, step_name)
             if found.archived and self._archive is not None:
                 return await self._archive.attempts(task_id, step.number)
             return (await folded(self._ledger, found.record)).of(step_name)
 
-        return await self._read(tenant, task_id, read)
+        return await self.read(tenant, task_id, read)
 
     async def metrics(self, tenant: str, task_id: str) -> task_pb2.TaskMetrics:
         """Latency and cost of a task. Raises NotFound."""
 
         async def read(found: Found) -> task_pb2.TaskMetrics:
-            return views.metrics_message(found.record, await self._all_steps(found), int(time.time() * 1000))
+            return views.metrics_message(found.record, await self.all_steps(found), int(time.time() * 1000))
 
-        return await self._read(tenant, task_id, read)
+        return await self.read(tenant, task_id, read)
 
     async def events(self, tenant: str, task_id: str, first: int, limit: int) -> list[Event]:
         """Events that exist. Raises NotFound, also for an archived task: events are not kept there."""

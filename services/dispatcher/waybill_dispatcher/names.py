@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from waybill.core.limits import AGENT_NAME, STEP_NAME
+from waybill.core.limits import AGENT_NAME, LIMIT_NAME, STEP_NAME
 from waybill.errors import InvalidArgument, NotFound
 
 _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -35,6 +35,19 @@ def letter_of(name: str, field: str = "name") -> tuple[str, str]:
 def agent_of(name: str, field: str = "name") -> str:
     """Name in "agents/{agent}". Raises InvalidArgument and NotFound as `task_id_of`."""
     return _matched(_after(name, "agents/", field, "an agent", "agents/{agent}"), AGENT_NAME, name)[0]
+
+
+def parent_of_calls(name: str) -> tuple[str, str]:
+    """Task id and step name, empty for the task as a whole, in the parent of model calls. Raises as `task_id_of`."""
+    return step_of(name, "parent") if "/steps/" in name else (task_id_of(name, "parent"), "")
+
+
+def limit_of(name: str, field: str = "limit.name") -> str:
+    """Name in "limits/{kind}:{name}". Raises InvalidArgument for what can be none."""
+    limit = _after(name, "limits/", field, "a limit", "limits/{kind}:{name}")
+    if not LIMIT_NAME.fullmatch(limit):
+        raise InvalidArgument.of_field(field, 'must be "limits/" and agent:, tenant:, key: or model: with a name')
+    return limit
 
 
 def _after(name: str, prefix: str, field: str, what: str, form: str) -> str:

@@ -9,8 +9,11 @@ from waybill.errors import InvalidArgument
 from waybill.ledger.reads import ListPosition
 
 MAX_PAGE_SIZE = 1_000
+CallPosition = tuple[int, int, int, int]
+"""When a call began, and its step, attempt and number: what lists of calls are ordered by."""
 _TASK_TOKEN = re.compile(r"t(\d{1,15}):([A-Za-z0-9-]{1,64})")
 _LETTER_TOKEN = re.compile(r"d(\d{1,15}):([A-Za-z0-9.-]{1,80})")
+_CALL_TOKEN = re.compile(r"c(\d{1,15}):(\d{1,9}):(\d{1,9}):(\d{1,9})")
 _STEP_TOKEN = re.compile(r"s(\d{1,9})")
 
 
@@ -61,6 +64,19 @@ def _position(token: str, pattern: re.Pattern[str]) -> ListPosition | None:
         return None
     found = _decoded(token, pattern)
     return ListPosition(int(found.group(1)), found.group(2))
+
+
+def call_token(position: CallPosition | None) -> str:
+    """Token of the page of model calls that starts after this position; empty for none."""
+    return _encoded("c" + ":".join(map(str, position))) if position else ""
+
+
+def call_position(token: str) -> CallPosition | None:
+    """Position in a list of model calls. Raises InvalidArgument for a token that is none."""
+    if not token:
+        return None
+    started_ms, step, attempt, call = _decoded(token, _CALL_TOKEN).groups()
+    return int(started_ms), int(step), int(attempt), int(call)
 
 
 def step_token(last: int, count: int) -> str:

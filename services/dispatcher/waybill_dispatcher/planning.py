@@ -110,7 +110,7 @@ class Planning:
 
     async def _plan_once(self, lease: PlanningLease) -> str:
         try:
-            graph = await self._directory.link(await self._ask(lease))
+            graph = await self._directory.link(await self._ask(lease), await self._ledger.task_policy(lease.task))
         except Unavailable as error:
             await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message, lease.round)
             return "postponed"

@@ -14,7 +14,7 @@ from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Request
 from waybill.rpc.caller import tenant_of
-from waybill.rpc.events import event_to_proto
+from waybill.rpc.events import event_to_proto, usage_to_proto
 from waybill_dispatcher import names, paging
 from waybill_dispatcher.accept import Acceptance
 from waybill_dispatcher.answers import Answers
@@ -25,6 +25,7 @@ from waybill_dispatcher.history import History
 from waybill_dispatcher.letters import Letters
 from waybill_dispatcher.listing import Listing
 from waybill_dispatcher.requests import filter_of, request_of
+from waybill_dispatcher.spending import Spending, total_of
 from waybill_dispatcher.steering import Steering
 from waybill_dispatcher.views import agent_message, attempt_message, task_name
 from waybill_dispatcher.workforce import read_workers
@@ -37,6 +38,7 @@ DEFAULT_TASKS = 50
 DEFAULT_RETRIES = 100
 DEFAULT_STEPS = 100
 DEFAULT_LETTERS = 50
+DEFAULT_CALLS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Parts:
     history: History
     listing: Listing
     following: Following
+    spending: Spending
 
     @classmethod
     def over(cls, ledger: Ledger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None) -> Parts:
@@ -61,6 +64,7 @@ class Parts:
             history,
             Listing(ledger, archive),
             Following(ledger, bells, history),
+            Spending(ledger, history, archive),
         )
 
 
@@ -78,6 +82,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self._answers = Answers(parts.ledger, parts.history)
         self._effects = Effects(parts.ledger, parts.history)
         self._letters = Letters(parts.ledger, parts.history)
+        self._spending = parts.spending
 
     async def CreateTasks(self, request: pb.CreateTasksRequest, context: Any) -> pb.CreateTasksResponse:
         """Accept tasks durably."""
@@ -214,6 +219,47 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
     async def ReadWorkers(self, request: pb.ReadWorkersRequest, context: Any) -> pb.ReadWorkersResponse:
         """List live workers."""
         return pb.ReadWorkersResponse(workers=await read_workers(self._ledger))
+
+    async def ReadUsage(self, request: pb.ReadUsageRequest, context: Any) -> pb.ReadUsageResponse:
+        """Read usage of a task or by day."""
+        if request.task:
+            if request.from_day or request.until_day:
+                raise InvalidArgument.of_field("from_day", "is for the usage of a tenant; leave it out for a task's")
+            rows = await self._spending.of_task(_tenant(context), names.task_id_of(request.task, "task"))
+        else:
+            rows = await self._spending.of_days(_tenant(context), request.from_day, request.until_day)
+        return pb.ReadUsageResponse(total=usage_to_proto(total_of(rows)), rows=rows)
+
+    async def ReadModelCalls(self, request: pb.ReadModelCallsRequest, context: Any) -> pb.ReadModelCallsResponse:
+        """Read the model calls of a task or a step."""
+        calls, position = await self._spending.calls(
+            _tenant(context),
+            *names.parent_of_calls(request.parent),
+            paging.call_position(request.page_token),
+            paging.page_size_of(request.page_size, DEFAULT_CALLS),
+        )
+        return pb.ReadModelCallsResponse(calls=calls, next_page_token=paging.call_token(position))
+
+    async def ReadTenantBudget(self, request: pb.ReadTenantBudgetRequest, context: Any) -> pb.ReadTenantBudgetResponse:
+        """Read the budget of the caller's tenant."""
+        return pb.ReadTenantBudgetResponse(budget=await self._spending.tenant_budget(_tenant(context)))
+
+    async def WriteTenantBudget(
+        self, request: pb.WriteTenantBudgetRequest, context: Any
+    ) -> pb.WriteTenantBudgetResponse:
+        """Set the budget of the caller's tenant."""
+        asked = _request(request, context)
+        return pb.WriteTenantBudgetResponse(budget=await self._spending.set_tenant_budget(asked, request.budget))
+
+    async def ReadLimits(self, request: pb.ReadLimitsRequest, context: Any) -> pb.ReadLimitsResponse:
+        """List limits."""
+        return pb.ReadLimitsResponse(limits=await self._spending.limits())
+
+    async def WriteLimit(self, request: pb.WriteLimitRequest, context: Any) -> pb.WriteLimitResponse:
+        """Set or remove a limit."""
+        asked = _request(request, context)
+        name = names.limit_of(request.limit.name)
+        return pb.WriteLimitResponse(limit=await self._spending.set_limit(asked, name, request.limit))
 
 
 def _tenant(context: Any) -> str:

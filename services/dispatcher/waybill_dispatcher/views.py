@@ -8,12 +8,15 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
+from waybill.core.budget import TaskPolicy
 from waybill.core.plan import Question
 from waybill.core.task import EffectState, TaskState
+from waybill.ledger.call_records import CallRecord, LimitRecord, TenantBudget, UsageRow
 from waybill.ledger.records import Accepted, AgentRecord, DeadLetter, Effect, NewTask, StepRecord, TaskRecord
-from waybill.rpc.enums import PRIORITY_TO_PROTO, STEP_STATE_TO_PROTO, TASK_STATE_TO_PROTO
+from waybill.rpc.budgets import budget_to_proto, policy_to_proto
+from waybill.rpc.enums import CALL_STATE_TO_PROTO, PRIORITY_TO_PROTO, STEP_STATE_TO_PROTO, TASK_STATE_TO_PROTO
 from waybill.rpc.events import failure_to_proto, timestamp, usage_to_proto
-from waybill.rpc.payloads import json_payload
+from waybill.rpc.payloads import JSON_MEDIA_TYPE, json_defect, json_payload
 from waybill_dispatcher.attempts import Attempt
 
 EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
@@ -52,11 +55,18 @@ def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
         create_time=timestamp(stored.created_ms),
         deadline_time=_time(task.deadline_ms and stored.created_ms + task.deadline_ms),
         template=task.template,
+        budget=budget_to_proto(task.budget),
+        policy=policy_to_proto(task.policy),
     )
 
 
 def task_message(
-    record: TaskRecord, *, output: bytes = b"", waiting_reason: str = "", archived: bool = False
+    record: TaskRecord,
+    *,
+    output: bytes = b"",
+    waiting_reason: str = "",
+    archived: bool = False,
+    policy: TaskPolicy | None = None,
 ) -> task_pb2.Task:
     """A stored task, or one that only the archive has."""
     return task_pb2.Task(
@@ -78,6 +88,9 @@ def task_message(
         deadline_time=_time(record.deadline_at_ms),
         template=record.template,
         archived=archived,
+        budget=budget_to_proto(record.budget),
+        reserved_microusd=record.reserved_microusd,
+        policy=policy_to_proto(policy),
     )
 
 
@@ -115,6 +128,9 @@ def step_message(
         end_time=_time(record.ended_ms),
         question=question_message(record.question) if record.question else None,
         question_input=json_payload(question_input) if question_input else None,
+        plan_revision=record.plan_revision,
+        when=record.when,
+        dropped=record.dropped,
     )
 
 
@@ -189,6 +205,65 @@ def metrics_message(record: TaskRecord, steps: Sequence[StepRecord], now_ms: int
             )
             for step in steps
         ],
+    )
+
+
+def call_message(task_id: str, step: str, call: CallRecord) -> task_pb2.ModelCall:
+    """A model call; of the planner, if no step is named."""
+    return task_pb2.ModelCall(
+        step=step_name(task_id, step) if step else task_name(task_id),
+        attempt=call.attempt,
+        call=call.number,
+        model=call.model,
+        endpoint=call.endpoint,
+        state=CALL_STATE_TO_PROTO[call.state.value],
+        usage=usage_to_proto(call.usage),
+        start_time=timestamp(call.started_ms),
+        end_time=_time(call.ended_ms),
+        prompt=_kept_text(call.prompt),
+        response=_kept_text(call.response),
+    )
+
+
+def _kept_text(text: bytes) -> task_pb2.Payload | None:
+    """What was kept of a call, as the JSON it is; as plain text if it was cut."""
+    if not text:
+        return None
+    media_type = "text/plain" if json_defect(text) else JSON_MEDIA_TYPE
+    return task_pb2.Payload(media_type=media_type, data=text)
+
+
+def usage_row_message(row: UsageRow, step: str) -> task_pb2.UsageRow:
+    """A row of usage; `step` is the name of its step."""
+    return task_pb2.UsageRow(
+        day=row.day, step=step, agent=row.agent, model=row.model, usage=usage_to_proto(row.usage), calls=row.calls
+    )
+
+
+def tenant_budget_message(budget: TenantBudget) -> task_pb2.TenantBudget:
+    """What a tenant may spend, and has."""
+    return task_pb2.TenantBudget(
+        max_total_microusd=budget.max_total_microusd,
+        max_day_microusd=budget.max_day_microusd,
+        spent_total_microusd=budget.spent_total_microusd,
+        spent_day_microusd=budget.spent_day_microusd,
+        reserved_microusd=budget.reserved_microusd,
+    )
+
+
+def limit_message(limit: LimitRecord) -> task_pb2.Limit:
+    """A limit, with who holds permits and who waits."""
+    return task_pb2.Limit(
+        name=f"limits/{limit.name}",
+        max_concurrency=limit.rates.max_concurrency,
+        requests_per_minute=limit.rates.requests_per_minute,
+        tokens_per_minute=limit.rates.tokens_per_minute,
+        held=limit.held,
+        waiting=limit.waiting,
+        blocked_until=_time(limit.blocked_until_ms),
+        learned_concurrency=limit.learned.max_concurrency,
+        learned_requests_per_minute=limit.learned.requests_per_minute,
+        learned_tokens_per_minute=limit.learned.tokens_per_minute,
     )
 
 

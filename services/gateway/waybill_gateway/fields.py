@@ -16,6 +16,7 @@ _STEP_NAME = re.compile(rf"tasks/{_TASK_ID}/steps/{limits.STEP_NAME.pattern}")
 _STEP_SHAPE = re.compile(r"tasks/[^/]+/steps/[^/]+")
 _LETTER_NAME = re.compile(rf"deadLetters/{_TASK_ID}\.[0-9]{{1,5}}")
 _AGENT_NAME = re.compile(rf"agents/{limits.AGENT_NAME.pattern}")
+_LIMIT_NAME = re.compile(rf"limits/{limits.LIMIT_NAME.pattern}")
 _SHOWN_CHARS = 150
 
 
@@ -45,6 +46,14 @@ def agent_name(field: str, name: str) -> str:
     if not name.startswith("agents/") or name == "agents/":
         raise InvalidArgument.of_field(field, 'must be the name of an agent, "agents/{agent}"')
     return _existing(name, _AGENT_NAME)
+
+
+def limit_name(field: str, name: str) -> str:
+    """The name itself if a limit can have it. Raises `InvalidArgument`."""
+    if not _LIMIT_NAME.fullmatch(name):
+        allowed = 'must be "limits/{kind}:{name}" of kind agent, tenant, key or model, as "limits/agent:writer"'
+        raise InvalidArgument.of_field(field, allowed)
+    return name
 
 
 def page_size(size: int) -> int:

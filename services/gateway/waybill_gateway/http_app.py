@@ -34,6 +34,7 @@ from waybill_gateway.http_requests import (
     step_of,
     task_of,
 )
+from waybill_gateway.http_spending import spending_routes
 from waybill_gateway.http_steering import steering_routes
 from waybill_gateway.openapi import openapi_endpoint
 from waybill_gateway.settings import GatewaySettings
@@ -54,6 +55,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         Route("/v1/tasks/{task}/effects", handlers.list_effects, methods=["GET"]),
         Route("/v1/tasks/{task}/metrics", handlers.get_task_metrics, methods=["GET"]),
         Route("/v1/tasks/{task}/events", handlers.watch_task, methods=["GET"]),
+        *spending_routes(verbs, settings),
         *operating_routes(verbs, settings),
         Route("/openapi.json", openapi_endpoint(), methods=["GET"]),
         Route("/healthz", handlers.health, methods=["GET"]),

@@ -5,12 +5,13 @@ Bodies are strict: a field that is not known is refused.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from msgspec import UNSET, Raw, UnsetType, field
+from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from waybill.api.v1 import task_pb2
+from waybill.core.limits import MAX_BUDGET_MICROUSD, MAX_LIMIT, MAX_TOKENS_PER_MINUTE
 from waybill.core.task import EffectState, TaskState
 from waybill.errors import InvalidArgument
 from waybill.rpc.enums import EFFECT_STATE_TO_PROTO, TASK_STATE_TO_PROTO
@@ -81,6 +82,21 @@ class Decision(Action, kw_only=True):
     def payload(self) -> task_pb2.Payload | None:
         """The result as a payload, if there is one."""
         return json_payload(bytes(self.result)) if isinstance(self.result, Raw) else None
+
+
+class BudgetSetting(Action):
+    """The body that sets what a tenant may spend; 0 is no limit."""
+
+    max_total_microusd: Annotated[int, Meta(ge=0, le=MAX_BUDGET_MICROUSD)] = 0
+    max_day_microusd: Annotated[int, Meta(ge=0, le=MAX_BUDGET_MICROUSD)] = 0
+
+
+class LimitSetting(Action):
+    """The body that sets a limit; 0 is no limit, and one that limits nothing is removed."""
+
+    max_concurrency: Annotated[int, Meta(ge=0, le=MAX_LIMIT)] = 0
+    requests_per_minute: Annotated[int, Meta(ge=0, le=MAX_LIMIT)] = 0
+    tokens_per_minute: Annotated[int, Meta(ge=0, le=MAX_TOKENS_PER_MINUTE)] = 0
 
 
 _Body = TypeVar("_Body", bound=Action)

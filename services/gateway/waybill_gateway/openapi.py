@@ -14,7 +14,7 @@ from starlette.responses import Response
 from waybill.core.task import TaskState
 from waybill.rpc.caller import TENANT_KEY
 from waybill.rpc.specs import BatchForm, SubmissionForm
-from waybill_gateway.http_bodies import Action, Answer, Decision, Retrying
+from waybill_gateway.http_bodies import Action, Answer, BudgetSetting, Decision, LimitSetting, Retrying
 from waybill_gateway.openapi_schemas import ERROR, Schema, form_schemas, reference, resource_schemas
 
 _TEXT: Schema = {"type": "string"}
@@ -34,6 +34,7 @@ _IN_PATH: dict[str, Schema] = {
     "task": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
     "step": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$"},
     "agent": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$"},
+    "limit": {"type": "string", "pattern": "^(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     "letter": {"type": "string", "pattern": r"^[A-Za-z0-9-]{1,64}\.[0-9]{1,5}$"},
 }
 _TENANT: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "default": "default"}
@@ -80,6 +81,9 @@ def _get(path: str, name: str, summary: str, answer: Schema, **query: Schema) ->
 
 
 _RESULT = {"anyOf": [_object(task=reference("Task")), reference("Error")]}
+_CALLS = _page("calls", "ModelCall")
+_BUDGET = reference("TenantBudget")
+_DAY: Schema = {"type": "string", "format": "date"}
 _STEP = "/v1/tasks/{task}/steps/{step}"
 
 OPERATIONS = (
@@ -129,6 +133,26 @@ OPERATIONS = (
     ),
     _act(f"{_STEP}:answer", "AnswerStep", "Answer a step that waits for a person.", reference("Step"), Answer),
     _act(f"{_STEP}/effects:resolve", "ResolveEffect", "Decide an unknown effect.", reference("Effect"), Decision),
+    _get("/v1/tasks/{task}/modelCalls", "ListModelCalls", "List model calls, oldest first.", _CALLS, **_PAGING),
+    _get(f"{_STEP}/modelCalls", "ListModelCalls", "List a step's calls, with texts if kept.", _CALLS, **_PAGING),
+    _get(
+        "/v1/usage",
+        "GetUsage",
+        "Return what a task used, by step, agent and model, or the caller's tenant, by day, agent and model.",
+        _object(total=reference("Usage"), rows={"type": "array", "items": reference("UsageRow")}),
+        task=_TEXT,
+        from_day=_DAY,
+        until_day=_DAY,
+    ),
+    _get("/v1/tenant/budget", "GetTenantBudget", "Return what the tenant may spend, and has.", _BUDGET),
+    _act("/v1/tenant/budget:set", "SetTenantBudget", "Set what the tenant may spend.", _BUDGET, BudgetSetting),
+    _get(
+        "/v1/limits",
+        "ListLimits",
+        "List the limits that were set or learned.",
+        _object(limits={"type": "array", "items": reference("Limit")}),
+    ),
+    _act("/v1/limits/{limit}:set", "SetLimit", "Set or remove a limit.", reference("Limit"), LimitSetting),
     _get("/v1/deadLetters", "ListDeadLetters", "List dead letters.", _page("dead_letters", "DeadLetter"), **_PAGING),
     _get("/v1/deadLetters/{letter}", "GetDeadLetter", "Return a dead letter.", reference("DeadLetter")),
     _act("/v1/deadLetters/{letter}:retry", "RetryDeadLetter", "Remove it and retry its task.", reference("Task")),

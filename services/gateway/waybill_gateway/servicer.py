@@ -156,3 +156,33 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def ListAgents(self, request: gateway_pb2.ListAgentsRequest, context: Any) -> gateway_pb2.ListAgentsResponse:
         """As in the contract."""
         return await self._verbs.list_agents(self._caller(context), request)
+
+    async def GetUsage(self, request: gateway_pb2.GetUsageRequest, context: Any) -> gateway_pb2.GetUsageResponse:
+        """As in the contract."""
+        return await self._verbs.spending.get_usage(self._caller(context), request)
+
+    async def ListModelCalls(
+        self, request: gateway_pb2.ListModelCallsRequest, context: Any
+    ) -> gateway_pb2.ListModelCallsResponse:
+        """As in the contract."""
+        return await self._verbs.spending.list_model_calls(self._caller(context), request)
+
+    async def GetTenantBudget(
+        self, request: gateway_pb2.GetTenantBudgetRequest, context: Any
+    ) -> gateway_pb2.GetTenantBudgetResponse:
+        """As in the contract."""
+        return await self._verbs.spending.get_tenant_budget(self._caller(context), request)
+
+    async def SetTenantBudget(
+        self, request: gateway_pb2.SetTenantBudgetRequest, context: Any
+    ) -> gateway_pb2.SetTenantBudgetResponse:
+        """As in the contract."""
+        return await self._verbs.spending.set_tenant_budget(self._caller(context), request)
+
+    async def ListLimits(self, request: gateway_pb2.ListLimitsRequest, context: Any) -> gateway_pb2.ListLimitsResponse:
+        """As in the contract."""
+        return await self._verbs.spending.list_limits(self._caller(context), request)
+
+    async def SetLimit(self, request: gateway_pb2.SetLimitRequest, context: Any) -> gateway_pb2.SetLimitResponse:
+        """As in the contract."""
+        return await self._verbs.spending.set_limit(self._caller(context), request)

@@ -8,6 +8,7 @@ import uuid
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core import limits
 from waybill.errors import InvalidArgument, InvalidPlan, Violation
+from waybill.rpc.budgets import budget_violations, policy_violations
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
 from waybill.rpc.payloads import payload_defect
 from waybill.rpc.plans import plan_violations
@@ -64,6 +65,10 @@ def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     if spec.template and not limits.TEMPLATE_NAME.fullmatch(spec.template):
         allowed = 'use up to 64 of a-z, 0-9, "_" and "-", starting with a letter or digit'
         found.append(Violation("template", f"{spec.template[:80]!r} is no template's name; {allowed}"))
+    if spec.HasField("budget"):
+        found += budget_violations(spec.budget)
+    if spec.HasField("policy"):
+        found += policy_violations(spec.policy)
     return found
 
 

@@ -21,6 +21,7 @@ from waybill_gateway.grouping import SubmissionGroup
 from waybill_gateway.letters import Letters
 from waybill_gateway.pauses import Pauses
 from waybill_gateway.place import Place
+from waybill_gateway.spending import Spending
 from waybill_gateway.steering import Steering
 from waybill_gateway.submission import admitted_request_id
 from waybill_gateway.watch import Watch
@@ -43,6 +44,7 @@ class Verbs:
         self.steering = Steering(self._dispatcher)
         self.letters = Letters(self._dispatcher)
         self.pauses = Pauses(self._dispatcher)
+        self.spending = Spending(self._dispatcher)
 
     async def submit_task(
         self, caller: Caller, request: gateway_pb2.SubmitTaskRequest

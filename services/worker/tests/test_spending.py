@@ -222,7 +222,7 @@ async def test_given_prompts_that_are_kept_or_not_when_asked_then_they_are_with_
     task_id = await submit(ledger, agents, step("a", "asker"), step("b", "asker", {"text": secret}))
     async with start(keep_prompts=keep):
         await ended(ledger, task_id)
-        calls = await ledger.calls(task_id, 1) + await ledger.calls(task_id, 2)
+        calls = await ledger.with_texts(task_id, await ledger.calls(task_id))
         events = await ledger.events(task_id, 1, 1_000)
 
     assert any(secret.encode() in call.prompt + call.response for call in calls) is keep

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from waybill.ledger.call_records import (
     UsageRow,
 )
 from waybill.ledger.connection import Part
-from waybill.ledger.records import Request, StepRef
+from waybill.ledger.records import Request, StepRecord, StepRef
 from waybill.ledger.steering import ANYBODY, REUSED, Steering
 
 NOTHING_TOLD = Observed()
@@ -159,7 +159,7 @@ class Spending(Steering):
             raise AlreadyExists(REUSED)
 
     async def calls(self, task_id: str, number: int | None = None) -> list[CallRecord]:
-        """The model calls of a task, oldest first; those of step `number` alone with what was kept of their texts."""
+        """The model calls of a task, or of its step `number`, oldest first, without their texts."""
         stored: dict[bytes, bytes] = await self._store.command("HGETALL", self._key("calls", task_id))
         found = []
         for field, packed in stored.items():
@@ -167,8 +167,12 @@ class Spending(Steering):
             if name != "open" and (number is None or number == int(step_number)):
                 found.append(_call_of(int(step_number), int(attempt), int(name), packed))
         found.sort(key=lambda call: (call.started_ms, call.step_number, call.attempt, call.number))
-        if number is None or not found:
-            return found
+        return found
+
+    async def with_texts(self, task_id: str, found: Sequence[CallRecord]) -> list[CallRecord]:
+        """These calls of a task with what was kept of what was asked and answered."""
+        if not found:
+            return []
         fields = [f"{call.step_number}:{call.attempt}:{call.number}:{kind}" for call in found for kind in _KINDS]
         texts = await self._store.command("HMGET", self._key("artifacts", task_id), *fields)
         return [
@@ -179,20 +183,8 @@ class Spending(Steering):
     async def usage_of_task(self, task_id: str) -> list[UsageRow]:
         """What a task used, by step, agent and model. Raises NotFound."""
         task = await self.task(task_id)
-        rows: dict[tuple[int, str, str], UsageRow] = {}
-        for call in await self.calls(task_id):
-            if call.state is not CallState.OPEN:
-                key = (call.step_number, call.agent, call.model)
-                row = rows.get(key, UsageRow(call.agent, call.model, Usage(), 0, step_number=call.step_number))
-                rows[key] = replace(row, usage=row.usage + call.usage, calls=row.calls + 1)
-        called: dict[int, Usage] = {}
-        for row in rows.values():
-            called[row.step_number] = called.get(row.step_number, Usage()) + row.usage
-        for step in await self.steps(task_id, 1, task.step_count, payloads=False):
-            reported = step.usage - called.get(step.number, Usage())
-            if reported != Usage():
-                rows[step.number, step.agent, ""] = UsageRow(step.agent, "", reported, 0, step_number=step.number)
-        return [rows[key] for key in sorted(rows)]
+        calls = await self.calls(task_id)
+        return task_rows(calls, await self.steps(task_id, 1, task.step_count, payloads=False))
 
     async def usage_of_days(self, tenant: str, from_day: str, until_day: str) -> list[UsageRow]:
         """What a tenant used from one UTC day to another, both as "2026-11-24", by day, agent and model.
@@ -268,6 +260,24 @@ class Spending(Steering):
 
 
 _KINDS = ("prompt", "response")
+
+
+def task_rows(calls: Iterable[CallRecord], steps: Iterable[StepRecord]) -> list[UsageRow]:
+    """What the calls and the steps of a task used, by step, agent and model."""
+    rows: dict[tuple[int, str, str], UsageRow] = {}
+    for call in calls:
+        if call.state is not CallState.OPEN:
+            key = (call.step_number, call.agent, call.model)
+            row = rows.get(key, UsageRow(call.agent, call.model, Usage(), 0, step_number=call.step_number))
+            rows[key] = replace(row, usage=row.usage + call.usage, calls=row.calls + 1)
+    called: dict[int, Usage] = {}
+    for row in rows.values():
+        called[row.step_number] = called.get(row.step_number, Usage()) + row.usage
+    for step in steps:
+        reported = step.usage - called.get(step.number, Usage())
+        if reported != Usage():
+            rows[step.number, step.agent, ""] = UsageRow(step.agent, "", reported, 0, step_number=step.number)
+    return [rows[key] for key in sorted(rows)]
 
 
 def _capped(text: bytes) -> bytes:

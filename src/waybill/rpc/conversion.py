@@ -1,6 +1,16 @@
 """Conversion between messages, the domain and JSON, in one place to import from."""
 
+from waybill.rpc.budgets import (
+    budget_from_proto,
+    budget_to_json,
+    budget_to_proto,
+    policy_from_proto,
+    policy_to_json,
+    policy_to_proto,
+)
 from waybill.rpc.enums import (
+    BUDGET_ACTION_FROM_PROTO,
+    BUDGET_ACTION_TO_PROTO,
     EFFECT_STATE_FROM_PROTO,
     EFFECT_STATE_TO_PROTO,
     EVENT_TYPE_FROM_PROTO,
@@ -39,8 +49,11 @@ from waybill.rpc.resources import (
     tenant_to_json,
 )
 from waybill.rpc.specs import batch_from_json, plan_from_json, spec_from_json, submission_from_json
+from waybill.rpc.spending import call_to_json, limit_to_json, tenant_budget_to_json, usage_row_to_json
 
 __all__ = [
+    "BUDGET_ACTION_FROM_PROTO",
+    "BUDGET_ACTION_TO_PROTO",
     "EFFECT_STATE_FROM_PROTO",
     "EFFECT_STATE_TO_PROTO",
     "EVENT_TYPE_FROM_PROTO",
@@ -54,6 +67,10 @@ __all__ = [
     "agent_to_json",
     "attempt_to_json",
     "batch_from_json",
+    "budget_from_proto",
+    "budget_to_json",
+    "budget_to_proto",
+    "call_to_json",
     "effect_to_json",
     "epoch_ms",
     "event_from_proto",
@@ -65,6 +82,7 @@ __all__ = [
     "json_defect",
     "json_payload",
     "letter_to_json",
+    "limit_to_json",
     "metrics_to_json",
     "payload_defect",
     "payload_to_json",
@@ -72,14 +90,19 @@ __all__ = [
     "plan_from_proto",
     "plan_to_proto",
     "plan_violations",
+    "policy_from_proto",
+    "policy_to_json",
+    "policy_to_proto",
     "question_to_json",
     "spec_from_json",
     "step_to_json",
     "submission_from_json",
     "task_to_json",
+    "tenant_budget_to_json",
     "tenant_to_json",
     "timestamp",
     "usage_from_proto",
+    "usage_row_to_json",
     "usage_to_json",
     "usage_to_proto",
 ]

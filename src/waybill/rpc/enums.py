@@ -41,6 +41,15 @@ BUDGET_ACTION_FROM_PROTO: dict[int, BudgetAction] = {
     **{value: action for action, value in BUDGET_ACTION_TO_PROTO.items()},
 }
 
+CALL_STATE_FROM_PROTO: dict[int, str] = {
+    value: name.removeprefix("MODEL_CALL_STATE_").lower() for name, value in task_pb2.ModelCallState.items() if value
+}
+"""States of model calls, spelled as in the ledger and in JSON."""
+CALL_STATE_TO_PROTO: dict[str, task_pb2.ModelCallState.ValueType] = {
+    state: task_pb2.ModelCallState.Value(f"MODEL_CALL_STATE_{state.upper()}")
+    for state in CALL_STATE_FROM_PROTO.values()
+}
+
 EVENT_TYPE_TO_PROTO: dict[EventType, task_pb2.EventType.ValueType] = {
     kind: task_pb2.EventType.Value(f"EVENT_TYPE_{kind.name}") for kind in EventType
 }

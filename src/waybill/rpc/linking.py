@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from waybill.api.v1 import task_pb2
+from waybill.core.budget import TaskPolicy
 from waybill.core.limits import MAX_PLAN_STEPS
 from waybill.core.plan import AgentSchema, Graph
 from waybill.core.validation import link
@@ -13,25 +14,35 @@ from waybill.errors import InvalidPlan, Violation
 from waybill.rpc.plans import plan_from_proto, plan_violations
 
 _DEFECTIVE_FIELD = re.compile(
-    r"plan\.steps\[(\d+)\]\.(?:(input|retry|run_timeout_ms|queue_timeout_ms)|question\.(timeout_ms|default_answer))"
+    r"plan\.steps\[(\d+)\]\.(?:(input|retry|run_timeout_ms|queue_timeout_ms|when|limits)|question\.(timeout_ms|default_answer))"
 )
 
 
-def link_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema]) -> Graph:
-    """The plan with its edges. Raises `InvalidPlan` with every violation."""
+def link_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema], policy: TaskPolicy | None = None) -> Graph:
+    """The plan with its edges. Raises `InvalidPlan` with every violation, also of what the task's policy allows."""
     defects = plan_violations(plan)
-    if not defects:
+    refused = _refused_agents(plan, agents, policy) if policy is not None else []
+    if not defects and not refused:
         return link(plan_from_proto(plan), agents)
     mended = _without_defects(plan, defects)
     if mended is None:
-        raise InvalidPlan.of(defects)
+        raise InvalidPlan.of(sorted(defects + refused, key=_position))
     # A field that was taken out is reported once, as what was wrong with it, and not for being absent.
     reported = tuple(match[0] for defect in defects if (match := _DEFECTIVE_FIELD.match(defect.field)))
     try:
         link(plan_from_proto(mended), agents)
     except InvalidPlan as error:
         defects = defects + [item for item in error.violations if not item.field.startswith(reported)]
-    raise InvalidPlan.of(sorted(defects, key=_position))
+    raise InvalidPlan.of(sorted(defects + refused, key=_position))
+
+
+def _refused_agents(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema], policy: TaskPolicy) -> list[Violation]:
+    """Steps of agents that exist and that the policy does not allow; those that do not exist are told as such."""
+    return [
+        Violation(f"plan.steps[{position}].agent", f"the task's policy does not allow agent {step.agent}")
+        for position, step in enumerate(plan.steps[:MAX_PLAN_STEPS])
+        if step.agent in agents and not policy.allows_agent(step.agent)
+    ]
 
 
 def _without_defects(plan: task_pb2.Plan, defects: list[Violation]) -> task_pb2.Plan | None:

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from waybill.api.v1 import task_pb2
+from waybill.rpc.budgets import budget_to_json, policy_to_json
 from waybill.rpc.enums import EFFECT_STATE_FROM_PROTO, PRIORITY_FROM_PROTO, STEP_STATE_FROM_PROTO, TASK_STATE_FROM_PROTO
 from waybill.rpc.events import failure_to_json, usage_to_json
 from waybill.rpc.payloads import Inline, payload_to_json
@@ -29,7 +30,12 @@ def task_to_json(task: task_pb2.Task, inline: Inline = json.loads) -> dict[str, 
         "last_sequence": task.last_sequence,
         "archived": task.archived,
         "usage": usage_to_json(task.usage),
+        "reserved_microusd": task.reserved_microusd,
     }
+    if task.HasField("budget"):
+        shown["budget"] = budget_to_json(task.budget)
+    if task.HasField("policy"):
+        shown["policy"] = policy_to_json(task.policy)
     _show_texts(shown, task, ("goal", "template", "waiting_reason"))
     if task.HasField("output"):
         shown["output"] = payload_to_json(task.output, inline)
@@ -49,6 +55,9 @@ def step_to_json(step: task_pb2.Step, inline: Inline = json.loads) -> dict[str, 
         "attempt": step.attempt,
         "failed_attempts": step.failed_attempts,
         "depends_on": list(step.depends_on),
+        "when": list(step.when),
+        "plan_revision": step.plan_revision,
+        "dropped": step.dropped,
         "usage": usage_to_json(step.usage),
     }
     _show_texts(shown, step, ("worker", "waiting_reason"))

@@ -9,12 +9,20 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from waybill.api.v1 import gateway_pb2, task_pb2
-from waybill.core.limits import MAX_ANSWER_TIMEOUT_MS, MAX_DEADLINE_MS, MAX_QUEUE_TIMEOUT_MS
+from waybill.core.budget import BudgetAction
+from waybill.core.limits import (
+    MAX_ANSWER_TIMEOUT_MS,
+    MAX_BUDGET_MICROUSD,
+    MAX_DEADLINE_MS,
+    MAX_PLAN_STEPS,
+    MAX_QUEUE_TIMEOUT_MS,
+    MAX_REVISIONS,
+)
 from waybill.core.plan import FailurePolicy
 from waybill.core.step_rules import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BACKOFF_MS, MAX_RUN_TIMEOUT_MS
 from waybill.core.task import Priority
 from waybill.errors import InvalidArgument
-from waybill.rpc.enums import FAILURE_POLICY_TO_PROTO, PRIORITY_TO_PROTO
+from waybill.rpc.enums import BUDGET_ACTION_TO_PROTO, FAILURE_POLICY_TO_PROTO, PRIORITY_TO_PROTO
 from waybill.rpc.payloads import json_payload
 from waybill.rpc.strict import Strict, read_json
 
@@ -71,6 +79,24 @@ class DocumentForm(Strict):
     data_base64: bytes | None = None
 
 
+class BudgetForm(Strict):
+    """`Budget` as JSON."""
+
+    max_cost_microusd: Annotated[int, Meta(ge=1, le=MAX_BUDGET_MICROUSD)]
+    on_limit: BudgetAction = BudgetAction.STOP
+
+
+class PolicyForm(Strict):
+    """`TaskPolicy` as JSON."""
+
+    allowed_agents: list[str] = field(default_factory=list)
+    allowed_tools: list[str] = field(default_factory=list)
+    allowed_hosts: list[str] = field(default_factory=list)
+    allowed_recipients: list[str] = field(default_factory=list)
+    max_revisions: Annotated[int, Meta(ge=0, le=MAX_REVISIONS)] | None = None
+    max_added_steps: Annotated[int, Meta(ge=0, le=MAX_PLAN_STEPS)] | None = None
+
+
 class SubmissionForm(Strict):
     """The body of `POST /v1/tasks`: `TaskSpec` as JSON, with the request id."""
 
@@ -83,6 +109,8 @@ class SubmissionForm(Strict):
     labels: dict[str, str] = field(default_factory=dict)
     deadline_ms: Annotated[int, Meta(ge=0, le=MAX_DEADLINE_MS)] = 0
     template: str = ""
+    budget: BudgetForm | None = None
+    policy: PolicyForm | None = None
     request_id: str = ""
 
 
@@ -139,8 +167,20 @@ def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskR
         labels=submission.labels,
         deadline_ms=submission.deadline_ms,
         template=submission.template,
+        budget=_budget(submission.budget),
+        policy=_policy(submission.policy),
     )
     return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
+
+
+def _budget(budget: BudgetForm | None) -> task_pb2.Budget | None:
+    if budget is None:
+        return None
+    return task_pb2.Budget(max_cost_microusd=budget.max_cost_microusd, on_limit=BUDGET_ACTION_TO_PROTO[budget.on_limit])
+
+
+def _policy(policy: PolicyForm | None) -> task_pb2.TaskPolicy | None:
+    return None if policy is None else task_pb2.TaskPolicy(**msgspec.structs.asdict(policy))
 
 
 def plan_of_form(plan: PlanForm) -> task_pb2.Plan:
