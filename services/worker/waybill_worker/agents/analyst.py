@@ -1,4 +1,4 @@
-"""The agent `analyst`: the sentences of passages that answer a question, each with every place where it stands."""
+"""The agent `analyst`: what passages say to a question: their sentences, or a model's claims that quote them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from waybill import Context, agent
 from waybill_worker.agents.evidence import Citation, Claim, Passage, Section
 from waybill_worker.agents.merging import Group, merge
+from waybill_worker.agents.model_claims import model_claims
 from waybill_worker.agents.ranking import rank
 from waybill_worker.agents.sentences import sentences_of
 
@@ -17,7 +18,7 @@ MAX_CLAIMS = 50
 _LEAST_SHARE_OF_BEST = 0.45
 
 
-@agent
+@agent(uses_model=True)
 async def analyst(
     ctx: Context,
     question: str,
@@ -27,11 +28,27 @@ async def analyst(
 ) -> Section:
     """Choose the sentences of the passages that answer a question; near-duplicates become one claim with all sources.
 
-    Works without a model: every claim is quoted, none is written. No fitting sentence gives a section without claims.
+    Without a model every claim is quoted, none is written. With one, the model writes claims and has to quote the
+    passages; each quote is looked up, and a claim without one that stands there is kept and marked unsupported. Nothing
+    that fits gives a section without claims.
     """
+    if ctx.has_model and passages:
+        return await _asked(ctx, question, passages, warnings, limit)
     claims = await asyncio.to_thread(_claims, question, passages, limit)
     ctx.progress(f"{len(claims)} claims from {len(passages)} passages", 1.0)
     return Section(question=question, claims=claims, warnings=list(warnings))
+
+
+async def _asked(
+    ctx: Context, question: str, passages: list[Passage], warnings: tuple[str, ...], limit: int
+) -> Section:
+    ctx.progress(f"asking the model about {len(passages)} passages")
+    claims, model, shown = await model_claims(ctx, question, passages, limit)
+    unsupported = sum(not claim.supported for claim in claims)
+    ctx.progress(f"{len(claims)} claims from {shown} passages, {unsupported} unsupported", 1.0)
+    left_out = len(passages) - shown
+    more = [f"{left_out:,} passages were left out: a model is shown a limited amount of text"] if left_out else []
+    return Section(question=question, claims=claims, warnings=[*warnings, *more], model=model)
 
 
 def _claims(question: str, passages: list[Passage], limit: int) -> list[Claim]:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 MAX_PASSAGE_CHARS = 10_000
 """Longest passage that is taken from anyone; the retriever's own are much shorter."""
+
+
+def _is_empty(value: str) -> bool:
+    return not value
+
 
 PassageKind = Literal["prose", "comment", "table", "code"]
 
@@ -50,9 +55,20 @@ class Citation(BaseModel):
 class Claim(BaseModel):
     """One sentence that bears on the question, with every source that says it."""
 
-    text: str = Field(description="the quote of the first citation, with white space folded")
-    citations: list[Citation] = Field(min_length=1)
+    text: str = Field(description="the quote of the first citation with white space folded, or what a model wrote")
+    citations: list[Citation] = Field(default=[], description="at least one, unless the claim is unsupported")
     score: float = Field(default=0.0, description="how well it fits the question, 1.0 for the best")
+    supported: bool = Field(
+        default=True,
+        exclude_if=bool,
+        description="false, and only then there, if a model wrote it and no quote of it stands in a source",
+    )
+
+    @model_validator(mode="after")
+    def _cites(self) -> Claim:
+        if self.supported and not self.citations:
+            raise ValueError("a claim has at least one citation, unless it is marked unsupported")
+        return self
 
 
 class Section(BaseModel):
@@ -61,6 +77,9 @@ class Section(BaseModel):
     question: str
     claims: list[Claim] = Field(description="empty if the sources say nothing about the question")
     warnings: list[str] = Field(default=[], description="passed on from the retrieval")
+    model: str = Field(
+        default="", exclude_if=_is_empty, description="the model that wrote the claims; not there if they are quotes"
+    )
 
 
 class NumberedSource(BaseModel):

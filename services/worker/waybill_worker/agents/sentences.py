@@ -71,7 +71,7 @@ def sentences_of(passages: list[Passage]) -> Iterator[Sentence]:
 def _prose(passage: Passage, position: int) -> Iterator[Sentence]:
     text = passage.text
     for unit, (start, end) in enumerate(_units(text, passage.kind == "comment")):
-        for number, (first, last) in enumerate(_split(text, start, end)):
+        for number, (first, last) in enumerate(split(text, start, end)):
             quote = text[first:last]
             if _is_worth_quoting(" ".join(quote.split())):
                 line = passage.line + text.count("\n", 0, first)
@@ -130,7 +130,7 @@ def _segmenter() -> Segmenter:
     return Segmenter(language="en", clean=False, char_span=True)
 
 
-def _split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Where the sentences of a unit begin and end in the text."""
     # A line end says nothing about sentences here, so the segmenter sees a blank in its place.
     unit = text[start:end].replace("\n", " ")
