@@ -31,28 +31,47 @@ from waybill.rpc.status import to_grpc_status
 ANY_OBJECT = '{"type":"object"}'
 ONE_STEP = task_pb2.Plan(steps=[task_pb2.PlanStep(name="only", agent="echo")])
 
-Answer = Callable[[planner_pb2.CreatePlanRequest], Awaitable[task_pb2.Plan]]
+Answer = Callable[[planner_pb2.StreamPlanRequest], Awaitable[task_pb2.Plan]]
+Talk = Callable[[Any], AsyncIterator[dict[str, Any]]]
 Settle = Callable[[Grant], Settlement]
 
 
-async def plan_one_step(request: planner_pb2.CreatePlanRequest) -> task_pb2.Plan:
+async def plan_one_step(request: planner_pb2.StreamPlanRequest) -> task_pb2.Plan:
     """The answer of a planner that has nothing against any goal."""
     return ONE_STEP
 
 
 @dataclass
 class ChosenPlanner(planner_pb2_grpc.PlannerServiceServicer):
-    """Answers as the test says, and keeps what it was asked."""
+    """Answers as the test says, and keeps what it was asked. With a `model`, `talk` gives the contents of the messages
+    of a stream that may call it.
+    """
 
     answer: Answer = plan_one_step
-    asked: list[planner_pb2.CreatePlanRequest] = field(default_factory=list)
+    model: planner_pb2.GetPlannerModelResponse = field(default_factory=planner_pb2.GetPlannerModelResponse)
+    talk: Talk | None = None
+    asked: list[planner_pb2.StreamPlanRequest] = field(default_factory=list)
+    revisions: list[planner_pb2.RevisePlanRequest] = field(default_factory=list)
 
-    async def CreatePlan(self, request: Any, context: Any) -> Any:
+    async def GetPlannerModel(self, request: Any, context: Any) -> Any:
+        return self.model
+
+    async def StreamPlan(self, request: Any, context: Any) -> Any:
         self.asked.append(request)
         try:
-            return planner_pb2.CreatePlanResponse(plan=await self.answer(request))
+            if self.talk is not None and request.max_cost_microusd > 0:
+                async for content in self.talk(request):
+                    yield planner_pb2.StreamPlanResponse(**content)
+            else:
+                yield planner_pb2.StreamPlanResponse(plan=await self.answer(request))
         except InvalidPlan as error:
             await context.abort_with_status(to_grpc_status(error))
+
+    async def RevisePlan(self, request: Any, context: Any) -> Any:
+        self.revisions.append(request)
+        assert self.talk is not None
+        async for content in self.talk(request):
+            yield planner_pb2.RevisePlanResponse(**content)
 
 
 @dataclass

@@ -14,7 +14,9 @@ from waybill.rpc.channel import connect
 from waybill.rpc.server import ServiceServer, run
 from waybill_dispatcher.deciding import Deciding
 from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.planner_talk import PlannerTalk
 from waybill_dispatcher.planning import Planning
+from waybill_dispatcher.revising import Revising
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_dispatcher.ticking import Ticking
@@ -46,17 +48,17 @@ async def serve(settings: DispatcherSettings) -> None:
     servicer = DispatcherServicer(Parts.over(ledger, bells, directory, archive))
     dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
     async with connect(settings.planner_address) as channel:
-        planning = Planning(
+        talk = PlannerTalk(
             ledger,
-            bells,
-            directory,
             cast("planner_pb2_grpc.PlannerServiceAsyncStub", planner_pb2_grpc.PlannerServiceStub(channel)),
-            concurrency=settings.planning_concurrency,
             timeout_seconds=settings.planning_timeout_seconds,
+            model_timeout_seconds=settings.planning_model_timeout_seconds,
         )
+        concurrency = settings.planning_concurrency
         jobs = [
             asyncio.create_task(bells.run()),
-            asyncio.create_task(planning.run()),
+            asyncio.create_task(Planning(ledger, bells, directory, talk, concurrency=concurrency).run()),
+            asyncio.create_task(Revising(ledger, bells, directory, talk, concurrency=concurrency).run()),
             asyncio.create_task(Deciding(ledger, bells).run()),
             asyncio.create_task(ticking.run()),
         ]

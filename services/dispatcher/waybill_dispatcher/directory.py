@@ -44,6 +44,11 @@ class AgentDirectory:
                 self._read_at = time.monotonic()
             return self._records
 
+    async def schemas(self) -> Mapping[str, AgentSchema]:
+        """What plans are checked against; at most a second old. Raises Unavailable."""
+        await self.records()
+        return self._schemas
+
     async def link(self, plan: task_pb2.Plan, policy: TaskPolicy | None = None) -> Graph:
         """The plan with its edges, checked against the agents and its task's policy. Raises InvalidPlan or Unavailable.
 

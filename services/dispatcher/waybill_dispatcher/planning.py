@@ -1,34 +1,31 @@
-"""Planning: tasks in PLANNING are leased, the planner is asked, and the plan is attached.
-
-The lease is all that is held meanwhile: if this process dies, another plans the task when the lease lapses.
-"""
+"""Planning: tasks in PLANNING are leased, the planner is asked, and the plan is attached."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 
-import grpc
 from opentelemetry import trace
 
-from waybill.api.v1 import planner_pb2, planner_pb2_grpc, task_pb2
+from waybill.api.v1 import planner_pb2
 from waybill.core.task import Failure
 from waybill.errors import InvalidArgument, Unavailable, WaybillError
 from waybill.ledger.bells import PLANNING, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import PlanningLease
-from waybill.rpc.caller import metadata_for
-from waybill.rpc.status import from_rpc_error
+from waybill.rpc.patches import policy_to_proto
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
 from waybill.telemetry.tracing import context_from, tracer
 from waybill_dispatcher.directory import AgentDirectory
+from waybill_dispatcher.leasing import LEASE_MS, LeaseLost, Leasing, while_leased
+from waybill_dispatcher.planner_account import MustWait
+from waybill_dispatcher.planner_talk import Found, Job, PlannerTalk
 from waybill_dispatcher.views import agent_message
 
 log = get_logger(__name__)
 
 AGENT_MISSING = "AGENT_MISSING"
-_LOOK_SECONDS = 0.5
+WAITING_NOTE = "the planner waits for its model: the endpoint is at its limits, or what is left to spend is reserved"
 _AGAIN_MS = 500
 
 
@@ -36,60 +33,22 @@ class Planning:
     """Plans the tasks that wait for it; `run` until cancelled."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        bells: Bells,
-        directory: AgentDirectory,
-        planner: planner_pb2_grpc.PlannerServiceAsyncStub,
-        *,
-        concurrency: int,
-        timeout_seconds: float,
+        self, ledger: Ledger, bells: Bells, directory: AgentDirectory, talk: PlannerTalk, *, concurrency: int
     ) -> None:
         self._ledger = ledger
-        self._bells = bells
         self._directory = directory
-        self._planner = planner
-        self._free = concurrency
-        self._timeout_seconds = timeout_seconds
-        self._running: set[asyncio.Task[None]] = set()
+        self._talk = talk
+        self._leasing = Leasing(
+            bells,
+            PLANNING,
+            lambda count: ledger.lease_planning(LEASE_MS, count),
+            self._plan,
+            concurrency=concurrency,
+        )
 
     async def run(self) -> None:
-        """Lease and plan until cancelled; goals that are being planned then are planned by others later."""
-        try:
-            async with self._bells.listen(PLANNING) as rung:
-                while True:
-                    rung.clear()
-                    await self._lease()
-                    try:
-                        async with asyncio.timeout(_LOOK_SECONDS):
-                            await rung.wait()
-                    except TimeoutError:
-                        continue
-        finally:
-            for running in self._running:
-                running.cancel()
-
-    async def _lease(self) -> None:
-        if self._free == 0:
-            return
-        # The lease outlasts the planner's deadline, so that a slow answer is not asked for twice.
-        lease_ms = int(self._timeout_seconds * 1000) + 1_000
-        try:
-            leases = await self._ledger.lease_planning(lease_ms, self._free)
-        except WaybillError as error:
-            log.warning("cannot lease planning", error=error.message)
-            return
-        for lease in leases:
-            self._free -= 1
-            running = asyncio.create_task(self._plan(lease))
-            self._running.add(running)
-            running.add_done_callback(self._done)
-
-    def _done(self, running: asyncio.Task[None]) -> None:
-        self._running.discard(running)
-        self._free += 1
-        if not running.cancelled() and (error := running.exception()):
-            log.error("planning ended by an error", exc_info=error)
+        """Plan until cancelled; goals that are being planned then are planned by others later."""
+        await self._leasing.run()
 
     async def _plan(self, lease: PlanningLease) -> None:
         started = time.monotonic()
@@ -101,6 +60,8 @@ class Planning:
         ):
             try:
                 outcome = await self._plan_once(lease)
+            except LeaseLost:
+                outcome = "stale"
             except Unavailable as error:
                 # The store is away: the lease lapses, and the task is planned then.
                 outcome = "unavailable"
@@ -110,32 +71,42 @@ class Planning:
 
     async def _plan_once(self, lease: PlanningLease) -> str:
         try:
-            graph = await self._directory.link(await self._ask(lease), await self._ledger.task_policy(lease.task))
+            found = await while_leased(
+                self._ask(lease), lambda: self._ledger.postpone_planning(lease.task, LEASE_MS, "", lease.round)
+            )
+            graph = await self._directory.link(found.content, await self._ledger.task_policy(lease.task))
+        except MustWait as wait:
+            return await self._postpone(lease, wait.wait_ms, WAITING_NOTE)
         except Unavailable as error:
-            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message, lease.round)
-            return "postponed"
+            return await self._postpone(lease, _AGAIN_MS, error.message)
         except WaybillError as error:
             if error.reason != AGENT_MISSING:
                 return await self._fail(lease, error)
-            await self._ledger.postpone_planning(lease.task, _AGAIN_MS, error.message, lease.round)
-            return "postponed"
+            return await self._postpone(lease, _AGAIN_MS, error.message)
+        if found.failure is not None:
+            await self._talk.tell(_job(lease), "planned without the model", found.failure)
         return "planned" if await self._ledger.attach_plan(lease.task, 0, graph, lease.round) else "stale"
 
-    async def _ask(self, lease: PlanningLease) -> task_pb2.Plan:
+    async def _postpone(self, lease: PlanningLease, delay_ms: int, note: str) -> str:
+        await self._ledger.postpone_planning(lease.task, delay_ms, note, lease.round)
+        return "postponed"
+
+    async def _ask(self, lease: PlanningLease) -> Found:
         agents = await self._directory.records()
-        request = planner_pb2.CreatePlanRequest(
-            goal=lease.goal, agents=[agent_message(record) for record in agents.values()], paths=lease.paths
+        policy = await self._ledger.task_policy(lease.task)
+        request = planner_pb2.StreamPlanRequest(
+            goal=lease.goal,
+            agents=[agent_message(record) for record in agents.values()],
+            paths=lease.paths,
+            policy=policy_to_proto(policy),
         )
-        try:
-            response = await self._planner.CreatePlan(
-                request, timeout=self._timeout_seconds, metadata=metadata_for(lease.tenant)
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        plan: task_pb2.Plan = response.plan
-        return plan
+        return await self._talk.plan(_job(lease), request)
 
     async def _fail(self, lease: PlanningLease, error: WaybillError) -> str:
         reason = error.reason if isinstance(error, InvalidArgument) else "PLANNING_FAILED"
         await self._ledger.fail_planning(lease.task, Failure(reason, error.message), lease.round)
         return "failed"
+
+
+def _job(lease: PlanningLease) -> Job:
+    return Job(lease.task, lease.tenant, lease.round)

@@ -21,9 +21,11 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
     planner_address: str = "127.0.0.1:7401"
     """gRPC target of the planner."""
     planning_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
-    """Longest time that planning one goal may take before it is tried again."""
-    planning_concurrency: int = Field(default=8, ge=1, le=1000)
-    """Goals that this process has planned at once."""
+    """Longest time that planning one goal may take without a model before it is tried again."""
+    planning_model_timeout_seconds: float = Field(default=300.0, gt=0, le=3600)
+    """Longest time that the planner may take with a model; a goal is planned without it then."""
+    planning_concurrency: int = Field(default=32, ge=1, le=1000)
+    """Goals that this process has planned at once, and plans that it has revised at once."""
     batch_target_ms: int = Field(default=50, ge=1, le=60_000)
     """Run time that a batch of steps is sized for, by the agent's measured mean."""
     queue_window: int = Field(default=64, ge=1, le=10_000)

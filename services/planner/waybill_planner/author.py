@@ -71,6 +71,11 @@ class Author:
         return self._client.models.planner
 
     @property
+    def provider_model(self) -> str:
+        """The provider's name of it."""
+        return self._client.models.models[self.model].model
+
+    @property
     def endpoint(self) -> str:
         """The operator's name of the place where it is."""
         return self._client.models.models[self.model].endpoint

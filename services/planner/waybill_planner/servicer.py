@@ -50,7 +50,7 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
             return planner_pb2.GetPlannerModelResponse()
         limits = self._author.limits
         return planner_pb2.GetPlannerModelResponse(
-            model=self._author.model,
+            model=self._author.provider_model,
             endpoint=self._author.endpoint,
             max_cost_microusd=self._max_cost_microusd if self._author.costs() else min(1, self._max_cost_microusd),
             max_concurrency=limits.max_concurrency,

@@ -431,7 +431,7 @@ class GetPlannerModelResponse(_message.Message):
     REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     TOKENS_PER_MINUTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Model that plans; empty if there is none."""
+    """Model that plans, by its provider's name; empty if there is none."""
     endpoint: _builtins.str
     """Its endpoint, whose governor each call needs a permit of."""
     max_cost_microusd: _builtins.int
