@@ -10,19 +10,16 @@ from tables import code, table
 
 from waybill.agent import AgentDefinition, load_agents
 
-MODULES = (
-    "waybill_worker.agents.retriever",
-    "waybill_worker.agents.analyst",
-    "waybill_worker.agents.writer",
-    "waybill_worker.agents.tools",
-)
+NAMES = ("retriever", "analyst", "writer", "llm", "tools", "http", "python")
+MODULES = tuple(f"waybill_worker.agents.{name}" for name in NAMES)
 
 _INTRODUCTION = """
 # The agents that ship
 
-Three agents ship with Waybill. Together they answer a question from sources: `retriever` finds passages, `analyst`
-chooses sentences from them, `writer` joins them into a report. They are extractive. They use no model, so every claim
-is a sentence that stands in a source.
+Three of the agents that ship with Waybill answer a question from sources together: `retriever` finds passages,
+`analyst` says what they say, `writer` joins that into a report. Without a model every claim is a sentence that stands
+in a source. `llm` asks a model, `tools` lets one use tools, `http` fetches, and `python` runs a snippet.
+[Use the agents that ship](../howto/shipped-agents.md) says more.
 
 A running suite tells the full JSON Schemas of all its agents: `waybill agents --json`.
 """
@@ -68,8 +65,10 @@ def _default(field: Mapping[str, Any]) -> str:
 def _type(field: Mapping[str, Any]) -> str:
     if "$ref" in field:
         return str(field["$ref"]).rpartition("/")[2]
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(map(_type, field["anyOf"])))
     if field.get("type") == "array":
-        return f"list of {_type(field['items'])}"
+        return f"list of {_type(field.get('items', {}))}"
     if "enum" in field:
         return ", ".join(code(str(value)) for value in field["enum"])
     return str(field.get("type", "any JSON"))
@@ -82,6 +81,7 @@ def _meaning(field: Mapping[str, Any]) -> str:
 def _limits(field: Mapping[str, Any]) -> Iterator[str]:
     for key, words in (
         ("minimum", "from {}"),
+        ("exclusiveMinimum", "over {}"),
         ("maximum", "to {}"),
         ("minItems", "at least {}"),
         ("maxItems", "at most {}"),

@@ -16,6 +16,8 @@ from tables import code, table
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_gateway.settings import GatewaySettings
 from waybill_planner.settings import PlannerSettings
+from waybill_worker.agents.http_settings import HttpSettings
+from waybill_worker.agents.python_settings import PythonSettings
 from waybill_worker.agents.tools_config import ToolSettings
 from waybill_worker.settings import WorkerSettings
 from waybill_worker.sources.roots import SourceSettings
@@ -26,7 +28,7 @@ SERVICES: tuple[tuple[str, tuple[type[BaseSettings], ...]], ...] = (
     ("Gateway", (GatewaySettings,)),
     ("Planner", (PlannerSettings,)),
     ("Dispatcher", (DispatcherSettings,)),
-    ("Worker", (WorkerSettings, SourceSettings, ToolSettings)),
+    ("Worker", (WorkerSettings, SourceSettings, ToolSettings, HttpSettings, PythonSettings)),
 )
 _MADE_DEFAULTS = {"name": "the machine's host name"}
 
