@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "ledger"))
 
 from databases import Database, database_kinds, running_database
+from planner_talks import PlannerGone
 from waybill_dispatcher.__main__ import serve
 from waybill_dispatcher.settings import DispatcherSettings
 
@@ -66,12 +67,17 @@ class ChosenPlanner(planner_pb2_grpc.PlannerServiceServicer):
                 yield planner_pb2.StreamPlanResponse(plan=await self.answer(request))
         except InvalidPlan as error:
             await context.abort_with_status(to_grpc_status(error))
+        except PlannerGone:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
 
     async def RevisePlan(self, request: Any, context: Any) -> Any:
         self.revisions.append(request)
         assert self.talk is not None
-        async for content in self.talk(request):
-            yield planner_pb2.RevisePlanResponse(**content)
+        try:
+            async for content in self.talk(request):
+                yield planner_pb2.RevisePlanResponse(**content)
+        except PlannerGone:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
 
 
 @dataclass
