@@ -100,3 +100,11 @@ def test_given_a_redis_of_the_operators_then_no_store_is_started_and_worker_name
     assert specs["worker-1"].environment["WAYBILL_REDIS_URL"] == "redis://redis.example:6379/0"
     assert specs["worker-1"].environment["WAYBILL_WORKER_NAME"] != "worker-1"
     assert "WAYBILL_WORKER_SOURCE_ROOTS" not in specs["worker-1"].environment
+
+
+def test_only_services_that_ask_models_are_given_their_keys(data: DataDirectory) -> None:
+    own = {"WAYBILL_LLM_API_KEY": "secret", "WAYBILL_LLM_MODEL": "m", "HOME": "/home"}
+    given = {spec.name: spec.given(own) for spec in lay_out(SuiteOptions(), data).specs}
+    assert {name for name, environment in given.items() if "secret" in environment.values()} == {"planner", "worker-1"}
+    assert all(environment["HOME"] == "/home" for environment in given.values())
+    assert given["dispatcher"]["WAYBILL_DISPATCHER_PLANNER_ADDRESS"]

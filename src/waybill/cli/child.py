@@ -34,7 +34,8 @@ async def always_ready() -> bool:
 class ChildSpec:
     """What to run and how to treat it.
 
-    `command` starts with an absolute path; `environment` comes on top of the supervisor's own. Children of a lower
+    `command` starts with an absolute path; `environment` comes on top of the supervisor's own, of which variables that
+    begin with one of `withheld` are left out. Children of a lower
     `stop_stage` are stopped first, those of one stage together. `probe` says whether the process does its work,
     `answers` whether it says anything at all: one that does not for long is replaced.
     """
@@ -42,11 +43,17 @@ class ChildSpec:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
     stop_stage: int = 0
     stop_grace_seconds: float = 8.0
     probe: Callable[[], Awaitable[bool]] = always_ready
     answers: Callable[[], Awaitable[bool]] | None = None
     inherited_fds: tuple[int, ...] = ()
+
+    def given(self, own: Mapping[str, str]) -> dict[str, str]:
+        """The environment that it runs in, where the supervisor has `own`."""
+        kept = {name: value for name, value in own.items() if not name.startswith(self.withheld)}
+        return {**kept, **self.environment}
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Child:
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), *self.spec.command),
-                env={**os.environ, **self.spec.environment},
+                env=self.spec.given(os.environ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
