@@ -19,8 +19,11 @@ from waybill.cli.ports import LOOPBACK, free_ports
 
 REDIS_URL_VARIABLE = "WAYBILL_REDIS_URL"
 ARCHIVE_URL_VARIABLE = "WAYBILL_DISPATCHER_ARCHIVE_URL"
+MODEL_VARIABLES = "WAYBILL_LLM_"
+"""What variables begin with that describe models, keys among them: for services that ask models, and no others."""
 SERVICE_DRAIN_SECONDS = 5.0
 """How long a stopping service may finish what it has in hand."""
+_ASK_MODELS = ("planner", "worker")
 STORE_GRACE_SECONDS = 30.0
 READY_TIMEOUT_SECONDS = 60.0
 COMPACT_SETTINGS = {"hash-max-listpack-value": "256", "hash-max-listpack-entries": "128"}
@@ -113,6 +116,7 @@ def _store(port: int, data: DataDirectory) -> ChildSpec:
     return ChildSpec(
         name="store",
         command=(str(get_binary_path()), *(word for key, value in settings.items() for word in (f"--{key}", value))),
+        withheld=(MODEL_VARIABLES,),
         stop_stage=4,
         stop_grace_seconds=STORE_GRACE_SECONDS,
         probe=probes.store_answers(port),
@@ -131,6 +135,7 @@ def _service(name: str, instance: str, stage: int, ports: tuple[int, int], envir
             f"{prefix}SHUTDOWN_GRACE_SECONDS": str(SERVICE_DRAIN_SECONDS),
             **environment,
         },
+        withheld=() if name in _ASK_MODELS else (MODEL_VARIABLES,),
         stop_stage=stage,
         stop_grace_seconds=SERVICE_DRAIN_SECONDS + 3.0,
         probe=probes.service_ready(f"{LOOPBACK}:{ports[0]}"),
