@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from ledger_fold import check_history
 from ledger_hand import Hand
 from ledger_model import Model
-from ledger_plans import graph, new_task
+from ledger_plans import new_task
+from ledger_random import AGENTS, random_graph
 
-from waybill.core.plan import FailurePolicy, Graph, Question, RetryPolicy
+from waybill.core.budget import TaskPolicy
 from waybill.core.task import StepState
 from waybill.errors import FailedPrecondition
 from waybill.ledger.ledger import Ledger
@@ -20,35 +21,14 @@ from waybill.ledger.records import Accepted, NewTask, Request, Settlement, StepR
 from waybill.ledger.steering import PauseKind
 
 START_MS = 1_700_000_000_000
-AGENTS = ("echo", "slow")
 TENANTS = ("acme", "zeta")
-RETRIES = [
-    RetryPolicy(max_attempts=3, initial_backoff_ms=50, max_backoff_ms=200, jitter=0.0, final_reasons=("GONE",)),
-    RetryPolicy(max_attempts=1, jitter=0.0),
-]
-QUESTIONS = [Question("go?"), Question("go?", timeout_ms=400), Question("go?", timeout_ms=400, default_answer=b'"yes"')]
+TASK_POLICIES = (None, None, None, TaskPolicy(max_revisions=1), TaskPolicy(max_added_steps=3))
 CALLERS = (
     *("submit", "submit", "submit_twice", "plan", "steer", "steer", "steer_twice"),
     *("answer", "pause_or_resume", "look"),
 )
 _Result = TypeVar("_Result")
 _Choice = TypeVar("_Choice")
-
-
-def random_graph(random: Random) -> Graph:
-    """A graph of up to six steps, some of which ask a person."""
-    after: dict[str, list[str]] = {}
-    for at in range(random.randint(1, 6)):
-        after[f"s{at}"] = [name for name in after if random.random() < 0.4]
-    return graph(
-        after,
-        agents={name: random.choice(AGENTS) for name in after},
-        questions={name: random.choice(QUESTIONS) for name in after if random.random() < 0.15},
-        retry=random.choice(RETRIES),
-        run_timeout_ms=random.choice([1_000, 60_000, 60_000]),
-        queue_timeout_ms=random.choice([0] * 9 + [700]),
-        on_failure=random.choice([FailurePolicy.STOP, FailurePolicy.CONTINUE]),
-    )
 
 
 class Callers:
@@ -80,6 +60,7 @@ class Callers:
             tenant=self.random.choice(TENANTS),
             goal="g",
             deadline_ms=self.random.choice([0] * 8 + [900, 86_400_000]),
+            policy=self.random.choice(TASK_POLICIES),
         )
         (accepted,) = self.call(self.ledger.submit([task]))
         assert isinstance(accepted, Accepted)

@@ -163,14 +163,17 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
     """
     names = {step.number: step.name for step in steps}
     needs = {step.name: {names[number] for number in step.dependencies} for step in steps}
+    added_by = {step.name: step.plan_revision for step in steps}
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     lenient = {step.name for step in steps if step.allow_skipped}
     succeeded: set[str] = set()
     skipped: set[str] = set()
     finished: set[str] = set()
     attempts: Counter[str] = Counter()
-    paused, ended = False, False
+    paused, ended, revision = False, False, 1
     for event in events:
+        if event.type is EventType.PLAN_REVISED:
+            revision = event.revision
         if event.type in (EventType.CALL_ENDED, EventType.PLAN_REVISED, EventType.REVISION_REQUESTED):
             continue  # the end of a call may be told late, and the others follow the end of the step that they name
         assert event.step not in finished, f"{event} comes after its step has finished"
@@ -180,8 +183,10 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
             assert event.attempt == attempts[event.step]
             assert not paused, f"{event.step} starts in a paused task"
         if event.type in (EventType.STEP_READY, EventType.STEP_STARTED, EventType.STEP_WAITING):
-            assert needs[event.step] <= succeeded | skipped, f"{event.step} starts before all it depends on has ended"
-            assert needs[event.step] <= succeeded or event.step in lenient, f"{event.step} starts after a skipped step"
+            # What was put in the place of another step later is told by none of the names of that time.
+            needed = {name for name in needs[event.step] if added_by[name] <= revision}
+            assert needed <= succeeded | skipped, f"{event.step} starts before all it depends on has ended"
+            assert needed <= succeeded or event.step in lenient, f"{event.step} starts after a skipped step"
         match event.type:
             case EventType.STEP_FINISHED:
                 finished.add(event.step)

@@ -6,9 +6,10 @@ it is told what was granted, says whether that was allowed, and predicts everyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from ledger_transitions import ModelStep, ModelTask, Transitions
+from ledger_revisions import Revisions, named_inputs
+from ledger_transitions import PLAIN_POLICY, ModelStep, ModelTask
 
 from waybill.core.task import EffectState, StepState, TaskState
 from waybill.ledger.records import NewTask, Outcome, Settlement, StepRef
@@ -18,12 +19,11 @@ RUN_GRACE_MS = 5_000
 TICK_INTERVAL_MS = 100
 
 
-class Model(Transitions):
+class Model(Revisions):
     """All tasks, workers, pauses and effects; `now` is the injected clock."""
 
     def __init__(self, now: int) -> None:
         super().__init__(now)
-        self.tasks: dict[str, ModelTask] = {}
         self.workers: dict[str, int] = {}
         self.names: dict[str, str] = {}
         self.paused: set[str] = set()
@@ -34,6 +34,7 @@ class Model(Transitions):
 
     def submit(self, new: NewTask) -> None:
         task = ModelTask(new.id, new.tenant, TaskState.PLANNING, span=new.deadline_ms)
+        task.policy = new.policy or PLAIN_POLICY
         self.tasks[new.id] = task
         self._start_deadline(task)
         if new.graph is not None:
@@ -44,9 +45,12 @@ class Model(Transitions):
         assert task.state is TaskState.PLANNING
         assert graph is not None
         task.state, task.on_failure = TaskState.RUNNING, graph.failure_policy
+        task.revision = 1
         for number, linked in enumerate(graph.steps, 1):
-            task.steps[number] = ModelStep(number, linked, blockers=len(linked.dependencies))
-        self._begin(task)
+            edges = (list(linked.dependencies), list(linked.references), list(linked.conditions))
+            task.steps[number] = ModelStep(number, linked, *edges)
+        task.sinks = {number for number, linked in enumerate(graph.steps, 1) if not linked.dependents}
+        self._advance(task)
 
     def cancel(self, task_id: str) -> bool:
         """Whether it is allowed."""
@@ -69,11 +73,12 @@ class Model(Transitions):
             return task.state is TaskState.RUNNING
         task.state = TaskState.RUNNING
         for step in task.steps.values():
+            step.withheld = False
             if step.state is StepState.READY:
                 self._arm_patience(step)
-            elif step.withheld:
-                step.withheld = False
-                self._unblock(task, step)
+        self._advance(task)
+        self._offer_revision(task)
+        self._settle_task(task)
         return True
 
     def retry(self, task_id: str) -> bool:
@@ -83,19 +88,20 @@ class Model(Transitions):
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
             return True
         task.state = TaskState.RUNNING if task.steps else TaskState.PLANNING
-        task.outcome, task.failure, task.letters = None, "", set()
+        task.outcome, task.failure, task.letters, task.revisions = None, "", set(), 0
         self._start_deadline(task)
         for step in task.steps.values():
             step.withheld = False
-            if step.state is not StepState.SUCCEEDED:
-                step.state, step.failure, step.suspect = StepState.PENDING, "", False
+            if step.dropped:
+                step.state, step.failure = StepState.SKIPPED, ""
+            elif step.state is not StepState.SUCCEEDED:
+                step.state, step.failure, step.suspect, step.wants_revision = StepState.PENDING, "", False, False
                 step.tries = step.deaths = step.losses = 0
-        for step in task.steps.values():
-            needed = (task.steps[number] for number in step.linked.dependencies)
-            step.blockers = sum(other.state is not StepState.SUCCEEDED for other in needed)
         if task.steps:
-            self._begin(task)
+            self._advance(task)
             self._settle_task(task)
+        else:
+            task.round += 1
         return True
 
     def answer(self, task_id: str, number: int) -> bool:
@@ -103,7 +109,7 @@ class Model(Transitions):
         step = task.steps[number]
         if step.state is not StepState.WAITING:
             return False
-        self._commit(task, step)
+        self._commit(task, step, b'"yes"')
         return True
 
     # What workers do.
@@ -143,11 +149,12 @@ class Model(Transitions):
         names = {f"agent:{step.linked.step.agent}", f"tenant:{task.tenant}"}
         return step.state is StepState.READY and task.state is TaskState.RUNNING and not names & self.paused
 
-    def grant(self, ref: StepRef, worker: str, exchange: int, *, suspect: bool) -> None:
+    def grant(self, ref: StepRef, worker: str, exchange: int, *, suspect: bool, inputs: Mapping[str, bytes]) -> None:
         task = self.tasks[ref.task]
         step = task.steps[ref.number]
         assert self.may_start(task, step), f"{step} of {task.state} must not start"
         assert (ref.attempt, suspect) == (step.attempt + 1, step.suspect)
+        assert inputs == dict(named_inputs(task, step))
         step.state, step.attempt, step.worker, step.exchange = StepState.RUNNING, ref.attempt, worker, exchange
         step.run_deadline, step.timer = self.now + step.linked.step.run_timeout_ms, None
 
@@ -166,8 +173,10 @@ class Model(Transitions):
         task, step = found
         reason = settlement.failure.reason if settlement.failure else ""
         match settlement.outcome:
+            case Outcome.SUCCEEDED if settlement.patch is not None:
+                self.commit_with_patch(task, step, settlement.output, settlement.patch)
             case Outcome.SUCCEEDED:
-                self._commit(task, step)
+                self._commit(task, step, settlement.output)
             case Outcome.CANCELLED if task.state is TaskState.CANCELLING:
                 self._stopped(task, step, "")
             case Outcome.CANCELLED | Outcome.HANDED_BACK:
@@ -243,7 +252,7 @@ class Model(Transitions):
         elif step.state is StepState.WAITING:
             assert spec.question is not None
             if spec.question.default_answer:
-                self._commit(task, step)
+                self._commit(task, step, spec.question.default_answer)
             else:
                 self._give_up(task, step, "ANSWER_TIMEOUT")
         elif step.state is StepState.READY and task.state is not TaskState.PAUSED:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ledger_callers import Callers
+from ledger_dispatchers import Dispatchers
 from ledger_hand import Hand, cancelled, died, failed, handed_back, succeeded, undecodable
+from ledger_random import random_patch
 
+from waybill.core.patch import LinkedPatch
 from waybill.core.task import EffectState, Event, EventType, Failure, TaskState, Usage
 from waybill.errors import NotFound
 from waybill.ledger.records import Exchange, Grant, Settlement, StepRef
 
 FINAL = Failure("GONE", "for good")
-OUTCOMES = ("ok", "ok", "ok", "fail", "fail", "gone", "final", "later", "back", "cancelled", "died", "garbled")
+ASKS = Failure("REPLAN", "there must be another way")
+OUTCOMES = (
+    *("ok", "ok", "ok", "adds", "adds", "fail", "fail", "gone", "final", "asks"),
+    *("later", "back", "cancelled", "died", "garbled"),
+)
 WORKERS = (
     *("settle",) * 3,
     *("work_well",) * 3,
     *("work_badly", "work_amid_steering", "lose_reply", "lose_reply", "exchange"),
-    *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effects"),
+    *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effects", "prepare"),
+    *("grow", "grow", "change_course", "change_course", "change_course"),
 )
 TIMES = ("time_passes", "time_passes", "live_on", "everything_pauses")
 
 
-class Workers(Callers):
+class Workers(Dispatchers):
     """The two workers at work; each verb takes the one that it is about."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.prepared: dict[StepRef, LinkedPatch] = {}
 
     def _outcomes(self) -> list[str]:
         return self.random.choices(OUTCOMES, k=self.random.randint(1, 3))
@@ -50,7 +62,7 @@ class Workers(Callers):
             self._repeat(hand)
             return
         made = [
-            _settlement(how, grant, Usage(*(self.random.randint(0, 9) for _ in range(3))))
+            self._settlement(how, grant, Usage(*(self.random.randint(0, 9) for _ in range(3))))
             for how, grant in zip(outcomes, hand.held.values(), strict=False)
         ]
         self.settled += made
@@ -67,7 +79,7 @@ class Workers(Callers):
         stale = [item.ref for item in made if not self.model.settle(hand.id, item)]
         assert list(reply.stale) == stale
         for grant in reply.grants:
-            self.model.grant(grant.ref, hand.id, hand.seq, suspect=grant.suspect)
+            self.model.grant(grant.ref, hand.id, hand.seq, suspect=grant.suspect, inputs=grant.inputs)
 
     def _repeat(self, hand: Hand) -> None:
         """The call that got no reply is made again: it changes nothing, and grants what is still held."""
@@ -207,23 +219,68 @@ class Workers(Callers):
         self.advance(self.random.choice([3_000, 20_000]))
         assert set(self.model.workers) == known
 
+    def _settlement(self, how: str, grant: Grant, usage: Usage) -> Settlement:
+        output = b'"%s"' % grant.step.encode()
+        match how:
+            case "ok":
+                return succeeded(grant, output, usage=usage, run_ms=7)
+            case "adds":
+                added = self.prepared.pop(grant.ref, None) or self._addition(grant)
+                return replace(succeeded(grant, output, usage=usage), patch=added)
+            case "fail":
+                return failed(grant, usage=usage)
+            case "gone":
+                return failed(grant, usage=usage, failure=FINAL)
+            case "final":
+                return failed(grant, final=True, usage=usage)
+            case "asks":
+                return failed(grant, final=True, usage=usage, failure=ASKS)
+            case "later":
+                return failed(grant, retry_after_ms=400)
+            case "back":
+                return handed_back(grant)
+            case "cancelled":
+                return cancelled(grant, usage=usage)
+            case "died":
+                return died(grant)
+        return undecodable(grant)
 
-def _settlement(how: str, grant: Grant, usage: Usage) -> Settlement:
-    match how:
-        case "ok":
-            return succeeded(grant, usage=usage, run_ms=7)
-        case "fail":
-            return failed(grant, usage=usage)
-        case "gone":
-            return failed(grant, usage=usage, failure=FINAL)
-        case "final":
-            return failed(grant, final=True, usage=usage)
-        case "later":
-            return failed(grant, retry_after_ms=400)
-        case "back":
-            return handed_back(grant)
-        case "cancelled":
-            return cancelled(grant, usage=usage)
-        case "died":
-            return died(grant)
-    return undecodable(grant)
+    def _addition(self, grant: Grant) -> LinkedPatch | None:
+        fresh = f"a{self.calls}-{grant.ref.number}"
+        return random_patch(self.random, self.model.tasks[grant.ref.task], fresh, grant.step)
+
+    def grow(self, hand: Hand) -> None:
+        """All that is held succeeds and adds to its plan; conditions are looked at meanwhile."""
+        for _ in range(self.random.randint(1, 3)):
+            self.exchange(hand, ["adds"] * 3)
+            self.decide()
+
+    def change_course(self, hand: Hand) -> None:
+        """A step fails for good, and while its plan is revised others end, fail, or add steps; its task is steered."""
+        self.exchange(hand)
+        held = [ref for ref in hand.held if self.model.holding(hand.id, ref)]
+        if not held:
+            return
+        task_id = self.random.choice(held).task
+        self.exchange(hand, self.random.choice([["asks", "ok", "adds"], ["final", "adds", "ok"], ["asks", "asks"]]))
+        for _ in range(self.random.randint(1, 5)):
+            match self.random.choice(["revise", "revise", "late", "decide", "work", "grow", "steer", "time"]):
+                case "revise":
+                    self.revise()
+                case "late":
+                    self.revise_late()
+                case "decide":
+                    self.decide()
+                case "work":
+                    self.exchange(hand, self._outcomes())
+                case "grow":
+                    self.exchange(hand, ["adds"] * 3)
+                case "steer":
+                    self.steer(self.random.choice(["pause", "resume", "cancel", "retry"]), task_id)
+                case "time":
+                    self.advance(self.random.choice([130, 600]))
+
+    def prepare(self, hand: Hand) -> None:
+        """An agent makes up its mind what to add, long before it is done."""
+        if (ref := self.pick(hand.held)) is not None and (added := self._addition(hand.held[ref])):
+            self.prepared[ref] = added

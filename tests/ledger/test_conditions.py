@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import redis.asyncio
 from ledger_adapting import decide_all, plan, step, steps_of
 from ledger_fold import check_history
-from ledger_hand import Hand, failed, succeeded
+from ledger_hand import Hand, failed, pass_time, succeeded
 from ledger_plans import accept
 
 from waybill.core.plan import FailurePolicy, Question
 from waybill.core.references import resolve
-from waybill.core.task import StepState, TaskState
+from waybill.core.task import EventType, StepState, TaskState
+from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
 BRANCHES = (
@@ -99,7 +101,7 @@ async def test_given_a_paused_task_then_nothing_is_decided_until_it_is_resumed(l
 
 
 async def test_given_a_long_chain_then_a_skip_passes_to_its_end(ledger: Ledger) -> None:
-    chain = [step("s0", when=("${task.input}",)), *(step(f"s{at}", f"s{at - 1}") for at in range(1, 3_000))]
+    chain = [step("s0", when=("${task.input}",)), *(step(f"s{at}", f"s{at - 1}") for at in range(1, 10_000))]
     task = await accept(ledger, plan(*chain), input=b"null")
     await decide_all(ledger)
     assert (await ledger.task(task)).state is TaskState.SUCCEEDED
@@ -114,3 +116,61 @@ async def test_given_a_failure_in_a_plan_that_goes_on_then_it_skips_what_allows_
     await hand.exchange(failed(a, final=True))
     record, steps = await check_history(ledger, task)
     assert (record.state, steps["b"].state) == (TaskState.FAILED, StepState.SKIPPED)
+
+
+async def test_given_a_decision_that_was_asked_for_before_a_pause_then_it_is_asked_for_again_after_it(
+    ledger: Ledger,
+) -> None:
+    task = await accept(ledger, plan(step("a", when=("${task.goal}",)), step("b", when=("${task.goal}",))))
+    leases = await ledger.lease_decisions(1_000, 10)
+    await ledger.pause(task)
+    assert not await ledger.decide_step(task, 1, leases[0].turn, True)
+    await ledger.resume(task)
+    assert not await ledger.decide_step(task, 1, leases[0].turn, True)
+    (again,) = await ledger.lease_decisions(1_000, 10)
+    assert (again.number, again.turn) == (1, leases[0].turn + 1)
+    assert await ledger.decide_step(task, 2, leases[1].turn, False)
+    assert await ledger.decide_step(task, 1, again.turn, False)
+    assert (await check_history(ledger, task))[0].state is TaskState.SUCCEEDED
+
+
+async def test_given_a_deadline_then_what_is_undecided_ends_with_the_rest(
+    ledger: Ledger, store: redis.asyncio.Redis
+) -> None:
+    task = await accept(ledger, plan(step("a", when=("${task.goal}",)), step("b", "a")), deadline_ms=500)
+    (lease,) = await ledger.lease_decisions(1_000, 10)
+    await pass_time(ledger, 1_000)
+    assert not await ledger.decide_step(task, 1, lease.turn, True)
+    record, steps = await check_history(ledger, task)
+    assert (record.state, steps["a"].state) == (TaskState.FAILED, StepState.CANCELLED)
+    assert not await store.exists(keys.key("0", "decisions"))
+
+
+@pytest.mark.parametrize("field", ["spec:1", "run:1"])
+@pytest.mark.parametrize("leased", [False, True])
+async def test_given_damage_while_a_decision_is_due_then_the_step_fails_and_others_are_decided(
+    ledger: Ledger, store: redis.asyncio.Redis, field: str, leased: bool
+) -> None:
+    wanted = step("a", when=("${task.goal}",))
+    damaged, healthy = [await accept(ledger, plan(wanted)) for _ in range(2)]
+    leases = await ledger.lease_decisions(1_000, 10) if leased else []
+    await store.hset(keys.key("0", "task", damaged), field, b"\xc1")
+    for lease in leases:
+        await ledger.decide_step(lease.task, lease.number, lease.turn, True)
+    ledger.clock_ms += 1_001
+    await decide_all(ledger)
+    record = await ledger.task(damaged)
+    assert (record.state, record.failure and record.failure.reason) == (TaskState.FAILED, "UNDECODABLE")
+    assert (await ledger.task(healthy)).state is (TaskState.RUNNING if leased else TaskState.SUCCEEDED)
+    assert not await store.exists(keys.key("0", "decisions"))
+
+
+async def test_given_a_skipped_step_then_all_that_is_known_of_it_can_be_read(ledger: Ledger) -> None:
+    task = await accept(ledger, plan(step("a", when=("${task.input.x}",), input=b'{"n": 1}')))
+    (lease,) = await ledger.lease_decisions(1_000, 10)
+    assert await ledger.decide_step(task, 1, lease.turn, False, "task.input.x leads to nothing")
+    (found,) = await ledger.steps(task, 1, 1)
+    assert (found.state, found.output, found.input) == (StepState.SKIPPED, b"", b'{"n": 1}')
+    assert await ledger.outputs(task, [1]) == [b""]
+    (ended,) = [event for event in await ledger.events(task, 1, 10) if event.type is EventType.STEP_FINISHED]
+    assert ended.message == "task.input.x leads to nothing"

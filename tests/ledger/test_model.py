@@ -16,16 +16,20 @@ import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from ledger_callers import AGENTS, CALLERS, TENANTS
+from ledger_adapting import decide_all
+from ledger_callers import CALLERS, TENANTS
+from ledger_dispatchers import DISPATCHERS, NO_OTHER_WAY
 from ledger_fold import check_fold, check_history, fold, stored
 from ledger_hand import Hand, pass_time
 from ledger_plans import graph
+from ledger_random import AGENTS
 from ledger_rest import check_rest, check_waiting
 from ledger_transitions import MAX_DEATHS, MAX_LOSSES, OPEN
 from ledger_workers import TIMES, WORKERS, Workers
 from store_servers import plain_url
 
 from waybill.core.task import StepState, TaskState, Usage
+from waybill.ledger import keys
 from waybill.ledger.records import StepRecord
 from waybill.ledger.steering import PauseKind
 
@@ -56,7 +60,7 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
         for _ in range(self.random.randint(1, 3)):
             self.submit()
 
-    @rule(verb=st.sampled_from(CALLERS + WORKERS + TIMES), seed=st.integers(0, 2**32))
+    @rule(verb=st.sampled_from(CALLERS + WORKERS + DISPATCHERS + TIMES), seed=st.integers(0, 2**32))
     def happen(self, verb: str, seed: int) -> None:
         self.calls += 1
         self.random = Random(f"{seed} {self.calls}")
@@ -71,6 +75,9 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
     def compare(self) -> None:
         """What is stored is what the model predicts, and no step waits before an open queue without a reason."""
         self.call(self._compare())
+        for kind, expected in (("decisions", self.model.undecided()), ("revising", self.model.revisions_due())):
+            stored = self.client.zrange(keys.key("0", kind), 0, -1, withscores=True)
+            assert {member.decode(): int(due) for member, due in stored} == expected
         check_waiting(self.client, AGENTS, self.model.paused, self.window)
 
     async def _compare(self) -> None:
@@ -81,6 +88,9 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
             assert (record.state, reason) == (task.state, task.failure)
             assert task.deadline in (None, record.deadline_at_ms)
             assert record.step_count - record.ended_step_count == task.open
+            assert (record.revision, record.round, record.revising) == (task.revision, task.round, task.revising)
+            assert set(record.sinks) == task.sinks
+            assert len(record.sinks) == len(task.sinks)
             # Nothing changes without an event, so what has no new ones is as it was read before.
             sequence, steps = self.read.get(task.id, (0, []))
             if sequence != record.last_sequence:
@@ -89,6 +99,8 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
             for step in steps:
                 expected = task.steps[step.number]
                 why = step.failure.reason if step.failure else ""
+                assert (step.dropped, step.plan_revision) == (expected.dropped, expected.revision)
+                assert sorted(step.dependencies) == sorted(expected.dependencies)
                 assert (step.state, step.attempt, step.tries, step.deaths, step.losses, why) == (
                     expected.state,
                     expected.attempt,
@@ -108,7 +120,7 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
             self.client.close()
 
     async def _end(self) -> None:
-        """A healthy world: nothing is paused, one good worker, ticks, a planner, somebody who answers."""
+        """A healthy world: nothing is paused, one good worker, ticks, a planner, a dispatcher, somebody who answers."""
         await self._check_letters()
         for name in self.model.paused:
             kind, _, named = name.partition(":")
@@ -121,7 +133,8 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
             record, steps = await check_history(self.ledger, task_id)
             assert all(step.state not in OPEN for step in steps.values())
             if record.state is TaskState.SUCCEEDED:
-                assert {step.state for step in steps.values()} == {StepState.SUCCEEDED}
+                ends = {step.state for step in steps.values() if not step.dropped}
+                assert ends <= {StepState.SUCCEEDED, StepState.SKIPPED}
             assert record.usage == sum((step.usage for step in steps.values()), Usage())
             assert record.run_ms == sum(step.run_ms for step in steps.values())
             assert record.wait_ms == sum(step.wait_ms for step in steps.values())
@@ -147,6 +160,9 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
         for _ in range(100):
             for lease in await self.ledger.lease_planning(100, 100):
                 await self.ledger.attach_plan(lease.task, 0, graph({"planned": []}), lease.round)
+            await decide_all(self.ledger)
+            for revision in await self.ledger.lease_revisions(100, 100):
+                await self.ledger.decline_revision(revision.task, revision.round, NO_OTHER_WAY)
             await good.run_all()
             records = await self.ledger.tasks(list(self.tasks))
             if all(record is not None and record.state.ended for record in records):

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from ledger_adapting import patch, plan, step, steps_of
+from ledger_adapting import decide_all, patch, plan, step, steps_of
 from ledger_fold import check_history
-from ledger_hand import Hand, succeeded
+from ledger_hand import Hand, handed_back, pass_time, succeeded
+from ledger_patches import with_patch
 from ledger_plans import accept
+from redis.asyncio import Redis
 
 from waybill.core.budget import TaskPolicy
-from waybill.core.patch import LinkedPatch
-from waybill.core.plan import PlanStep
+from waybill.core.plan import FailurePolicy, PlanStep, Question
 from waybill.core.task import EventType, StepState, TaskState
+from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.records import Grant, Settlement
-
-
-def with_patch(grant: Grant, added: LinkedPatch, output: bytes = b"1") -> Settlement:
-    return replace(succeeded(grant, output), patch=added)
 
 
 def mapped(count: int) -> list[PlanStep]:
@@ -134,3 +129,132 @@ async def test_given_a_large_patch_then_all_of_it_runs(ledger: Ledger, count: in
     await hand.exchange(with_patch(split, added))
     assert len(await hand.run_all()) == count + 1
     assert (await ledger.task(task)).state is TaskState.SUCCEEDED
+
+
+async def test_given_two_agents_that_add_steps_in_one_call_then_all_get_numbers_of_their_own(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("b"), step("end", input=b'{"a": "${a}", "b": "${b}"}')))
+    grants = await hand.take()
+    patches = [
+        await patch(
+            ledger, task, step(f"{own}-1"), step(f"{own}-2", f"{own}-1"), substitutes={own: f"{own}-2"}, own_step=own
+        )
+        for own in ("a", "b")
+    ]
+    await hand.exchange(*map(with_patch, grants, patches))
+    ran = [grant.step for grant in await hand.run_all()]
+    assert sorted(ran[:4]) == ["a-1", "a-2", "b-1", "b-2"]
+    assert ran[4:] == ["end"]
+    record, steps = await check_history(ledger, task)
+    assert (record.state, record.revision, record.step_count) == (TaskState.SUCCEEDED, 3, 7)
+    assert [steps[name].number for name in ("a-1", "a-2", "b-1", "b-2")] == [4, 5, 6, 7]
+
+
+async def test_given_a_lost_reply_then_a_patch_is_applied_once(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    await hand.lose(with_patch(a, await patch(ledger, task, step("b"), own_step="a")))
+    (b,) = (await hand.repeat()).grants
+    assert b.step == "b"
+    assert (await ledger.task(task)).step_count == 2
+
+
+async def test_given_an_attempt_that_is_over_then_its_patch_is_refused(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    added = await patch(ledger, task, step("b"), own_step="a")
+    await hand.exchange(handed_back(a), free=0)
+    assert (await hand.exchange(with_patch(a, added), free=0)).stale == (a.ref,)
+    assert (await ledger.task(task)).step_count == 1
+
+
+async def test_given_questions_and_conditions_then_a_paused_task_neither_asks_nor_decides(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    added = await patch(
+        ledger,
+        task,
+        step("ask", question=Question("go?")),
+        step("if", when=("${task.input}",)),
+        step("then", "if"),
+        own_step="a",
+    )
+    await ledger.pause(task)
+    await hand.exchange(with_patch(a, added))
+    states = {name: found.state for name, found in (await steps_of(ledger, task)).items()}
+    assert states == {"a": StepState.SUCCEEDED, **dict.fromkeys(("ask", "if", "then"), StepState.PENDING)}
+    assert await ledger.lease_decisions(1_000, 10) == []
+    await ledger.resume(task)
+    assert await decide_all(ledger) == 1
+    await ledger.answer(task, 2, b"1")
+    record, steps = await check_history(ledger, task)
+    assert (record.state, steps["then"].state) == (TaskState.SUCCEEDED, StepState.SKIPPED)
+
+
+async def test_given_a_step_that_was_skipped_then_what_is_added_after_it_is_too_unless_it_allows_that(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("no", when=("${task.input}",))))
+    await decide_all(ledger)
+    (a,) = await hand.take()
+    new = [step("x", "no"), step("y", "x"), step("z", input=b'{"no": "${no}"}', allow_skipped=True)]
+    (z,) = (await hand.exchange(with_patch(a, await patch(ledger, task, *new, own_step="a")))).grants
+    assert (z.step, z.inputs) == ("z", {"no": b""})
+    await hand.exchange(succeeded(z))
+    record, steps = await check_history(ledger, task)
+    assert record.state is TaskState.SUCCEEDED
+    assert {steps[name].state for name in ("no", "x", "y")} == {StepState.SKIPPED}
+
+
+async def test_given_a_full_store_then_the_attempt_is_made_again_later(
+    ledger: Ledger, hand: Hand, store: Redis
+) -> None:
+    task = await accept(ledger, plan(step("a")))
+    (a,) = await hand.take()
+    added = await patch(ledger, task, step("b"), own_step="a")
+    await store.hset(keys.key("0", "pulse"), "full", "1")
+    await hand.exchange(with_patch(a, added))
+    found = (await steps_of(ledger, task))["a"]
+    assert (found.state, found.failure and found.failure.reason) == (StepState.BACKOFF, "STORE_FULL")
+    await pass_time(ledger, 2_000, hand)
+    (again,) = await hand.take()
+    await hand.exchange(with_patch(again, added))
+    assert (await ledger.task(task)).step_count == 2
+
+
+async def test_given_inputs_that_are_too_large_together_then_the_second_patch_is_refused(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("b")))
+    large = b'{"x": "' + b"x" * 1_000_000 + b'"}'
+    settlements = []
+    for grant in await hand.take():
+        new = [step(f"{grant.step}-{at}", input=large) for at in range(3)]
+        settlements.append(with_patch(grant, await patch(ledger, task, *new, own_step=grant.step)))
+    await hand.exchange(*settlements)
+    failure = (await ledger.task(task)).failure
+    assert failure is not None
+    assert (
+        failure.message == "the inputs of added steps would have 6000054 bytes in all, and at most 4194304 are allowed"
+    )
+
+
+@pytest.mark.parametrize("field", ["spec:1", "run:2", "spec:2"])
+async def test_given_damaged_steps_then_a_patch_passes_them_by_and_they_fail_when_they_are_reached(
+    ledger: Ledger, hand: Hand, store: Redis, field: str
+) -> None:
+    graph = plan(step("first"), step("next", "first", "a"), step("a"), on_failure=FailurePolicy.CONTINUE)
+    task = await accept(ledger, graph)
+    first, a = await hand.take()
+    added = await patch(ledger, task, step("x", "first"), step("y"), substitutes={"a": "y"}, own_step="a")
+    await hand.exchange(succeeded(first), free=0)
+    await store.hset(keys.key("0", "task", task), field, b"\xc1")
+    ran = [grant.step for grant in (await hand.exchange(with_patch(a, added))).grants]
+    assert sorted(ran) == ["x", "y"]
+    ran = [grant.step for grant in await hand.run_all()][2:]
+    assert ran == (["next"] if field == "spec:1" else [])
+    state = TaskState.SUCCEEDED if field == "spec:1" else TaskState.FAILED
+    assert (await ledger.task(task)).state is state

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from ledger_adapting import patch, plan, step, steps_of
+import redis.asyncio
+from ledger_adapting import decide_all, patch, plan, step, steps_of
 from ledger_calls import GO, USED, begin
 from ledger_fold import check_history
-from ledger_hand import Hand, failed, succeeded
+from ledger_hand import FAILURE, Hand, failed, pass_time, succeeded
+from ledger_patches import with_patch
 from ledger_plans import accept
 
 from waybill.core.budget import TaskPolicy
-from waybill.core.plan import FailurePolicy
+from waybill.core.plan import FailurePolicy, RetryPolicy
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState
-from waybill.errors import FailedPrecondition
+from waybill.errors import FailedPrecondition, ResourceExhausted
+from waybill.ledger import keys
+from waybill.ledger.call_records import Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Grant, StepRef
 
@@ -161,3 +165,130 @@ async def test_given_a_pause_or_a_cancel_then_the_revision_waits_or_is_over(ledg
     record, _ = await check_history(ledger, task)
     assert record.state is TaskState.CANCELLED
     assert (await steps_of(ledger, task))["last"].state is StepState.CANCELLED
+
+
+async def test_given_a_dispatcher_that_dies_then_the_revision_is_offered_again_in_the_same_round(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task, _ = await failing(ledger, hand)
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    assert lease.failure == FAILURE
+    assert await ledger.lease_revisions(1_000, 10) == []
+    ledger.clock_ms += 1_001
+    assert await ledger.lease_revisions(1_000, 10) == [lease]
+    assert await ledger.postpone_revision(task, lease.round, 5_000, "no planner can be reached")
+    assert (await ledger.task(task)).planning_note == "no planner can be reached"
+    ledger.clock_ms += 4_999
+    assert await ledger.lease_revisions(1_000, 10) == []
+    ledger.clock_ms += 1
+    assert await ledger.lease_revisions(1_000, 10) == [lease]
+    added = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    assert (await ledger.task(task)).planning_note == ""
+
+
+async def test_given_an_agent_that_adds_steps_meanwhile_then_the_planner_begins_anew_at_once(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task, (slow,) = await failing(ledger, hand)
+    (lease,) = await ledger.lease_revisions(60_000, 10)
+    stale = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    await hand.exchange(with_patch(slow, await patch(ledger, task, step("more"), own_step="slow")), free=0)
+    assert not await ledger.patch_plan(task, lease.revision, lease.round, lease.failed, stale)
+    (again,) = await ledger.lease_revisions(60_000, 10)
+    assert (again.revision, again.round, again.failed) == (2, lease.round, (1,))
+    added = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    assert await ledger.patch_plan(task, again.revision, again.round, again.failed, added)
+    assert sorted(grant.step for grant in await hand.run_all()) == ["last", "more", "other"]
+    assert (await check_history(ledger, task))[0].state is TaskState.SUCCEEDED
+
+
+async def test_given_a_deadline_then_a_revision_is_over_with_its_task(ledger: Ledger, hand: Hand) -> None:
+    task, (slow,) = await failing(ledger, hand, deadline_ms=500)
+    (lease,) = await ledger.lease_revisions(10_000, 10)
+    added = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    await pass_time(ledger, 1_000, hand)
+    assert not await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    assert not await ledger.tell_planning(task, lease.round, [Event(type=EventType.PLANNING_PROGRESS, message="hm")])
+    await hand.exchange(succeeded(slow))
+    record, _ = await check_history(ledger, task)
+    assert (record.state, record.failure and record.failure.reason) == (TaskState.FAILED, "DEADLINE_EXCEEDED")
+
+
+async def test_given_the_last_step_fails_then_the_task_does_not_end_before_its_revision(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), on_failure=REPLAN))
+    (a,) = await hand.take()
+    await hand.exchange(failed(a, final=True))
+    record = await ledger.task(task)
+    assert (record.state, record.revising, record.ended_step_count) == (TaskState.RUNNING, True, 1)
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    assert await ledger.decline_revision(task, lease.round, NONE)
+    assert not await ledger.decline_revision(task, lease.round, NONE)
+    record, _ = await check_history(ledger, task)
+    assert (record.state, record.failure) == (TaskState.FAILED, NONE)
+
+
+async def test_given_a_full_store_then_a_patch_is_to_be_tried_again(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
+) -> None:
+    task, _ = await failing(ledger, hand)
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    added = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    await store.hset(keys.key("0", "pulse"), "full", "1")
+    with pytest.raises(ResourceExhausted):
+        await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    await store.hset(keys.key("0", "pulse"), "full", "0")
+    assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+
+
+@pytest.mark.parametrize("field", ["spec:3", "run:3", "spec:1"])
+async def test_given_damage_during_a_revision_then_the_patch_is_made_and_the_task_ends(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis, field: str
+) -> None:
+    task, (slow,) = await failing(ledger, hand)
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    added = await patch(ledger, task, step("other"), substitutes={"bad": "other"})
+    await store.hset(keys.key("0", "task", task), field, b"\xc1")
+    assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    await hand.exchange(succeeded(slow))
+    await hand.run_all()
+    for left in await ledger.lease_revisions(1_000, 10):
+        assert await ledger.decline_revision(task, left.round, NONE)
+    assert (await ledger.task(task)).state.ended
+
+
+async def test_given_what_waits_in_any_way_when_it_is_dropped_then_it_never_starts(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
+) -> None:
+    await ledger.set_limit("key:crm", Rates(max_concurrency=1))
+    patient = RetryPolicy(max_attempts=9, initial_backoff_ms=500)
+    graph = plan(
+        *(
+            step("bad"),
+            step("retried", retry=patient),
+            step("holder", limits=("crm",)),
+            step("limited", limits=("crm",)),
+        ),
+        *(step("other"), step("queued", queue_timeout_ms=700), step("undecided", when=("${task.goal}",))),
+        on_failure=REPLAN,
+    )
+    task = await accept(ledger, graph)
+    grants = {grant.step: grant for grant in await hand.take(4)}
+    assert set(grants) == {"bad", "retried", "holder", "other"}
+    await hand.exchange(failed(grants["retried"]), failed(grants["bad"], final=True), free=0)
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    drop = ("retried", "limited", "queued", "undecided")
+    added = await patch(ledger, task, step("x"), drop=drop)
+    assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    await pass_time(ledger, 2_000, hand)
+    assert await decide_all(ledger) == 0
+    assert [grant.step for grant in await hand.run_all()] == ["holder", "other", "x"]
+    record, steps = await check_history(ledger, task)
+    assert record.state is TaskState.SUCCEEDED
+    assert {steps[name].state for name in drop} == {StepState.SKIPPED}
+    assert steps["x"].state is StepState.SUCCEEDED
+    await pass_time(ledger, 1_000, hand)
+    for kind in ("timers", "decisions", "revising", "lines", "sweep"):
+        assert not await store.exists(keys.key("0", kind)), kind

@@ -40,8 +40,8 @@ def link_patch(
     policy: TaskPolicy,
     own_step: str = "",
 ) -> LinkedPatch:
-    """The patch with its edges, if it fits the plan of `known` steps; `own_step` is whose agent asks for it, empty for
-    the planner.
+    """The patch with its edges, if it fits the plan of `known` steps; `own_step` is whose agent adds steps when it ends
+    well. The planner's patch may make up for steps that failed, too.
 
     Raises `InvalidPlan` with all violations (the first hundreds, and how many more there are), by fields such as
     `patch.steps[0].agent`. A patch that names more steps than a plan may have is refused for that alone.
@@ -69,9 +69,10 @@ class _Patching:
         self._patch = patch
         self._known = known
         self._policy = policy
-        self._own_step = own_step
         self._agents = agents
         self._positions = {step.name: position for position, step in enumerate(known)}
+        own = self._positions.get(own_step)
+        self._own = own if own is not None and known[own].state is not StepState.FAILED else None
         self._new = {step.name: position for position, step in enumerate(patch.steps)}
         self._violations = Violations()
 
@@ -151,8 +152,8 @@ class _Patching:
 
     def _is_replaceable(self, position: int, drop: Mapping[int, None]) -> bool:
         step = self._known[position]
-        if self._own_step:
-            return position in drop or step.name == self._own_step
+        if self._own is not None:
+            return position in drop or position == self._own
         return position in drop or (step.state is StepState.FAILED and not step.dropped)
 
     def _standing(self, substitutes: Mapping[int, int]) -> list[tuple[str, list[int]]]:
@@ -165,7 +166,7 @@ class _Patching:
         """What can never succeed: what failed or is out, and all that depends on it once the patch is applied."""
         lost = {at for at, step in enumerate(self._known) if step.dropped or step.state in _NEVER_SUCCEEDS}
         # What waits for a failed step when an agent adds others may yet get a substitute, from the planner.
-        reached = [*drop, *(() if self._own_step else lost)]
+        reached = [*drop, *(lost if self._own is None else ())]
         lost.update(drop)
         dependents = dependents_of([*dependencies, *([] for _ in self._patch.steps)])
         while reached:

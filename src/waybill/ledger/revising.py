@@ -21,21 +21,24 @@ class Revising(Spending):
 
     async def lease_decisions(self, lease_ms: int, limit: int) -> list[DecisionLease]:
         """Take steps whose conditions are to be looked at; each comes again after `lease_ms` if undecided."""
-        leases = []
+        leases: list[DecisionLease] = []
+        known: dict[tuple[str, int], bytes] = {}  # many steps may look at one large output
         for task, tenant, number, turn, conditions in await self._call("lease_decisions", lease_ms, limit):
+            task_id = task.decode()
             wanted = tuple(Condition(path.decode("utf-8", "replace"), root) for path, root in conditions)
-            inputs = await self._roots(task.decode(), sorted({condition.number for condition in wanted}))
-            leases.append(DecisionLease(task.decode(), tenant.decode(), number, turn, wanted, inputs))
+            roots = sorted({condition.number for condition in wanted})
+            for root in roots:
+                if (task_id, root) not in known:
+                    known[task_id, root] = await self._root(task_id, root)
+            inputs = {root: known[task_id, root] for root in roots}
+            leases.append(DecisionLease(task_id, tenant.decode(), number, turn, wanted, inputs))
         return leases
 
-    async def _roots(self, task_id: str, numbers: Sequence[int]) -> dict[int, bytes]:
-        fields = [field for number in numbers for field in ((f"out:{number}",) if number else ("goal", "input"))]
-        found = iter(await self._fields(task_id, fields))
-        roots: dict[int, bytes] = {}
-        for number in numbers:
-            first = next(found)
-            roots[number] = first or b"" if number else packing.task_root(first, next(found))
-        return roots
+    async def _root(self, task_id: str, number: int) -> bytes:
+        """What a condition on step `number` is about; 0 is the task."""
+        if number == 0:
+            return packing.task_root(*await self._fields(task_id, ["goal", "input"]))
+        return (await self.outputs(task_id, [number]))[0]
 
     async def decide_step(self, task_id: str, number: int, turn: int, holds: bool, note: str = "") -> bool:
         """Let a step go on whose conditions hold, or skip it, telling why in `note`; False if nothing is to be decided.

@@ -1,0 +1,14 @@
+"""Settlements that bring patches, for the ledger's tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ledger_hand import succeeded
+
+from waybill.core.patch import LinkedPatch
+from waybill.ledger.records import Grant, Settlement
+
+
+def with_patch(grant: Grant, added: LinkedPatch, output: bytes = b"1") -> Settlement:
+    return replace(succeeded(grant, output), patch=added)
