@@ -171,3 +171,13 @@ async def test_given_posts_when_their_worker_is_killed_before_the_answer_then_on
     assert sorted(asked.target for asked in web.asked) == ["/post", "/put", "/put"]
     assert len({asked.headers["idempotency-key"] for asked in web.asked if asked.target == "/put"}) == 1
     assert [one.effect.state for one in await live_ledger.effects(task_id)] == [EffectState.UNKNOWN]
+
+
+@pytest.mark.parametrize("name", ["WAYBILL_WORKER_HTTP_ALLOWED_NETWORKS", "WAYBILL_WORKER_PYTHON_AGENT"])
+async def test_given_a_setting_that_does_not_fit_when_a_worker_starts_then_it_ends_and_names_it(
+    start_process: StartProcess, server: ModelServer, tmp_path: Path, name: str
+) -> None:
+    process = start_process(**configuration(tmp_path, server, **{name: "no such thing"}))
+
+    assert await process.exit_code() != 0
+    assert name.removeprefix("WAYBILL_WORKER_").lower() in process.log.read_text()

@@ -13,6 +13,7 @@ from waybill.models import config
 from waybill.models.client import ModelClient
 from waybill.rpc.server import ServiceServer, run
 from waybill_worker import ending, frames
+from waybill_worker.agents.http_settings import HttpSettings
 from waybill_worker.agents.tools_config import ToolServers
 from waybill_worker.loading import agent_modules
 from waybill_worker.pool import ProcessPool
@@ -31,7 +32,9 @@ async def serve(settings: WorkerSettings) -> None:
     agents = load_agents(modules, entry_points=False)
     if not agents:
         raise ValueError("no agents to run: name modules in WAYBILL_WORKER_AGENTS")
-    ToolServers.from_environment()  # each step of the agent `tools` reads it anew: this tells of faults at the start
+    # Each step of the agents `tools` and `http` reads these anew: this tells of faults at the start.
+    ToolServers.from_environment()
+    HttpSettings()
     models = _models()
     ledger = Ledger(settings.redis_url)
     pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))

@@ -121,3 +121,12 @@ def test_given_a_wrong_entry_when_set_then_the_worker_says_so(entry: str, monkey
 
     with pytest.raises(ValueError, match="http_allowed_networks"):
         HttpSettings()
+
+
+def test_given_a_file_of_authorities_that_is_not_there_when_set_then_the_worker_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WAYBILL_WORKER_HTTP_CA_FILE", "/nowhere/ca.pem")
+
+    with pytest.raises(ValueError, match="http_ca_file"):
+        HttpSettings()

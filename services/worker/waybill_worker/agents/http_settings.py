@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -29,6 +30,13 @@ class HttpSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("http_ca_file")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        if value and not os.path.isfile(value):
+            raise ValueError("there is no such file")
+        return value
 
     @field_validator("http_allowed_networks")
     @classmethod

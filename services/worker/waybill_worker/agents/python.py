@@ -48,8 +48,8 @@ async def python(
     from waybill_worker.sandbox import launch
 
     limits = _limits(timeout_seconds, cpu_seconds, memory_mib)
-    await asyncio.to_thread(_sweep)
     try:
+        await asyncio.to_thread(_sweep)
         run = await launch.run(code, input, limits)
     except OSError as error:
         raise AgentError(f"no process could be started: {error.strerror}", reason="PROCESS_NOT_STARTED") from error
