@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 AGENTS = Path(__file__).parent / "agents"
 KINDS = ("store", "planner", "dispatcher", "worker", "gateway")
 START_SECONDS = 60
@@ -110,8 +112,8 @@ def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callabl
     """Starts suites; whatever still runs at the end is stopped."""
     running: list[RunningSuite] = []
 
-    def begin(name: str = "data", **options: int) -> RunningSuite:
-        suite = start_suite(tmp_path / name, trial_environment, _free_port, **options)
+    def begin(name: str = "data", environment: dict[str, str] | None = None, **options: int) -> RunningSuite:
+        suite = start_suite(tmp_path / name, {**trial_environment, **(environment or {})}, _free_port, **options)
         running.append(suite)
         return suite
 

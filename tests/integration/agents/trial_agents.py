@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from waybill import Context, agent
-from waybill.errors import AgentError, Permanent
+from waybill.errors import AgentError, Permanent, Replan
 
 
 @agent
@@ -55,6 +55,29 @@ def blocking(seconds: float) -> dict[str, int]:
     while time.monotonic() < until:
         pass
     return {"pid": os.getpid()}
+
+
+@agent
+async def mapper(ctx: Context, items: list[int]) -> int:
+    """Adds a step for each item of a list, and one that joins them, whose output stands for its own."""
+    for item in items:
+        ctx.add_step(f"item-{item}", "add", {"values": [item, 100]})
+    ctx.add_step("joined", "add", {"values": [f"${{item-{item}}}" for item in items]}, result=True)
+    return 0
+
+
+@agent
+async def countdown(ctx: Context, left: int, done: int = 0) -> int:
+    """A loop with a bound: each turn adds the next one, whose result takes the place of its own."""
+    if left:
+        ctx.add_step(f"turn-{left}", "countdown", {"left": left - 1, "done": done + 1}, result=True)
+    return done
+
+
+@agent
+async def undecided(ctx: Context) -> None:
+    """Asks for another plan."""
+    raise Replan("this is not the way")
 
 
 @agent
