@@ -15,7 +15,7 @@ from typing import TypeVar
 from waybill.api.v1 import planner_pb2
 from waybill.core.task import Failure, Usage
 from waybill.errors import Unavailable
-from waybill.ledger.call_records import CallOpening, CallRecord, CallState, CallVerdict, Rates
+from waybill.ledger.call_records import CallOpening, CallRecord, CallState, CallVerdict, Observed, Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRef
 from waybill.rpc.events import usage_from_proto
@@ -24,6 +24,8 @@ from waybill_dispatcher.leasing import LeaseLost
 MAX_CALLS_A_ROUND = 12
 MAX_LOST_CALLS_A_ROUND = 3
 """From so many on, of which nobody knows what came of them, a round goes on without the model."""
+UNACCOUNTED = Observed(accounted=False)
+"""Of a call that nobody tells of any more."""
 _TRIES = 40
 _TRY_SECONDS = 0.25
 
@@ -65,7 +67,7 @@ class PlannerAccount:
     async def open(self, model: planner_pb2.GetPlannerModelResponse) -> Allowance | Failure:
         """Take what the planner may need, or learn why it gets nothing. Raises MustWait, LeaseLost and Unavailable."""
         made = await self._made()
-        lost = sum(call.state is CallState.OPEN or call.usage.estimated_microusd > 0 for call in made)
+        lost = sum(call.state is not CallState.SETTLED for call in made)
         if len(made) >= MAX_CALLS_A_ROUND or lost >= MAX_LOST_CALLS_A_ROUND:
             return Failure(
                 "MODEL_UNAVAILABLE", f"the model was asked {len(made)} times in vain, {lost} of them cut off"
@@ -89,7 +91,7 @@ class PlannerAccount:
         ]
         for call in made:
             if call.state is CallState.OPEN:
-                await self._ledger.end_call(self._ref, call.number, call.usage)
+                await self._ledger.end_call(self._ref, call.number, call.usage, UNACCOUNTED)
         return made
 
     async def _begin(self, model: planner_pb2.GetPlannerModelResponse, most_microusd: int) -> Failure | None:
@@ -138,7 +140,7 @@ class PlannerAccount:
         """There may have been a call that nobody told of: what is left counts as spent. Raises Unavailable."""
         left_microusd = self._left_microusd
         worst = Usage(cost_microusd=left_microusd, estimated_microusd=left_microusd)
-        await _patiently(lambda: self._ledger.end_call(self._ref, self._number, worst))
+        await _patiently(lambda: self._ledger.end_call(self._ref, self._number, worst, UNACCOUNTED))
 
 
 async def _patiently(call: Callable[[], Awaitable[Answered]]) -> Answered:

@@ -71,4 +71,5 @@ def _observed(end: CallEnd) -> Observed:
         reset_tokens_ms=told.reset_tokens_ms,
         retry_after_ms=told.retry_after_ms,
         throttled=told.throttled,
+        accounted=end.accounted,
     )

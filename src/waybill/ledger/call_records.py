@@ -74,7 +74,9 @@ class CallDecision:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a provider told of its own limits in a response; None where it said nothing."""
+    """What a provider told of its own limits in a response, None where it said nothing; and whether it gave account of
+    what the call used, without which its usage is a guess.
+    """
 
     requests_per_minute: int | None = None
     remaining_requests: int | None = None
@@ -84,6 +86,7 @@ class Observed:
     reset_tokens_ms: int | None = None
     retry_after_ms: int = 0
     throttled: bool = False
+    accounted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

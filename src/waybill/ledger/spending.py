@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -47,6 +46,9 @@ _CALL_FIELDS = (
     "worst_cost",
 )
 _CUT = b"\n[cut]"
+_Values = tuple[CallState, str, int, str, str, str, int, int, int, int, int, int, int, int, int, int, int]
+_call_values = msgspec.msgpack.Decoder(_Values).decode
+"""What a record holds: `_CALL_FIELDS`, then the fields of `Usage`."""
 
 
 class Spending(Steering):
@@ -89,7 +91,7 @@ class Spending(Steering):
         """Put what a call used in the place of what was reserved for it, also when its attempt is over; False if the
         call is not known (any more). May be repeated.
 
-        A usage whose `estimated_microusd` is not 0 is the caller's guess: the provider gave no account.
+        A usage that the provider gave no account of, by `observed`, or whose `estimated_microusd` is not 0, is a guess.
         """
         windows = (
             observed.requests_per_minute,
@@ -106,6 +108,7 @@ class Spending(Steering):
                 "end_call",
                 packing.member(ref),
                 number,
+                int(not observed.accounted),
                 *packing.usage_arguments(usage),
                 *told,
                 _capped(response),
@@ -164,8 +167,9 @@ class Spending(Steering):
         found = []
         for field, packed in stored.items():
             step_number, attempt, name = field.decode().split(":")
-            if name != "open" and (number is None or number == int(step_number)):
-                found.append(_call_of(int(step_number), int(attempt), int(name), packed))
+            if name != "open" and number in (None, int(step_number)):
+                call = _call_of(int(step_number), int(attempt), int(name), packed)
+                found += [call] if call else []
         found.sort(key=lambda call: (call.started_ms, call.step_number, call.attempt, call.number))
         return found
 
@@ -286,8 +290,12 @@ def _capped(text: bytes) -> bytes:
     return text[: limits.MAX_ARTIFACT_BYTES - len(_CUT)].decode("utf-8", "ignore").encode() + _CUT
 
 
-def _call_of(step_number: int, attempt: int, number: int, packed: bytes) -> CallRecord:
-    values = msgspec.msgpack.decode(packed, type=list[Any])
+def _call_of(step_number: int, attempt: int, number: int, packed: bytes) -> CallRecord | None:
+    """The record of a call; None for one that cannot be decoded, which counts all the same."""
+    try:
+        values = _call_values(packed)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
     record = dict(zip(_CALL_FIELDS, values, strict=False))
     state = CallState(record["state"])
     usage = Usage(*values[len(_CALL_FIELDS) :])

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from waybill.core.task import EffectState, StepState, TaskState
-from waybill.errors import AlreadyExists, FailedPrecondition, NotFound, ResourceExhausted
+from waybill.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from waybill.ledger.calls import Calls
 from waybill.ledger.connection import Part
 from waybill.ledger.records import Request
@@ -52,9 +52,12 @@ class Steering(Calls):
     async def answer(self, task_id: str, number: int, answer: bytes, request: Request = ANYBODY) -> TaskState:
         """Give step `number` its answer, JSON text; the state of the task after the call.
 
-        Raises NotFound, and FailedPrecondition if the step does not wait for an answer.
+        Raises NotFound, FailedPrecondition if the step does not wait for an answer, and InvalidArgument if it waits for
+        more money and the answer is no sum.
         """
         reply = await self._call("answer_step", task_id, request.tenant, request.id, number, answer)
+        if reply[0] == b"garbled":
+            raise InvalidArgument.of_field("answer", f'must be {{"add_microusd": n}}, n from 0 to {reply[1]}')
         if reply[0] == b"wrong":
             raise FailedPrecondition(f"the step does not wait for an answer: it is {StepState(reply[1].decode())}")
         return TaskState(_checked(reply, task_id).decode())

@@ -79,7 +79,8 @@ class ModelClient:
         kept = {"text": answer.text, "tool_calls": answer.tool_calls, "refusal": answer.refusal}
         if answer.refusal:
             reply = msgspec.structs.replace(reply, finish_reason="content_filter")
-        return reply, CallEnd(usage, answer.told, self._kept({**kept, "finish_reason": answer.finish_reason}))
+        response = self._kept({**kept, "finish_reason": answer.finish_reason})
+        return reply, CallEnd(usage, answer.told, response, accounted=answer.usage is not None)
 
     def plan(self, name: str, request: ChatRequest, body: dict[str, Any]) -> CallPlan:
         """The call of a model with this body."""
@@ -103,7 +104,7 @@ class ModelClient:
             usage = estimated(call.plan.worst) if fault.maybe_billed else Usage()
         kept = self._kept({"fault": fault.kind, "status": fault.status, "said": fault.said})
         _log.warning("a model call failed", call=call.name, model=name, fault=fault.kind.value, status=fault.status)
-        return CallEnd(usage, fault.told, kept)
+        return CallEnd(usage, fault.told, kept, accounted=fault.usage is not None or not fault.maybe_billed)
 
     def _priced(self, name: str, usage: Usage) -> Usage:
         return msgspec.structs.replace(usage, cost_microusd=self.prices.cost_microusd(name, usage) or 0)

@@ -95,7 +95,7 @@ class Course:
             body = body_of(self._request, self._client.models.models[name], features)
             plan = self._client.plan(name, self._request, body)
             call = await self._meter.begin(plan, patient=patient)
-            end = CallEnd(estimated(plan.worst))
+            end = CallEnd(estimated(plan.worst), accounted=False)
             fault: Fault | None = None
             begun = time.perf_counter()
             try:

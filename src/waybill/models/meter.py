@@ -44,11 +44,12 @@ class BegunCall:
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """How a call ended. A usage that is all estimate is the worst case, of a call without an account."""
+    """How a call ended. Without an account of the provider's (`accounted`) the usage is the worst case, a guess."""
 
     usage: Usage
     told: Told = Told()
     response: bytes = b""
+    accounted: bool = True
 
 
 def estimated(worst: Usage) -> Usage:

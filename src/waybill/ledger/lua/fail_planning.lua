@@ -10,6 +10,7 @@ local function fail_planning(keys, args)
   redis.call('ZREM', K('planning'), task.id)
   task.failure = args[3]
   Task.finish(task, 'failed')
+  Queue.settle_rooms()
   flush()
   return 1
 end

@@ -6,15 +6,16 @@
 -- open -> (none)                   drop_call: it was not made
 -- open -> settled | estimated      end_call: by the provider's account, or by the caller's guess where it gave none
 -- open -> estimated                abandon: the attempt ended first
--- estimated -> settled             end_call: told late
+-- estimated -> settled | estimated end_call: told late
 
 local DAY_MS = 86400000
 local CALL_FIELDS = { 'state', 'nonce', 'day', 'agent', 'model', 'endpoint', 'started', 'ended', 'worst_input',
   'worst_output', 'worst_cost' }
-local PLANNER = 'planner'
+local CALL_TEXTS = { state = true, nonce = true, agent = true, model = true, endpoint = true }
+local PLANNER, UNREADABLE = 'planner', 'unreadable'
 
 local function day_of(ms)
-  return integer(math.floor(ms / DAY_MS))
+  return math.floor(ms / DAY_MS)
 end
 
 local function keep(key)
@@ -80,21 +81,46 @@ local function store(task, record)
   redis.call('HSET', K('calls', task.id), record.id, cmsgpack.pack(packed))
 end
 
--- The record of a call, or nil; also nil for one that cannot be decoded.
-function Money.load(task, number, attempt, name)
-  local id = call_id(number, attempt, name)
-  local packed = redis.call('HGET', K('calls', task.id), id)
-  local readable, values = pcall(cmsgpack.unpack, packed or '')
-  if not packed or not readable or type(values) ~= 'table' or type(values[11]) ~= 'number' then return nil end
-  local record = { id = id, number = number, attempt = attempt, name = name, used = {} }
-  for i, field in ipairs(CALL_FIELDS) do record[field] = values[i] end
-  for i, field in ipairs(USAGE) do record.used[field] = values[#CALL_FIELDS + i] or 0 end
+-- The calls of an attempt that are open, each as name@day@cost: what was reserved, and on which day, stands here besides
+-- the call's own record, so that it is given back even if that cannot be decoded.
+local function open_calls(task, number, attempt)
+  return redis.call('HGET', K('calls', task.id), call_id(number, attempt, 'open')) or ''
+end
+
+local OPEN_CALL = '(%d+)@(%d+)@(%d+)'
+
+local function decoded(record, packed)
+  local readable, values = pcall(cmsgpack.unpack, packed)
+  if not readable or type(values) ~= 'table' then return nil end
+  for i, field in ipairs(CALL_FIELDS) do
+    if type(values[i]) ~= (CALL_TEXTS[field] and 'string' or 'number') then return nil end
+    record[field] = values[i]
+  end
+  for i, field in ipairs(USAGE) do record.used[field] = tonumber(values[#CALL_FIELDS + i]) or 0 end
   return record
 end
 
--- The numbers of an attempt's calls that are open, as the record keeps them.
-local function open_calls(task, number, attempt)
-  return redis.call('HGET', K('calls', task.id), call_id(number, attempt, 'open')) or ''
+-- What stands for a record that no code here can decode: open if it is one of those, else settled, as it counts already.
+local function stand_in(task, record)
+  local step = record.number > 0 and Step.load(task, record.number)
+  record.state, record.nonce, record.model, record.endpoint = 'settled', '', UNREADABLE, ''
+  record.agent, record.used = step and Step.spec(step).agent or PLANNER, Usage.none()
+  record.started, record.ended, record.worst_input, record.worst_output = call.now, 0, 0, 0
+  for name, day, cost in string.gmatch(open_calls(task, record.number, record.attempt), OPEN_CALL) do
+    if name == record.name then
+      record.state, record.day, record.worst_cost = 'open', tonumber(day), tonumber(cost)
+    end
+  end
+  return record
+end
+
+-- The record of a call, or nil.
+function Money.load(task, number, attempt, name)
+  local id = call_id(number, attempt, name)
+  local packed = redis.call('HGET', K('calls', task.id), id)
+  if not packed then return nil end
+  local record = { id = id, number = number, attempt = attempt, name = name, used = {} }
+  return decoded(record, packed) or stand_in(task, record)
 end
 
 local function set_open(task, step, number, attempt, names)
@@ -104,10 +130,10 @@ local function set_open(task, step, number, attempt, names)
   else
     redis.call('HSET', K('calls', task.id), field, names)
   end
-  local _, count = string.gsub(names, '%d+', '')
+  local _, count = string.gsub(names, OPEN_CALL, '')
   if step then
     if step.attempt == attempt then step.open_calls, step.changed = count, true end
-  else
+  elseif count > 0 or task.open_calls == attempt + 1 then
     -- One more than the round, as rounds begin at 0.
     task.open_calls = count > 0 and attempt + 1 or 0
   end
@@ -123,7 +149,8 @@ function Money.open(task, step, number, attempt, name, nonce, model, endpoint, w
     worst_cost = worst.cost, used = Usage.none() }
   reserve(task, day, worst.cost)
   store(task, record)
-  set_open(task, step, number, attempt, open_calls(task, number, attempt) .. ' ' .. name)
+  set_open(task, step, number, attempt, string.format('%s %s@%d@%d', open_calls(task, number, attempt), name, day,
+    worst.cost))
 end
 
 -- Puts `used` in the place of what the call counted for before. Event: call_ended.
@@ -139,6 +166,7 @@ local function settle_call(task, step, record, used, state)
     step.changed = true
   end
   task.changed = true
+  Task.archive_again(task)
   Money.count(task.tenant, record.day, record.agent, record.model, difference, first and 1 or 0)
   Task.event(task, 'call_ended', string.format('%s,"attempt":%d,"call":%s,"model":%s%s',
     step and (',"step":"' .. Step.spec(step).name .. '"') or '', record.attempt, record.name,
@@ -148,8 +176,8 @@ end
 -- The call is none of those that are open any more.
 local function close(task, step, record)
   local rest = {}
-  for name in string.gmatch(open_calls(task, record.number, record.attempt), '%d+') do
-    if name ~= record.name then rest[#rest + 1] = name end
+  for name, day, cost in string.gmatch(open_calls(task, record.number, record.attempt), OPEN_CALL) do
+    if name ~= record.name then rest[#rest + 1] = name .. '@' .. day .. '@' .. cost end
   end
   set_open(task, step, record.number, record.attempt, table.concat(rest, ' '))
 end
@@ -161,22 +189,26 @@ function Money.drop(task, step, record)
   redis.call('HDEL', K('calls', task.id), record.id)
 end
 
--- open | estimated -> settled | estimated.
-function Money.settle(task, step, record, used)
+-- open | estimated -> settled | estimated. `guessed`: the provider gave no account.
+function Money.settle(task, step, record, used, guessed)
+  local state = (guessed or used.estimated > 0) and 'estimated' or 'settled'
+  if record.state == state and Usage.is_none(Usage.difference(used, record.used)) then return end
   if record.state == 'open' then close(task, step, record) end
-  settle_call(task, step, record, used, used.estimated > 0 and 'estimated' or 'settled')
+  settle_call(task, step, record, used, state)
+end
+
+local function count_as_worst(task, step, record)
+  local worst = Usage.none()
+  worst.input_tokens, worst.output_tokens = record.worst_input, record.worst_output
+  worst.cost, worst.estimated = record.worst_cost, record.worst_cost
+  Limit.finish(string.format('%s:%s', task.id, record.id), record.endpoint, 0)
+  settle_call(task, step, record, worst, 'estimated')
 end
 
 local function abandon(task, step, number, attempt)
-  for name in string.gmatch(open_calls(task, number, attempt), '%d+') do
+  for name in string.gmatch(open_calls(task, number, attempt), OPEN_CALL) do
     local record = Money.load(task, number, attempt, name)
-    if record and record.state == 'open' then
-      local worst = Usage.none()
-      worst.input_tokens, worst.output_tokens = record.worst_input, record.worst_output
-      worst.cost, worst.estimated = record.worst_cost, record.worst_cost
-      Limit.finish(string.format('%s:%d:%d:%s', task.id, number, attempt, name), record.endpoint, 0)
-      settle_call(task, step, record, worst, 'estimated')
-    end
+    if record and record.state == 'open' then count_as_worst(task, step, record) end
   end
   set_open(task, step, number, attempt, '')
 end
@@ -189,4 +221,26 @@ end
 -- The planner's round ends.
 function Money.abandon_planner(task)
   if task.open_calls > 0 then abandon(task, nil, 0, task.open_calls - 1) end
+end
+
+-- Every open call of the task, or of its step `number`, where no record of an attempt tells of them any more.
+function Money.abandon_all(task, number)
+  for _, field in ipairs(redis.call('HKEYS', K('calls', task.id))) do
+    local of, attempt, name = string.match(field, '^(%d+):(%d+):(%d+)$')
+    of, attempt = tonumber(of), tonumber(attempt)
+    local record = of and (not number or of == number) and Money.load(task, of, attempt, name)
+    if record and record.state == 'open' then
+      local step = of > 0 and Step.load(task, of) or nil
+      count_as_worst(task, step, record)
+      close(task, step, record)
+    end
+  end
+end
+
+-- The task has ended, so nothing is reserved for it. What its records do not tell of goes back to the tenant all the same.
+function Money.close(task)
+  if task.reserved == 0 then return end
+  Money.abandon_all(task)
+  redis.call('HINCRBY', K('budget', task.tenant), 'reserved', integer(-task.reserved))
+  task.reserved = 0
 end

@@ -7,9 +7,9 @@ local TASK_FIELDS = {
   'revising', 'revisions', 'added', 'added_bytes',
 }
 
--- Numbers that few tasks have or change; written only then.
+-- Numbers that few tasks have or that few calls change; written only then.
 local RARE_FIELDS = { 'reserved', 'open_calls', 'budget', 'revising', 'revisions', 'added', 'added_bytes', 'round',
-  'revision', 'steps' }
+  'revision', 'steps', 'input_tokens', 'output_tokens', 'cost', 'cached', 'reasoning', 'estimated' }
 
 -- The task, or nil if there is none (any more).
 function Task.load(id)
@@ -27,7 +27,6 @@ function Task.load(id)
     'open_calls', 'revising', 'revisions', 'added', 'added_bytes' }) do
     task[field] = tonumber(task[field]) or 0
   end
-  task.had_usage = task.input_tokens + task.output_tokens + task.cost > 0
   task.loaded = {}
   for _, field in ipairs(RARE_FIELDS) do task.loaded[field] = task[field] end
   call.tasks[id] = task
@@ -65,6 +64,7 @@ end
 function Task.finish(task, state)
   Money.abandon_planner(task)
   Revision.over(task)
+  Money.close(task)
   task.state, task.ended, task.changed = state, call.now, true
   if task.deadline > 0 then redis.call('ZREM', K('timers'), deadline_member(task)) end
   local failure = state == 'failed' and failure_json(task.failure) or ''
@@ -99,6 +99,12 @@ local function keep_for_a_while(task)
   end
 end
 
+-- What the archive has of an ended task is not all any more.
+function Task.archive_again(task)
+  local has_ended = task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled'
+  if has_ended and policy('archive') == 1 then redis.call('ZADD', K('unarchived'), 'NX', call.now, task.id) end
+end
+
 -- Takes back what `keep_for_a_while` did.
 function Task.keep_again(task)
   redis.call('ZREM', K('expiry'), task.id)
@@ -112,18 +118,11 @@ local function write(task)
     'state', task.state, 'open', integer(task.open), 'running', integer(task.running), 'wait', integer(task.wait),
     'run', integer(task.run),
   }
-  if not Usage.is_none(task) then
-    for _, field in ipairs(USAGE) do
-      if task[field] ~= 0 or task.had_usage then
-        v[#v + 1] = field
-        v[#v + 1] = integer(task[field])
-      end
-    end
-  end
   for _, field in ipairs(RARE_FIELDS) do
     if task[field] ~= task.loaded[field] then
       v[#v + 1] = field
       v[#v + 1] = integer(task[field])
+      task.loaded[field] = task[field]
     end
   end
   if task.deadline > 0 then

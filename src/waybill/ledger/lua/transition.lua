@@ -260,6 +260,7 @@ end
 -- A step that does not run and cannot be decoded.
 function Step.reject(task, step)
   disarm(task, step)
+  Money.abandon_all(task, step.number)
   bury(task, step, UNDECODABLE)
 end
 
@@ -368,7 +369,7 @@ function Step.raise_budget(task, more)
   for number = 1, task.steps do
     local step = task.step[number]
     if step.state == WAITING and step.broke == 1 then
-      step.broke = 0
+      step.broke, step.failure = 0, BUDGET_RAISED
       Task.event(task, 'step_retried', named(step) .. failure_json(BUDGET_RAISED) .. ',"delay_ms":0')
       Step.ready(task, step)
     end

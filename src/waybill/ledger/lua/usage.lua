@@ -4,10 +4,13 @@ local USAGE = { 'input_tokens', 'output_tokens', 'cost', 'cached', 'reasoning', 
 local USAGE_NAMES = { 'input_tokens', 'output_tokens', 'cost_microusd', 'cached_input_tokens', 'reasoning_tokens',
   'estimated_microusd' }
 
+-- Numbers above this are cut: a double holds the sum of some thousand of them exactly.
+local MOST_USED = 1000000000000000
+
 -- Six numbers of the arguments; `next` gives one after the other.
 function Usage.read(next)
   local used = {}
-  for _, field in ipairs(USAGE) do used[field] = tonumber(next()) end
+  for _, field in ipairs(USAGE) do used[field] = math.max(0, math.min(MOST_USED, tonumber(next()))) end
   return used
 end
 
