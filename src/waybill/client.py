@@ -15,6 +15,7 @@ from typing import Any
 from waybill.api.v1 import gateway_pb2
 from waybill.attempts import Attempt, DeadLetter, Effect
 from waybill.connection import Connection
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan
 from waybill.core.task import Document, Event, Priority, TaskState
@@ -88,6 +89,8 @@ class Client(Steering):
         request_id: str | None = None,
         deadline_ms: int = 0,
         template: str = "",
+        budget: Budget | Mapping[str, Any] | None = None,
+        policy: TaskPolicy | Mapping[str, Any] | None = None,
     ) -> Task:
         """Submit a task; see `Submission` for the arguments. Once this returns the task survives any crash.
 
@@ -95,7 +98,18 @@ class Client(Steering):
         was used for something else, `ResourceExhausted` if the store is full, `Unavailable` after the patience.
         """
         submission = Submission(
-            goal, plan, input, documents, paths, priority, labels or {}, request_id, deadline_ms, template
+            goal,
+            plan,
+            input,
+            documents,
+            paths,
+            priority,
+            labels or {},
+            request_id,
+            deadline_ms,
+            template,
+            budget,
+            policy,
         )
         response = await self.call("SubmitTask", _request(submission))
         return Task.of(response.task)

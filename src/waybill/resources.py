@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from waybill.api.v1 import task_pb2
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import Plan, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument
@@ -26,6 +27,7 @@ class Submission:
     `plan` is a `Plan` or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id` makes a
     repeated submission return the same task; without one the client chooses a random one. `deadline_ms` is the time
     from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for lists.
+    `budget` is what the task may spend on models, `policy` what it may do; each as itself or in its JSON form.
     """
 
     goal: str = ""
@@ -38,6 +40,8 @@ class Submission:
     request_id: str | None = None
     deadline_ms: int = 0
     template: str = ""
+    budget: Budget | Mapping[str, Any] | None = None
+    policy: TaskPolicy | Mapping[str, Any] | None = None
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
@@ -45,7 +49,8 @@ class Submission:
 
     def spec(self) -> task_pb2.TaskSpec:
         """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""
-        spec = conversion.spec_from_json({"input": self.input} if self.input is not None else {})
+        written = {"input": self.input, "budget": self.budget, "policy": self.policy}
+        spec = conversion.spec_from_json({name: value for name, value in written.items() if value is not None})
         fitting = InvalidArgument.unless_fitting
         with fitting("goal", "must be a text"):
             spec.goal = self.goal
@@ -71,9 +76,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it was when it was asked for. `output` and `waiting_reason` are not filled in lists.
+    """A task as it was when it was asked for. `output`, `waiting_reason` and `policy` are not filled in lists.
 
-    `output_json` is the output as JSON text, None before the task succeeded.
+    `output_json` is the output as JSON text, None before the task succeeded. `reserved_microusd` is held for model
+    calls that are under way, and no part of `usage` yet.
     """
 
     name: str
@@ -94,6 +100,9 @@ class Task:
     deadline_time: datetime | None
     template: str
     archived: bool
+    budget: Budget | None = None
+    reserved_microusd: int = 0
+    policy: TaskPolicy | None = None
 
     @property
     def id(self) -> str:
@@ -127,6 +136,9 @@ class Task:
             deadline_time=time_of(message, "deadline_time"),
             template=message.template,
             archived=message.archived,
+            budget=conversion.budget_from_proto(message.budget) if message.HasField("budget") else None,
+            reserved_microusd=message.reserved_microusd,
+            policy=conversion.policy_from_proto(message.policy) if message.HasField("policy") else None,
         )
 
 
@@ -135,6 +147,7 @@ class Step:
     """A step of a task. Inputs and outputs are JSON text; `input_json` has its references unresolved.
 
     A step that asks a person has a `question`, and while it waits `question_input_json`: what the answer is about.
+    `plan_revision` added it to the plan, and it is `dropped` if a later one took it out.
     """
 
     name: str
@@ -154,6 +167,9 @@ class Step:
     end_time: datetime | None
     question: Question | None
     question_input_json: bytes | None
+    plan_revision: int = 1
+    when: tuple[str, ...] = ()
+    dropped: bool = False
 
     @property
     def id(self) -> str:
@@ -191,6 +207,9 @@ class Step:
             end_time=time_of(message, "end_time"),
             question=question_from_proto(message.question) if message.HasField("question") else None,
             question_input_json=message.question_input.data if message.HasField("question_input") else None,
+            plan_revision=message.plan_revision,
+            when=tuple(message.when),
+            dropped=message.dropped,
         )
 
 

@@ -176,3 +176,41 @@ def test_texts_for_people_are_short() -> None:
 )
 def test_entries_of_logs_are_shown_without_their_tracebacks(line: str, shown: str) -> None:
     assert log_line(line) == shown
+
+
+def test_planning_revisions_and_cost_are_told_while_they_come() -> None:
+    task = TaskProgress("tasks/t1")
+    task.apply(Event(type=EventType.PLANNING_PROGRESS, message="asking the model"))
+    task.apply(Event(type=EventType.CALL_ENDED, attempt=0, call=1, model="large", usage=Usage(1, 1, 7)))
+    assert "asking the model" in drawn(task)
+    assert task.steps == {}
+    task.apply(Event(type=EventType.TASK_PLANNED, revision=1, step_count=1))
+    assert "asking the model" not in drawn(task)
+    task.apply(Event(type=EventType.REVISION_REQUESTED, step="a", attempt=1, failure=Failure("REPLAN", "no way")))
+    assert "revising the plan after a" in drawn(task)
+    task.apply(Event(type=EventType.PLAN_REVISED, revision=2, step_count=3, message="another way"))
+    assert (task.step_count, task.revision) == (3, 2)
+    assert "revision 2  another way" in drawn(task)
+    task.apply(Event(type=EventType.STREAM_RESET))
+    assert (task.revision, task.usage, task.calls) == (0, Usage(), {})
+
+
+CALLS = st.lists(st.tuples(st.sampled_from(["", "a", "b"]), st.integers(1, 2), st.integers(1, 3), st.integers(0, 9)))
+
+
+@given(CALLS, st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 9))))
+def test_the_cost_so_far_is_that_of_each_call_as_last_told_and_what_agents_reported(
+    calls: list[tuple[str, int, int, int]], reports: list[tuple[str, int]]
+) -> None:
+    task = TaskProgress("tasks/t1")
+    for step, attempt, call, cost in calls:
+        used = Usage(cost_microusd=cost)
+        task.apply(Event(type=EventType.CALL_ENDED, step=step, attempt=attempt, call=call, usage=used))
+    for step, cost in reports:
+        task.apply(Event(type=EventType.STEP_RETRIED, step=step, attempt=1, usage=Usage(cost_microusd=cost)))
+    last = {(step, attempt, call): cost for step, attempt, call, cost in calls}
+    assert task.usage.cost_microusd == sum(last.values()) + sum(cost for _, cost in reports)
+    for name, folded in task.steps.items():
+        told = sum(cost for key, cost in last.items() if key[0] == name)
+        assert folded.usage.cost_microusd == told + sum(cost for step_name, cost in reports if step_name == name)
+    assert set(task.steps) <= {"a", "b"}

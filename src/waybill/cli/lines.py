@@ -37,11 +37,26 @@ def printable(text: str, limit: int = _TEXT_CHARS) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def readable(text: str) -> str:
+    """The text with its lines and indents, and nothing in it that a terminal would obey."""
+    return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in text.splitlines())
+
+
 def usage_text(usage: Usage) -> str:
     """Tokens and cost in words; empty if nothing was used."""
     if usage == Usage():
         return ""
-    return f"{usage.input_tokens} tokens in, {usage.output_tokens} out, ${usage.cost_microusd / 1_000_000:.6f}"
+    read = f" ({usage.cached_input_tokens} cached)" if usage.cached_input_tokens else ""
+    written = f" ({usage.reasoning_tokens} reasoning)" if usage.reasoning_tokens else ""
+    cost = usd_text(usage.cost_microusd)
+    if usage.estimated_microusd:
+        cost += f", of which {usd_text(usage.estimated_microusd)} is an upper estimate"
+    return f"{usage.input_tokens} tokens in{read}, {usage.output_tokens} out{written}, {cost}"
+
+
+def usd_text(microusd: int) -> str:
+    """Millionths of a US dollar as dollars, exactly."""
+    return f"${microusd // 1_000_000}.{microusd % 1_000_000:06d}"
 
 
 def seconds_text(milliseconds: int) -> str:
@@ -55,13 +70,17 @@ def _details(event: Event) -> Iterator[str]:
         yield event.step
     if event.attempt:
         yield f"attempt={event.attempt}"
-    for name in ("agent", "worker"):
+    if event.call:
+        yield f"call={event.call}"
+    for name in ("agent", "worker", "model"):
         if getattr(event, name):
             yield f"{name}={getattr(event, name)}"
     if event.state is not None:
         yield event.state.value
     if event.step_state is not None:
         yield event.step_state.value
+    if event.revision > 1:
+        yield f"revision={event.revision}"
     if event.step_count:
         yield f"steps={event.step_count}"
     if event.fraction is not None:

@@ -14,6 +14,8 @@ from waybill.cli.options import (
     TENANT,
     Address,
     Json,
+    MaxCost,
+    OnLimit,
     Since,
     Sources,
     TaskName,
@@ -23,6 +25,7 @@ from waybill.cli.options import (
     WantedLabels,
     WantedTemplate,
 )
+from waybill.cli.spending_app import budget_app, limits_app, spending_app
 from waybill.cli.steering_app import steering_app
 from waybill.core.task import Priority, TaskState
 
@@ -73,14 +76,20 @@ def run(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where the store and the logs are kept. Default: .waybill, if it is free.")
     ] = None,
+    max_cost_usd: MaxCost = "",
+    on_limit: OnLimit = None,
 ) -> None:
     """Answer one goal on a private suite, print the report and stop everything. --json prints one line of JSON."""
     from waybill.cli.exits import finish
-    from waybill.cli.reading import split_sources
+    from waybill.cli.reading import budget, split_sources
     from waybill.cli.run import question
     from waybill.cli.run import run as command
 
-    raise typer.Exit(finish(lambda: command(question(goal, split_sources(sources or [])), data_dir, as_json=json)))
+    async def answer() -> int:
+        asked = question(goal, split_sources(sources or []), budget(max_cost_usd, on_limit))
+        return await command(asked, data_dir, as_json=json)
+
+    raise typer.Exit(finish(answer))
 
 
 @app.command()
@@ -99,6 +108,12 @@ def submit(
         str, typer.Option(metavar="SPAN", help="The task fails if it has not ended by then: 90s, 10m, 1h30m, 2d.")
     ] = "",
     template: Annotated[str, typer.Option(help="Name of what the plan was made from, for lists.")] = "",
+    max_cost_usd: MaxCost = "",
+    on_limit: OnLimit = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the task may do, as JSON; - reads stdin. Default: all that you allow."),
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Watch the task to its end.")] = False,
     json: Json = False,
     address: Address = GATEWAY,
@@ -120,6 +135,9 @@ def submit(
         request_id,
         deadline,
         template,
+        max_cost_usd,
+        on_limit,
+        policy,
     )
     raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
 
@@ -179,6 +197,9 @@ def show(
 
 
 app.add_typer(steering_app)
+app.add_typer(spending_app)
+app.add_typer(budget_app, name="budget")
+app.add_typer(limits_app, name="limits")
 app.add_typer(effect_app, name="effect")
 app.add_typer(dead_app, name="dead")
 app.add_typer(agents_app, name="agents")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from waybill.core.budget import BudgetAction
+
 Address = Annotated[
     str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
 ]
@@ -17,6 +19,13 @@ RequestId = Annotated[str, typer.Option(help="Makes the same call again change n
 Sources = Annotated[
     list[str] | None,
     typer.Option("--sources", metavar="PATH[,PATH...]", help="Folders and files to answer from; may be repeated."),
+]
+MaxCost = Annotated[
+    str, typer.Option(metavar="USD", help="Most that the task may spend on models, in US dollars such as 0.50.")
+]
+OnLimit = Annotated[
+    BudgetAction | None,
+    typer.Option(help="At that limit, or one of the tenant: fail, go on with a cheaper model, or ask a person."),
 ]
 WantedLabels = Annotated[
     list[str] | None,

@@ -26,6 +26,7 @@ class StepProgress:
     failure: Failure | None = None
     streamed_chars: int = 0
     tail: str = ""
+    usage: Usage = Usage()
 
     def begin(self, state: StepState) -> None:
         """Come into a state in which nothing is told of yet; what an earlier attempt streamed is void."""
@@ -53,6 +54,10 @@ class TaskProgress:
     steps: dict[str, StepProgress] = field(default_factory=dict)
     failure: Failure | None = None
     usage: Usage = Usage()
+    revision: int = 0
+    note: str = ""
+    calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
+    """What each model call used, by step, attempt and number: a later event replaces what an earlier one told."""
 
     def expect(self, steps: Sequence[tuple[str, str]]) -> None:
         """Know the plan's steps, as name and agent in the plan's order, before their events come."""
@@ -74,13 +79,22 @@ class TaskProgress:
                 self.accepted_ms = event.time_ms
                 self.state = event.state or self.state
             case EventType.TASK_PLANNED:
-                self.state, self.step_count = TaskState.RUNNING, event.step_count
+                self.state, self.step_count, self.revision = TaskState.RUNNING, event.step_count, event.revision
+                self.note = ""
+            case EventType.PLANNING_PROGRESS:
+                self.note = event.message or (event.failure.message if event.failure else "")
+            case EventType.REVISION_REQUESTED:
+                self.note = f"revising the plan after {event.step}"
+            case EventType.PLAN_REVISED:
+                self.step_count, self.revision, self.note = event.step_count, event.revision, event.message
+            case EventType.CALL_ENDED:
+                self._count_call(event)
             case EventType.TASK_CANCELLING:
-                self.state, self.failure = TaskState.CANCELLING, event.failure
+                self.state, self.failure, self.note = TaskState.CANCELLING, event.failure, ""
             case EventType.TASK_FINISHED:
                 self.state = event.state or self.state
                 self.failure, self.elapsed_ms = event.failure, event.elapsed_ms
-                self.usage = event.usage or self.usage
+                self.usage, self.note = event.usage or self.usage, ""
             case EventType.TASK_PAUSED:
                 self.state = TaskState.PAUSED
             case EventType.TASK_RESUMED:
@@ -92,9 +106,21 @@ class TaskProgress:
             case _:
                 self._apply_to_step(self.steps.setdefault(event.step, StepProgress(event.step)), event)
 
+    def _count_call(self, event: Event) -> None:
+        """Count what a model call used, in place of what was told of it before."""
+        key, used = (event.step, event.attempt, event.call), event.usage or Usage()
+        self._count(event.step, used - self.calls.get(key, Usage()))
+        self.calls[key] = used
+
+    def _count(self, step: str, more: Usage) -> None:
+        self.usage += more
+        if step:  # the planner's calls are of no step
+            counted = self.steps.setdefault(step, StepProgress(step))
+            counted.usage += more
+
     def _retry(self, state: TaskState) -> None:
         """Run again from what did not succeed; failures are void."""
-        self.state, self.failure, self.elapsed_ms = state, None, 0
+        self.state, self.failure, self.elapsed_ms, self.note = state, None, 0, ""
         for step in self.steps.values():
             if step.state is not StepState.SUCCEEDED:
                 step.begin(StepState.PENDING)
@@ -103,8 +129,8 @@ class TaskProgress:
     def _forget(self) -> None:
         """Know no more than at the start: the store lost events, and the history begins anew."""
         self.state, self.failure, self.usage = TaskState.PLANNING, None, Usage()
-        self.accepted_ms = self.elapsed_ms = self.step_count = 0
-        self.steps = {}
+        self.accepted_ms = self.elapsed_ms = self.step_count = self.revision = 0
+        self.steps, self.calls, self.note = {}, {}, ""
 
     def _apply_to_step(self, step: StepProgress, event: Event) -> None:
         match event.type:
@@ -123,6 +149,8 @@ class TaskProgress:
             case EventType.STEP_RETRIED:
                 step.begin(StepState.BACKOFF)
                 step.failure = event.failure
+                self._count(step.name, event.usage or Usage())
             case EventType.STEP_FINISHED:
                 step.begin(event.step_state or step.state)
                 step.run_ms, step.failure = event.run_ms, event.failure
+                self._count(step.name, event.usage or Usage())

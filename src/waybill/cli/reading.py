@@ -1,4 +1,4 @@
-"""Owns turning what was typed into values: submissions, filters, plan files, documents, labels, times, spans."""
+"""Owns turning what was typed into values: submissions, filters, plan files, documents, money, times, spans."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from waybill.core.budget import Budget, BudgetAction
+from waybill.core.limits import MAX_BUDGET_MICROUSD
 from waybill.core.task import Document, Priority, TaskState
 from waybill.errors import InvalidArgument
 from waybill.filters import TaskFilter
@@ -21,6 +23,7 @@ from waybill.resources import Submission
 _TEXT = "text/plain"
 _SPAN_PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _MEDIA_TYPES = {".md": "text/markdown", ".markdown": "text/markdown", ".txt": _TEXT, ".rst": _TEXT}
 
 
@@ -38,6 +41,9 @@ class Typed:
     request_id: str = ""
     deadline: str = ""
     template: str = ""
+    max_cost_usd: str = ""
+    on_limit: BudgetAction | None = None
+    policy: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ def submission(typed: Typed) -> Submission:
     """What to submit. Raises `InvalidArgument` naming the option that is wrong."""
     if bool(typed.goal) == (typed.plan is not None):
         raise InvalidArgument.of_field("--goal, --plan", "give exactly one of them")
+    if str(typed.plan) == str(typed.policy) == "-":
+        raise InvalidArgument.of_field("--plan, --policy", "cannot both be read from stdin: put one into a file")
     return Submission(
         goal=typed.goal,
         plan=_plan(typed.plan) if typed.plan is not None else None,
@@ -67,6 +75,8 @@ def submission(typed: Typed) -> Submission:
         request_id=typed.request_id or None,
         deadline_ms=_deadline_ms(typed.deadline) if typed.deadline else 0,
         template=typed.template,
+        budget=budget(typed.max_cost_usd, typed.on_limit),
+        policy=_policy(typed.policy) if typed.policy is not None else None,
     )
 
 
@@ -104,6 +114,23 @@ def moment(typed: str, option: str) -> datetime:
         raise InvalidArgument.of_field(option, told) from None
 
 
+def microusd(typed: str, option: str) -> int:
+    """Millionths of a US dollar of an amount such as 5.00. Raises `InvalidArgument`."""
+    if not _AMOUNT.fullmatch(typed):
+        told = f"{typed!r} is no amount of US dollars such as 5.00, with at most 6 decimals and up to 1000000"
+        raise InvalidArgument.of_field(option, told)
+    dollars, _, rest = typed.partition(".")
+    found = int(dollars) * 1_000_000 + int(rest.ljust(6, "0"))
+    if not 1 <= found <= MAX_BUDGET_MICROUSD:
+        raise InvalidArgument.of_field(option, f"{typed} is out of range: 0.000001 to {MAX_BUDGET_MICROUSD // 10**6}")
+    return found
+
+
+def limit_microusd(typed: str, option: str) -> int:
+    """As `microusd`, and 0 for none. Raises `InvalidArgument`."""
+    return 0 if typed == "none" else microusd(typed, option)
+
+
 def _deadline_ms(typed: str) -> int:
     deadline_ms = span_ms(typed, "--deadline")
     if deadline_ms == 0:  # to the gateway 0 means no deadline at all, the opposite of what was typed
@@ -123,6 +150,23 @@ def _plan(path: Path) -> Mapping[str, Any]:
         raise InvalidArgument.of_field("--plan", f'{path} is not a plan: write {{"steps": [...]}}')
     inner = plan.get("plan")
     return inner if isinstance(inner, dict) and set(plan) == {"plan"} else plan
+
+
+def budget(max_cost_usd: str, on_limit: BudgetAction | None) -> Budget | None:
+    """The budget that options name, None without them. Raises `InvalidArgument`."""
+    if max_cost_usd:
+        return Budget(microusd(max_cost_usd, "--max-cost-usd"), on_limit or BudgetAction.STOP)
+    if on_limit is not None:
+        raise InvalidArgument.of_field("--on-limit", "goes with --max-cost-usd: give that too")
+    return None
+
+
+def _policy(path: Path) -> Mapping[str, Any]:
+    text = sys.stdin.buffer.read() if str(path) == "-" else _read(path, "--policy")
+    policy = read_json(text, "--policy")
+    if not isinstance(policy, dict):
+        raise InvalidArgument.of_field("--policy", f'{path} is no policy: write {{"allowed_agents": [...]}}')
+    return policy
 
 
 def read_json(text: bytes, option: str) -> Any:

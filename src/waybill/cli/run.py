@@ -22,6 +22,8 @@ from waybill.cli.suite import READY_TIMEOUT_SECONDS, Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor, breakdown
 from waybill.cli.watching import Style, follow, succeeded
 from waybill.client import Client
+from waybill.core.budget import Budget
+from waybill.core.task import Usage
 from waybill.errors import FailedPrecondition, InvalidArgument, WaybillError
 from waybill.resources import Task
 
@@ -38,6 +40,7 @@ class Question:
 
     goal: str
     sources: tuple[str, ...]
+    budget: Budget | None = None
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -45,14 +48,14 @@ class Question:
         return tuple(str(Path(source).absolute()) for source in self.sources)
 
 
-def question(goal: str, sources: Sequence[str]) -> Question:
+def question(goal: str, sources: Sequence[str], budget: Budget | None = None) -> Question:
     """The question as asked, with Waybill's own documentation where goal or sources are left open.
 
     Relative sources are meant from the working directory. Whether they exist is the agents' to find out.
     Raises `InvalidArgument` for a source that cannot be allowed, or if the documentation is not at hand.
     """
     paths = [str(Path(source).expanduser()) for source in sources] or _documentation()
-    asked = Question(goal or DEFAULT_GOAL, tuple(paths))
+    asked = Question(goal or DEFAULT_GOAL, tuple(paths), budget)
     for root in asked.roots:
         if os.pathsep in root:
             raise InvalidArgument.of_field("--sources", f"{root} has a {os.pathsep!r} in it: rename or link it")
@@ -114,7 +117,7 @@ def _data_directory(chosen: Path | None) -> Iterator[DataDirectory]:
 async def _answer(suite: Suite, asked: Question, *, as_json: bool) -> int:
     async with Client(suite.grpc_address) as client:
         exits.say(f"goal: {asked.goal}")
-        task = await client.submit(goal=asked.goal, paths=asked.sources)
+        task = await client.submit(goal=asked.goal, paths=asked.sources, budget=asked.budget)
         try:
             style = Style.for_stream(sys.stderr)
             progress = await follow(client, task.name, sys.stderr, style, goal=asked.goal)
@@ -153,11 +156,7 @@ def _summary(task: Task, output: dict[str, Any], progress: TaskProgress) -> dict
         "report": output.get("report") or "",
         "sources": output.get("sources") or [],
         "warnings": output.get("warnings") or [],
-        "usage": {
-            "input_tokens": task.usage.input_tokens,
-            "output_tokens": task.usage.output_tokens,
-            "cost_microusd": task.usage.cost_microusd,
-        },
+        "usage": {name: getattr(task.usage, name) for name in Usage.__struct_fields__},
         "elapsed_seconds": progress.elapsed_ms / 1000,
     }
     if task.failure is not None:

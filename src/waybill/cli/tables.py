@@ -12,7 +12,7 @@ from rich.text import Text
 
 from waybill.api.v1 import task_pb2
 from waybill.attempts import Attempt, DeadLetter
-from waybill.cli.lines import printable, seconds_text, usage_text
+from waybill.cli.lines import printable, seconds_text, usage_text, usd_text
 from waybill.core.task import Failure, StepState
 from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc import conversion
@@ -34,7 +34,7 @@ def print_task(
     task: Task, steps: Sequence[Step], metrics: TaskMetrics, attempts: Mapping[str, Sequence[Attempt]] | None = None
 ) -> None:
     """A task with its steps, the attempts of steps by name if there are any, and, at the end, what it returned."""
-    console = _console()
+    console = table_console()
     facts = [
         ("state", task.state.value),
         ("goal", printable(task.goal, 1000)),
@@ -45,6 +45,9 @@ def print_task(
         ("archived", "yes: the store has dropped it" if task.archived else ""),
         ("elapsed", f"{seconds_text(metrics.elapsed_ms)} (planning {seconds_text(metrics.planning_ms)})"),
         ("used", usage_text(task.usage)),
+        ("budget", _budget_text(task)),
+        ("reserved", f"{usd_text(task.reserved_microusd)} for calls under way" if task.reserved_microusd else ""),
+        ("plan", f"revision {task.plan_revision}" if task.plan_revision > 1 else ""),
         ("waits", task.waiting_reason),
         ("failure", f"{task.failure.reason}: {printable(task.failure.message, 2000)}" if task.failure else ""),
     ]
@@ -62,17 +65,21 @@ def print_task(
         print(report if isinstance(report, str) else json.dumps(output, indent=2, ensure_ascii=False))
 
 
+def _budget_text(task: Task) -> str:
+    if task.budget is None:
+        return ""
+    action = task.budget.on_limit.value.replace("_", " ")
+    return f"{usd_text(task.budget.max_cost_microusd)}, at the limit: {action}"
+
+
 def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
     measured = {entry.step: entry for entry in metrics.steps}
     table = Table(box=None, header_style="bold")
-    for title in ("step", "agent", "state", "attempt", "waited", "ran", "depends on", "note"):
-        table.add_column(title, justify="right" if title in ("attempt", "waited", "ran") else "left", overflow="fold")
+    for title in ("step", "agent", "state", "attempt", "waited", "ran", "cost", "depends on", "note"):
+        is_number = title in ("attempt", "waited", "ran", "cost")
+        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
     for step in steps:
         entry = measured.get(step.id)
-        asked = ""
-        if step.question is not None and step.state is StepState.WAITING:
-            about = (step.question_input_json or b"").decode(errors="replace")
-            asked = printable(f"{step.question.prompt} {about}")
         cells = (
             step.id,
             step.agent,
@@ -80,11 +87,36 @@ def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
             str(step.attempt),
             seconds_text(entry.wait_ms) if entry else "",
             seconds_text(entry.run_ms) if entry else "",
+            usd_text(step.usage.cost_microusd) if step.usage.cost_microusd else "",
             printable(", ".join(step.depends_on), 60),
-            asked or step.waiting_reason or _failure_text(step.failure),
+            _step_note(step),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _step_note(step: Step) -> str:
+    """What there is to know of a step: what it asks, why it does not go on, failed or was left out, what added it."""
+    told = []
+    if step.question is not None and step.state is StepState.WAITING:
+        about = (step.question_input_json or b"").decode(errors="replace")
+        schema = step.question.answer_schema
+        told.append(
+            printable(f"{step.question.prompt} {about}") + (f" (answer: {printable(schema)})" if schema else "")
+        )
+    elif step.waiting_reason:
+        told.append(step.waiting_reason)
+    elif step.failure is not None:
+        told.append(_failure_text(step.failure))
+    if step.dropped:
+        told.append("dropped by a revision of the plan")
+    elif step.when and step.state in (StepState.PENDING, StepState.SKIPPED):
+        told.append(
+            f"{'only if' if step.state is StepState.PENDING else 'skipped unless'} {printable(' and '.join(step.when))}"
+        )
+    if step.plan_revision > 1:
+        told.append(f"added in revision {step.plan_revision}")
+    return "; ".join(told)
 
 
 def _attempts_table(attempts: Iterable[tuple[str, Sequence[Attempt]]]) -> Table:
@@ -125,7 +157,7 @@ def letter_line(letter: task_pb2.DeadLetter) -> str:
 
 def print_letter(letter: DeadLetter) -> None:
     """A dead letter with its attempts and input."""
-    console = _console()
+    console = table_console()
     facts = [
         ("step", letter.step),
         ("agent", letter.agent),
@@ -161,9 +193,10 @@ def print_agents(agents: Iterable[task_pb2.Agent]) -> None:
         first_line = f"(paused) {first_line}" if agent.paused else first_line
         cells = (agent.name.removeprefix("agents/"), *map(str, counts), first_line)
         table.add_row(*(Text(cell) for cell in cells))
-    _console().print(table)
+    table_console().print(table)
 
 
-def _console() -> Console:
+def table_console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough to be read by programs."""
     console = Console()
     return console if console.is_terminal else Console(width=_PIPED_COLUMNS)

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from waybill.cli.lines import printable, seconds_text
+from waybill.cli.lines import printable, seconds_text, usd_text
 from waybill.cli.progress import StepProgress, TaskProgress
 from waybill.core.task import StepState, TaskState
 
@@ -61,6 +61,12 @@ def _headline(task: TaskProgress, now_ms: int) -> Text:
     line = Text(task.name, style="bold")
     line.append(f"  {task.state.value}", style=_TASK_STYLES.get(task.state, "bold blue"))
     line.append(f"  {seconds_text(elapsed)}", style="dim")
+    if task.usage.cost_microusd:
+        line.append(f"  {usd_text(task.usage.cost_microusd)}", style="dim")
+    if task.revision > 1:
+        line.append(f"  revision {task.revision}", style="yellow")
+    if task.note:
+        line.append(f"  {printable(task.note, _NOTE_CHARS)}", style="dim")
     if task.goal:
         line.append(f"\n{printable(task.goal)}", style="italic")
     return line
@@ -77,6 +83,8 @@ def _step_line(step: StepProgress, now_ms: int) -> Text:
         line.append(f"  {seconds_text(step.run_ms)}", style="dim")
     if step.attempt > 1:
         line.append(f"  attempt {step.attempt}", style="yellow")
+    if step.usage.cost_microusd:
+        line.append(f"  {usd_text(step.usage.cost_microusd)}", style="dim")
     if step.fraction is not None:
         line.append(f"  {step.fraction:.0%}")
     if step.failure is not None and step.state in (StepState.BACKOFF, StepState.FAILED):

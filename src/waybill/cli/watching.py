@@ -17,6 +17,8 @@ from waybill.rpc.conversion import event_to_json, event_to_proto
 
 _REFRESHES_PER_SECOND = 8
 _MARGIN_LINES = 5
+_PLANS = (EventType.TASK_PLANNED, EventType.PLAN_REVISED)
+"""Events after which the task has other steps."""
 _MOST_EXPECTED_STEPS = 1_000
 """A larger plan is not asked for: its steps show as they come up."""
 
@@ -45,7 +47,7 @@ async def follow(
         async with contextlib.aclosing(client.watch(name, from_sequence)) as events:
             async for event in events:
                 task.apply(event)
-                if event.type is EventType.TASK_PLANNED and style is Style.TREE:
+                if event.type in _PLANS and style is Style.TREE:
                     await _expect_steps(client, task)
                 show(event)
     return task
