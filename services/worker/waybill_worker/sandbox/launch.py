@@ -73,7 +73,7 @@ async def run(code: str, given: Any, limits: Limits, parent: str = "") -> Run:
     """
     if sys.platform != "linux" or platform.machine() not in MACHINES or sys.maxsize < 2**32:
         return Run(Ending.MISSING, detail=f"it needs Linux on {' or '.join(MACHINES)}")
-    folder = await asyncio.to_thread(Folder.make, parent)
+    folder = Folder.make(parent)
     try:
         async with _process(folder.path) as (process, answer):
             asked = json.dumps({"code": code, "input": given, "limits": asdict(limits)}).encode()
@@ -206,7 +206,8 @@ async def _watch(folder: Folder, limits: Limits) -> None:
     """Look at the folder for ever. Raises _Ended if there is too much in it."""
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
-        total_bytes, files = await asyncio.to_thread(folder.taken, limits.files)
+        # Not in a thread: others may keep all of them busy, and the folder would fill meanwhile.
+        total_bytes, files = folder.taken(limits.files)
         if total_bytes > limits.disk_bytes:
             raise _Ended(Ending.DISK, f"{limits.disk_bytes} bytes")
         if files > limits.files:
