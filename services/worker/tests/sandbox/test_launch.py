@@ -14,12 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from waybill_worker.sandbox.launch import OWN_PATH, Ending, Run, run
 from waybill_worker.sandbox.limits import MIB, Limits
 
-LIMITS = Limits(cpu_seconds=5, wall_seconds=60)
+LIMITS = Limits(cpu_seconds=5, wall_seconds=150)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -44,7 +44,7 @@ async def raised(code: str, given: Any = None, limits: Limits = LIMITS) -> str:
     return came.detail
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(JSON)
 def test_given_any_json_when_handed_in_then_it_comes_out_as_it_was(value: Any) -> None:
     assert asyncio.run(output("output = input", value)) == value
