@@ -133,6 +133,22 @@ async def reconciled(ctx: Context, seconds: float, value: Any = None) -> Any:
     return done
 
 
+@agent(uses_model=True)
+async def talker(ctx: Context, words: int) -> str:
+    """Has a model say something, as it comes."""
+    record("run", ctx)
+    reply = await ctx.chat("word " * words, stream=True)
+    return reply.text
+
+
+@agent(uses_model=True)
+def child_talker(ctx: Context, words: int) -> str:
+    """The same from a process of its own, in two calls."""
+    record("run", ctx)
+    first = ctx.chat("word " * words)
+    return ctx.chat(first.text[:100]).text
+
+
 def _have_effect(ctx: Context, value: Any) -> Any:
     record("effect", ctx)
     return value

@@ -21,8 +21,9 @@ from pathlib import Path
 import psutil
 import redis.asyncio
 import uvloop
+from model_server import ModelServer
 
-from chaos import rest
+from chaos import rest, spending
 from chaos.checks import Kind, Violation, check, check_list, effects_by_task
 from chaos.console import say
 from chaos.history import Effect, History, Promise, read_effects
@@ -32,6 +33,7 @@ from chaos.report import Report, recoveries
 from chaos.suite import Suite, SuiteNotReady
 from waybill.client import Client
 from waybill.errors import NotFound
+from waybill.ledger.ledger import Ledger
 from waybill.resources import Task
 
 CLIENTS = 8
@@ -90,7 +92,7 @@ async def run(seed: int, duration_seconds: float, *, calm: bool = False) -> int:
 
 
 async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violation]:
-    async with Suite(folder) as suite:
+    async with spending.model_server(report.seed) as models, Suite(folder, models.url) as suite:
         kinds = {name: process.spec.kind for name, process in suite.processes.items()}
         faults = () if calm else schedule(report.seed, report.duration_s, kinds, list(suite.links))
         (folder / "schedule").write_text("".join(f"{fault}\n" for fault in faults))
@@ -117,8 +119,32 @@ async def _campaign(report: Report, folder: Path, *, calm: bool) -> list[Violati
             say(f"{self_exit.process} ended by itself with {self_exit.code} after {self_exit.at_seconds:.1f} s")
         violations += [violation for history in histories for violation in check(history)]
         violations += check_list(await _listed(suite), load.promises)
+        violations += await _money(suite, models, histories, report)
         violations += [Violation(Kind.CLIENT_ERROR, "a client", error) for error in load.errors]
         return violations + await _left_behind(suite)
+
+
+async def _money(suite: Suite, models: ModelServer, histories: Sequence[History], report: Report) -> list[Violation]:
+    """The bill against the accounts, budgets, and what the tool paid."""
+    ledger = Ledger(suite.store_url)
+    try:
+        found = [history.task.name for history in histories if history.task]
+        calls = {name: await ledger.calls(name.removeprefix("tasks/")) for name in found}
+        spent = await ledger.tenant_budget(TENANT)
+    finally:
+        await ledger.close()
+    paid = spending.payments(suite.folder)
+    report.count_money(models.bill, [record for records in calls.values() for record in records], paid)
+    violations = [
+        *spending.check_bill(models.bill, calls),
+        *spending.check_budgets(histories, models.bill),
+        *spending.check_payments(histories, paid),
+    ]
+    if spent.reserved_microusd:
+        violations.append(
+            Violation(Kind.MONEY, TENANT, f"has {spent.reserved_microusd} micro-dollars reserved at rest")
+        )
+    return violations
 
 
 async def _came_back(suite: Suite) -> list[Violation]:

@@ -35,6 +35,8 @@ class FoldedTask:
     last_sequence: int = 0
     usage: Usage = Usage()
     steps: dict[str, FoldedStep] = field(default_factory=dict)
+    calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
+    """What each model call used, by step, attempt and number; the planner's step has no name."""
 
 
 ENDED = ("succeeded", "failed", "cancelled", "skipped")
@@ -45,11 +47,24 @@ def fold(events: Iterable[Event]) -> FoldedTask:
     task = FoldedTask()
     for event in events:
         task.last_sequence = event.sequence
-        if event.step:
+        if event.type.value == "call_ended":
+            _fold_call(task, event)
+        elif event.type.value == "plan_revised":
+            task.revision, task.step_count = event.revision, event.step_count
+        elif event.step:
             _fold_step(task, task.steps.setdefault(event.step, FoldedStep()), event)
         else:
             _fold_task(task, event)
     return task
+
+
+def _fold_call(task: FoldedTask, event: Event) -> None:
+    key, used = (event.step, event.attempt, event.call), event.usage or Usage()
+    more = used - task.calls.get(key, Usage())
+    task.calls[key], task.usage = used, task.usage + more
+    if event.step:
+        step = task.steps.setdefault(event.step, FoldedStep())
+        step.usage += more
 
 
 def _fold_task(task: FoldedTask, event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import random
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from chaos.console import say
 from chaos.history import Promise, Seen, Watched
 from chaos.scenarios import Scenario, scenario
 from waybill.client import Client
+from waybill.core.budget import Budget
 from waybill.core.task import TaskState
 from waybill.errors import FailedPrecondition, WaybillError
 
@@ -104,6 +106,8 @@ class Load:
     async def _submit(self, client: Client, promise: Promise) -> None:
         made = promise.scenario
         more: dict[str, Any] = {"deadline_ms": made.deadline_ms} if made.deadline_ms else {}
+        if made.budget_microusd and "budget" in inspect.signature(Client.submit).parameters:
+            more["budget"] = Budget(made.budget_microusd, made.on_limit)
         task = await client.submit(
             goal=made.goal,
             plan=made.plan,

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+
+from model_answers import Billed
 
 from chaos.checks import EFFECT_UNKNOWN, Kind, Violation
 from chaos.history import History
 from chaos.injector import KINDS, Fault, Kill
+from chaos.spending import cost_of
+from waybill.ledger.call_records import CallRecord, CallState
 
 
 @dataclass
@@ -41,6 +45,11 @@ class Report:
     watchers: int = 0
     effects: int = 0
     unknown_effects: int = 0
+    model_calls: int = 0
+    estimated_calls: int = 0
+    billed_microusd: int = 0
+    accounted_microusd: int = 0
+    payments: int = 0
     folder: str = ""
 
     def line(self) -> str:
@@ -58,6 +67,14 @@ class Report:
         self.watchers = sum(len(history.promise.watched) for history in histories)
         self.effects = sum(row.kind == "effect" for history in histories for row in history.effects)
         self.unknown_effects = sum(task.failure is not None and task.failure.reason == EFFECT_UNKNOWN for task in found)
+
+    def count_money(self, bill: Sequence[Billed], calls: Sequence[CallRecord], paid: Mapping[int, int]) -> None:
+        """Count model calls, what they cost by both accounts, and payments of the tool."""
+        self.model_calls = len(bill)
+        self.estimated_calls = sum(call.state is CallState.ESTIMATED for call in calls)
+        self.billed_microusd = sum(map(cost_of, bill))
+        self.accounted_microusd = sum(call.usage.cost_microusd for call in calls)
+        self.payments = sum(paid.values())
 
     def count_faults(self, faults: Sequence[Fault], kills: Sequence[Kill]) -> None:
         """Count what the injector did."""

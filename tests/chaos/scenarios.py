@@ -5,16 +5,19 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from waybill.agent import Context
 from waybill.client import Client
+from waybill.core.budget import BudgetAction
 from waybill.core.task import Document, Priority, TaskState
 
 SUCCEEDS = frozenset({TaskState.SUCCEEDED})
 FAILS = frozenset({TaskState.FAILED})
+MODEL_REASONS = frozenset({"BUDGET_EXHAUSTED", "MODEL_UNAVAILABLE", "OUTPUT_INVALID", "MODEL_OUTPUT_CUT"})
+"""Why a step that asks a model may fail: no money, no answer, or none that will do."""
 ANY = object()
 """The output is not foretold."""
 
@@ -48,6 +51,12 @@ class Scenario:
     mend: Path | None = None
     answer: Any = None
     deadline_ms: int = 0
+    budget_microusd: int = 0
+    on_limit: BudgetAction = BudgetAction.STOP
+    amount: int = 0
+    """What a tool is to pay, once."""
+    reasons: frozenset[str] = frozenset()
+    """Why the task may fail, besides."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,6 +82,7 @@ def _makers(folder: Path, number: int) -> list[tuple[Maker, int]]:
         (_goal, 2),
     ]
     makers += [(_cancelled, 2), (_blocking, 2), (_long, 2)]
+    makers += [(_talking, 3), (lambda rng: _paying(rng, 1_000_000 + number), 2), (_talk_cancelled, 1)]
     if ONCE:
         makers += [(_effects, 4), (_reconciled, 2)]
     if PAUSES:
@@ -156,7 +166,45 @@ def _stream(rng: random.Random) -> Scenario:
 
 
 def _goal(rng: random.Random) -> Scenario:
-    return Scenario("goal", goal=f"What keeps the state of task {rng.randint(1, 99)}?", documents=(NOTES,))
+    goal = f"What keeps the state of task {rng.randint(1, 99)}?"
+    return Scenario("goal", goal=goal, documents=(NOTES,), reasons=MODEL_REASONS)
+
+
+def _talking(rng: random.Random) -> Scenario:
+    """Steps that ask a model, side by side, under one budget that may or may not do."""
+    width = rng.randint(1, 6)
+    agents = ["talker", "talker", "child-talker"]
+    steps = [_step(f"t{at}", rng.choice(agents), words=rng.randint(3, 60)) for at in range(width)]
+    for step in steps:
+        step["retry"] = {"max_attempts": 6, "initial_backoff_ms": 100}
+    return Scenario(
+        "talking",
+        {"steps": steps},
+        budget_microusd=rng.choice([2_500, 6_000, 20_000, 200_000]),
+        on_limit=rng.choice([BudgetAction.STOP, BudgetAction.CHEAPER_MODEL]),
+        reasons=MODEL_REASONS,
+    )
+
+
+def _talk_cancelled(rng: random.Random) -> Scenario:
+    made = _talking(rng)
+    ends = frozenset({TaskState.CANCELLED, TaskState.SUCCEEDED})
+    return replace(made, name="talk cancelled", ends=ends, cancel_after_seconds=rng.uniform(0.0, 1.0))
+
+
+def _paying(rng: random.Random, amount: int) -> Scenario:
+    """A model with a tool whose effect must not happen twice."""
+    step = _step("pay", "tools", goal=f"pay {amount}", servers=["books"], tools=["books/pay"])
+    step["retry"] = {"max_attempts": 6, "initial_backoff_ms": 100}
+    return Scenario(
+        "paying",
+        {"steps": [step]},
+        ends=SUCCEEDS | FAILS,
+        budget_microusd=500_000,
+        amount=amount,
+        unknown_allowed=True,
+        reasons=MODEL_REASONS,
+    )
 
 
 def _blocking(rng: random.Random) -> Scenario:

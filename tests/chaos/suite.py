@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from chaos import spending
 from chaos.process import Process, ProcessSpec
 from chaos.proxy import Link
 from waybill.cli import probes
@@ -49,7 +50,8 @@ class SelfExit:
 class Suite:
     """All processes and links. Use as an async context manager: leaving it ends everything, whatever happened."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model_url: str) -> None:
+        self.folder = folder
         self.logs = folder / "logs"
         self.data = folder / "store"
         self.effects = folder / "effects"
@@ -61,6 +63,7 @@ class Suite:
         """Addresses of the gateways themselves, past all links."""
         self.http_gateways: tuple[str, ...] = ()
         """The gateways' HTTP servers, each behind a link."""
+        self._model_url = model_url
         self._mark = str(folder)
         self._began = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
@@ -160,14 +163,15 @@ class Suite:
         self.store_url = f"redis://{LOOPBACK}:{store}/0"
         self.gateways = tuple(f"{LOOPBACK}:{grpc}" for grpc, _ in gateways.values())
         self._add(_store(store, self.data))
-        self._add(_service("planner", "planner", planner, {}))
+        for_workers = spending.worker_environment(self.folder, self._model_url)
+        self._add(_service("planner", "planner", planner, spending.planner_environment(self.folder)))
         for number, port in dispatchers.items():
             redis = await self._link(f"dispatcher-{number}-store", store)
             asked = await self._link(f"dispatcher-{number}-planner", planner)
             self._add(_dispatcher(number, port, redis, asked))
         for number in TWICE:
             redis = await self._link(f"worker-{number}-store", store)
-            self._add(_worker(number, next(ports), redis, self.effects))
+            self._add(_worker(number, next(ports), redis, self.effects, for_workers))
         for number, (grpc, http) in gateways.items():
             behind = [await self._link(f"gateway-{number}-dispatcher-{n}", port) for n, port in dispatchers.items()]
             self._add(_gateway(number, grpc, http, behind))
@@ -228,7 +232,7 @@ def _dispatcher(number: str, port: int, store: Link, planner: Link) -> ProcessSp
     return _service("dispatcher", f"dispatcher-{number}", port, addresses)
 
 
-def _worker(number: str, port: int, store: Link, effects: Path) -> ProcessSpec:
+def _worker(number: str, port: int, store: Link, effects: Path, models: Mapping[str, str]) -> ProcessSpec:
     path = os.pathsep.join(part for part in (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")) if part)
     environment = {
         "WAYBILL_REDIS_URL": f"redis://{LOOPBACK}:{store.port}/0",
@@ -236,6 +240,7 @@ def _worker(number: str, port: int, store: Link, effects: Path) -> ProcessSpec:
         "WAYBILL_WORKER_AGENTS": "chaos.agents",
         "WAYBILL_CHAOS_EFFECTS": str(effects),
         "PYTHONPATH": path,
+        **models,
     }
     return _service("worker", f"worker-{number}", port, environment)
 

@@ -47,8 +47,10 @@ KEYS = {
     "artifacts": Key(":artifacts:%s", "hash", "until the task expires: prompts and responses, where they are kept"),
     "budget": Key(":budget:%s", "hash", "what a tenant may spend, has spent and has reserved; for good"),
     "usage": Key(":usage:%s:%s", "hash", "400 days: what a tenant used on a day (epoch days), by agent and model"),
-    "limits": Key(":limits", "set", "names of all limits; until they are removed"),
-    "limit": Key(":limit:%s", "hash", "a limit: what was set, told and learned, and the levels of its buckets"),
+    "limits": Key(":limits", "set", "names of all limits; for good, or until one is removed"),
+    "limit": Key(
+        ":limit:%s", "hash", "a limit: what was set, told and learned, and the levels of its buckets; for good"
+    ),
     "permits": Key(":permits:%s", "zset", "permits of a limit by the time they lapse, by holder; empty at rest"),
     "lines": Key(":lines", "set", "limits in whose lines somebody stands; empty at rest"),
     "line": Key(":line:%s:%s", "zset", "tenants in the line of a limit, by priority and turn; gone when it is empty"),

@@ -371,6 +371,8 @@ end
 function Limit.settle_lines(all)
   if not next(call.lines) and not all then return end
   Limit.any()
+  -- Looking at a limit drops the permits that have lapsed.
+  if all then for name in pairs(call.limit_names) do load_limit(name) end end
   has_line('')
   local names = all and call.standing or call.lines
   local found = {}
