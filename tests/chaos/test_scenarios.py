@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from waybill_worker.agents.tools import tools
+
 from chaos import agents
 from chaos.scenarios import scenario
 from waybill.agent import AgentDefinition
@@ -14,7 +16,7 @@ from waybill.rpc import conversion
 FOLDER = Path("/nowhere")
 SCHEMAS = {
     definition.name: AgentSchema(definition.name, "", definition.input_schema)
-    for definition in vars(agents).values()
+    for definition in (*vars(agents).values(), tools)
     if isinstance(definition, AgentDefinition)
 }
 
@@ -28,7 +30,9 @@ def test_the_same_number_always_makes_the_same_scenario() -> None:
 
 def test_every_scenario_is_a_goal_or_a_valid_plan() -> None:
     made = [scenario(1, number, FOLDER) for number in range(300)]
-    assert {"chain", "fan", "diamond", "failing", "stream", "goal", "cancelled"} <= {one.name for one in made}
+    assert {"chain", "fan", "diamond", "failing", "stream", "goal", "cancelled", "talking", "paying"} <= {
+        one.name for one in made
+    }
     for one in made:
         assert (one.plan is None) != (not one.goal)
         if one.plan is not None:
