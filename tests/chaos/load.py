@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import random
 import time
 from collections.abc import Sequence
@@ -106,7 +105,7 @@ class Load:
     async def _submit(self, client: Client, promise: Promise) -> None:
         made = promise.scenario
         more: dict[str, Any] = {"deadline_ms": made.deadline_ms} if made.deadline_ms else {}
-        if made.budget_microusd and "budget" in inspect.signature(Client.submit).parameters:
+        if made.budget_microusd:
             more["budget"] = Budget(made.budget_microusd, made.on_limit)
         task = await client.submit(
             goal=made.goal,
