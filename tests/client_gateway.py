@@ -196,6 +196,38 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         await self._refuse(context)
         return gateway_pb2.ResumeTenantResponse(tenant=task_pb2.Tenant(name="default"))
 
+    async def GetUsage(self, request: Any, context: Any) -> Any:
+        self.seen.append(request)
+        used = task_pb2.Usage(input_tokens=9, cost_microusd=70)
+        row = task_pb2.UsageRow(step="a", agent="llm", model="m", usage=used, calls=2)
+        return gateway_pb2.GetUsageResponse(total=used, rows=[row])
+
+    async def ListModelCalls(self, request: Any, context: Any) -> Any:
+        self.seen.append(request)
+        page = int(request.page_token or 0)
+        call = task_pb2.ModelCall(step="tasks/t1/steps/a", call=page, state=task_pb2.MODEL_CALL_STATE_SETTLED)
+        call.start_time.FromMilliseconds(1_500)
+        call.prompt.CopyFrom(json_payload(b'{"messages":[]}'))
+        call.response.CopyFrom(task_pb2.Payload(media_type="text/plain", data=b"cut [cut]"))
+        return gateway_pb2.ListModelCallsResponse(calls=[call], next_page_token="" if page else "1")
+
+    async def GetTenantBudget(self, request: Any, context: Any) -> Any:
+        return gateway_pb2.GetTenantBudgetResponse(budget=task_pb2.TenantBudget(max_day_microusd=5))
+
+    async def SetTenantBudget(self, request: Any, context: Any) -> Any:
+        self.seen.append(request)
+        await self._refuse(context)
+        return gateway_pb2.SetTenantBudgetResponse(budget=request.budget)
+
+    async def ListLimits(self, request: Any, context: Any) -> Any:
+        limit = task_pb2.Limit(name="limits/agent:echo", max_concurrency=2, learned_concurrency=1)
+        return gateway_pb2.ListLimitsResponse(limits=[limit])
+
+    async def SetLimit(self, request: Any, context: Any) -> Any:
+        self.seen.append(request)
+        await self._refuse(context)
+        return gateway_pb2.SetLimitResponse(limit=request.limit)
+
 
 @contextlib.asynccontextmanager
 async def serving(gateway: Gateway, port: int = 0) -> AsyncIterator[str]:

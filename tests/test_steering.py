@@ -25,6 +25,8 @@ MUTATIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "pause agent": lambda client, **given: client.pause_agent("echo", **given),
     "resume agent": lambda client, **given: client.resume_agent("agents/echo", **given),
     "pause tenant": lambda client, **given: client.pause_tenant(**given),
+    "set budget": lambda client, **given: client.set_tenant_budget(max_day_microusd=1, **given),
+    "set limit": lambda client, **given: client.set_limit("agent:echo", max_concurrency=1, **given),
     "resume tenant": lambda client, **given: client.resume_tenant(**given),
 }
 

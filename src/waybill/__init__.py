@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from waybill.agent import Context, agent
 from waybill.chat import Message, Reply, Tool, ToolCall
+from waybill.core.budget import Budget, BudgetAction, TaskPolicy
 from waybill.once import NOT_DONE
 
 if TYPE_CHECKING:
     from waybill.client import Client
 
-__all__ = ["NOT_DONE", "Client", "Context", "Message", "Reply", "Tool", "ToolCall", "agent"]
+__all__ = [
+    "NOT_DONE",
+    "Budget",
+    "BudgetAction",
+    "Client",
+    "Context",
+    "Message",
+    "Reply",
+    "TaskPolicy",
+    "Tool",
+    "ToolCall",
+    "agent",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,8 @@ NAMES = [
     "tasks/../..", "agents/echo", "agents/nobody", "deadLetters/x.1", "deadLetters/x.-1", "deadLetters/x.99999999999",
     "\0", "a\nb", "${a}", "${a.b", "é", "💥", "\u202e", "{}", "{0}", "*", "%s", "%00", "' OR 1=1 --", ":", "a:b", " ",
 ]  # fmt: skip
+LIMITS = ["limits/agent:nobody", "limits/tenant:other", "limits/key:crm", "limits/model:default"]
+"""Limits that hold up no step of the tests' own."""
 JSON_TEXTS = [
     "", "{}", "[]", "null", "0", "1e999", "NaN", "-Infinity", '"', '{"a":1,"a":2}', '"\\ud800"', "[" * 300 + "]" * 300,
     "[" * 100_000, "9" * 5_000, "1" + "0" * 400, '{"value":"${a}"}', '{"value":"${task.input}"}', '{"value":"${a"}',
@@ -102,8 +104,12 @@ def _likely(field: pb.FieldDescriptor, known: list[str]) -> list[str]:
         return ["", *(f"request-{number}" for number in range(100))]
     if field.name == "key":
         return ["mail"]
-    if field.name not in ("name", "parent", "step") or "Request" not in holder:
+    if holder == "Limit" and field.name == "name":
+        return LIMITS
+    if field.name not in ("name", "parent", "step", "task") or "Request" not in holder:
         return []
+    if "ModelCalls" in holder:
+        return [name for name in known if name.startswith("tasks/")]
     if "DeadLetter" in holder:
         return [name for name in known if name.startswith("deadLetters/")]
     if "Agent" in holder or ("Pause" in holder and "Task" not in holder):

@@ -23,9 +23,9 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 SECONDS = 60
-STREAMS = {operation.name for operation in OPERATIONS if operation.streams}
-COLLECTIONS = {"task": "tasks/", "step": "tasks/", "agent": "agents/", "letter": "deadLetters/"}
-NAMES = [operation.name for operation in OPERATIONS]
+STREAMS = {operation.id for operation in OPERATIONS if operation.streams}
+COLLECTIONS = {"task": "tasks/", "step": "tasks/", "agent": "agents/", "letter": "deadLetters/", "limit": "limits/"}
+NAMES = [operation.id for operation in OPERATIONS]
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import reduce
 
-from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
-from waybill.ledger.call_records import CallRecord, CallState
+from waybill.core.task import CallState, Event, EventType, Failure, StepState, TaskState, Usage
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.packing import BUDGET_QUESTION
 from waybill.ledger.records import StepRecord, TaskRecord
@@ -182,7 +182,9 @@ def check_order(events: Sequence[Event], steps: Sequence[StepRecord]) -> None:
         if event.type in (EventType.STEP_STARTED, EventType.STEP_WAITING):
             attempts[event.step] += 1
             assert event.attempt == attempts[event.step]
-            asks_for_money = event.message == BUDGET_QUESTION.prompt  # at the end of an attempt, so in a paused task too
+            asks_for_money = (
+                event.message == BUDGET_QUESTION.prompt
+            )  # at the end of an attempt, so in a paused task too
             assert not paused or asks_for_money, f"{event.step} starts in a paused task"
         if event.type in (EventType.STEP_READY, EventType.STEP_STARTED, EventType.STEP_WAITING):
             # What was put in the place of another step later is told by none of the names of that time.

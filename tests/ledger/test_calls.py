@@ -12,8 +12,8 @@ from ledger_hand import Hand, failed, pass_time, succeeded
 from ledger_plans import accept, chain, graph, side_by_side
 
 from waybill.core.budget import Budget, BudgetAction
-from waybill.core.task import EventType, TaskState, Usage
-from waybill.ledger.call_records import CallDecision, CallState, CallVerdict, Rates
+from waybill.core.task import CallState, EventType, TaskState, Usage
+from waybill.ledger.call_records import CallDecision, CallVerdict, Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Grant, StepRef
 

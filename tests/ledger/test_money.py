@@ -10,9 +10,9 @@ from ledger_hand import Hand, failed, pass_time, succeeded
 from ledger_plans import accept, chain, graph, side_by_side
 
 from waybill.core.budget import Budget
-from waybill.core.task import EventType, Failure, TaskState, Usage
+from waybill.core.task import CallState, EventType, Failure, TaskState, Usage
 from waybill.ledger import keys
-from waybill.ledger.call_records import CallOpening, CallState, CallVerdict, Observed
+from waybill.ledger.call_records import CallOpening, CallVerdict, Observed
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Grant, StepRef
 

@@ -8,8 +8,10 @@ from typing import Any
 from waybill_dispatcher.archive_rows import EndedTask
 from waybill_dispatcher.attempts import Attempt
 
+from waybill.core.budget import Budget, BudgetAction, TaskPolicy
 from waybill.core.plan import FailurePolicy, Question
-from waybill.core.task import Failure, Priority, StepState, TaskState, Usage
+from waybill.core.task import CallState, Failure, Priority, StepState, TaskState, Usage
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.records import StepRecord, TaskRecord
 
 MONEY = 2**62
@@ -30,7 +32,9 @@ TASK = TaskRecord(
     sinks=(2,),
     failure=Failure("AGENT_ERROR", "it\x00 broke"),
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-    usage=Usage(MONEY, MONEY + 1, MONEY + 2),
+    usage=Usage(MONEY, MONEY + 1, MONEY + 2, MONEY + 3, MONEY + 4, MONEY + 5),
+    budget=Budget(10**12, BudgetAction.ASK),
+    policy=TaskPolicy(allowed_tools=("crm/*",), max_revisions=7),
     wait_ms=MONEY,
     run_ms=MONEY,
     created_ms=1_700_000_000_000,
@@ -64,9 +68,23 @@ STEP = StepRecord(
     question=Question("May\x00 I?", '{"type": "boolean"}', 1_000, b"false"),
     input=b'{"about": "\\u0000"}',
     output=b"true",
+    plan_revision=2,
+    when=("${task.input}",),
+    allow_skipped=True,
+    dropped=True,
 )
 
 ATTEMPT = Attempt(1, StepState.SUCCEEDED, started_ms=1_700_000_000_001, ended_ms=1_700_000_000_004, run_ms=3)
+
+
+CALLS = [
+    CallRecord(
+        *(number, 1, 1, CallState.SETTLED, agent, "gpt-x", "default", TASK.usage, 10 + number, 20),
+        prompt=b'{"messages": []}',
+        response=b"\x00cut",
+    )
+    for number, agent in ((0, "planner"), (2, "echo"))
+]
 
 
 def ended_task(**changes: Any) -> EndedTask:
@@ -91,4 +109,4 @@ def ended_task(**changes: Any) -> EndedTask:
         Attempt(number, StepState.FAILED, "hand.1", number, number + 1, Failure("R", "m"), Usage(number), 1, MONEY)
         for number in (1, 2)
     ]
-    return EndedTask(record, b'{"topic": 1}', [STEP, failed], {1: [ATTEMPT], 2: tries})
+    return EndedTask(record, b'{"topic": 1}', [STEP, failed], {1: [ATTEMPT], 2: tries}, CALLS)

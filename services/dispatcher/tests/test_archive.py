@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from archive_tasks import ATTEMPT, STEP, TASK, ended_task
+from archive_tasks import ATTEMPT, CALLS, STEP, TASK, ended_task
 from waybill_dispatcher.archive import Archive
 from waybill_dispatcher.archive_schema import METADATA, SCHEMA_VERSION, TASKS
 
-from waybill.core.task import TaskState
+from waybill.core.task import TaskState, Usage
 from waybill.errors import NotFound, Unavailable, WaybillError
 from waybill.ledger.reads import EVERY_TASK, ListPosition
 from waybill.ledger.records import TaskFilter, TaskRecord
@@ -76,6 +76,60 @@ async def test_what_is_written_comes_back_the_same(archive: Archive) -> None:
     assert await archive.outputs("0-1", [2, 1, 9]) == [b"", b"true", b""]
     assert await archive.attempts("0-1", 1) == [ATTEMPT]
     assert await archive.attempts("0-1", 2) == list(task.attempts[2])
+    assert await archive.calls("0-1", 2) == [CALLS[1]]
+    assert await archive.calls("0-1") == [replace(call, prompt=b"", response=b"") for call in CALLS]
+
+
+LATER = {
+    *("cached_input_tokens", "reasoning_tokens", "estimated_microusd", "budget", "policy"),
+    *("plan_revision", "conditions", "allow_skipped", "dropped"),
+}
+"""Columns that the first version of the tables did not have."""
+
+
+def make_first_version(rows: sqlalchemy.Engine) -> None:
+    """Take what was written back to what the first version of the tables can hold."""
+    with rows.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE waybill_calls"))
+        for table in ("waybill_tasks", "waybill_steps", "waybill_attempts"):
+            known = {column["name"] for column in sqlalchemy.inspect(connection).get_columns(table)}
+            for column in known.intersection(LATER):
+                connection.execute(sqlalchemy.text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+        connection.execute(sqlalchemy.text("UPDATE waybill_archive SET version = 1"))
+
+
+async def test_given_an_archive_of_the_first_version_then_its_tasks_are_read_and_new_ones_are_kept(
+    archive: Archive, archive_url: str, rows
+) -> None:
+    await archive.write([ended_task()])
+    make_first_version(rows)
+
+    later = [Archive(archive_url) for _ in range(3)]
+    await asyncio.gather(*(eventually_read(opened) for opened in later))
+    old = await later[0].task("0-1")
+    usage = Usage(*(getattr(TASK.usage, name) for name in ("input_tokens", "output_tokens", "cost_microusd")))
+    assert old == replace(shown(TASK), budget=None, policy=None, usage=usage)
+    step, _ = await later[1].steps("0-1", 1, 2)
+    assert step == replace(STEP, plan_revision=1, when=(), allow_skipped=False, dropped=False)
+    assert (await later[1].calls("0-1"), len(await later[1].attempts("0-1", 2))) == ([], 2)
+
+    await later[2].write([ended_task(id="0-2"), ended_task()])
+    assert await later[0].task("0-1") == shown(TASK)
+    assert await later[1].calls("0-2", 2) == [CALLS[1]]
+    for opened in later:
+        opened.close()
+
+
+async def eventually_read(archive: Archive) -> None:
+    """Read once, and again while another brings the tables up to date."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await archive.task("0-1")
+            except Unavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def test_what_was_never_written_is_not_found(archive: Archive) -> None:

@@ -7,8 +7,8 @@ import asyncio
 from planner_talks import MODEL, PLAN, PlannerGone, call, progress, tells
 
 from waybill.api.v1 import task_pb2
-from waybill.core.task import Usage
-from waybill.ledger.call_records import CallOpening, CallState, CallVerdict, Rates
+from waybill.core.task import CallState, Usage
+from waybill.ledger.call_records import CallOpening, CallVerdict, Rates
 from waybill.ledger.records import StepRef
 
 RUNNING = task_pb2.TASK_STATE_RUNNING

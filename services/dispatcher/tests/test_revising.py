@@ -9,8 +9,7 @@ from planner_talks import MODEL, PlannerGone, call, patch, progress, tells
 
 from waybill.api.v1 import planner_pb2, task_pb2
 from waybill.core.limits import KIB
-from waybill.core.task import Failure
-from waybill.ledger.call_records import CallState
+from waybill.core.task import CallState, Failure
 from waybill.ledger.records import Outcome, Settlement
 
 FAILED, SUCCEEDED = task_pb2.TASK_STATE_FAILED, task_pb2.TASK_STATE_SUCCEEDED

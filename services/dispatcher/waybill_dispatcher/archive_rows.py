@@ -11,8 +11,8 @@ from sqlalchemy import RowMapping
 
 from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import FailurePolicy, Question
-from waybill.core.task import Failure, Priority, StepState, TaskState, Usage
-from waybill.ledger.call_records import CallRecord, CallState
+from waybill.core.task import CallState, Failure, Priority, StepState, TaskState, Usage
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.records import StepRecord, TaskRecord
 from waybill_dispatcher.attempts import Attempt
 

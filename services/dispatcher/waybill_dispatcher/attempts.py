@@ -18,7 +18,8 @@ _OPEN = (StepState.RUNNING, StepState.WAITING)
 class Attempt:
     """One execution of a step, or one wait for an answer. Times are epoch milliseconds, 0 when not yet.
 
-    Usage is zero, and `run_ms` what the clock says, for an attempt whose worker never told.
+    Usage is that of its model calls and what its worker told besides; `run_ms` is what the clock says for an attempt
+    whose worker never told.
     """
 
     number: int
@@ -38,6 +39,7 @@ class AttemptFold:
     def __init__(self) -> None:
         self._attempts: dict[str, list[Attempt]] = {}
         self._ready_ms: dict[str, int] = {}
+        self._calls: dict[tuple[str, int, int], Usage] = {}
 
     def add(self, event: Event) -> None:
         """Take in the next event of the task."""
@@ -74,6 +76,14 @@ class AttemptFold:
     def _finished(self, event: Event) -> None:
         self._end(event, event.step_state or StepState.FAILED)
 
+    def _called(self, event: Event) -> None:
+        """Count what a model call used, whenever it is told; what is told again replaces what was."""
+        key, used = (event.step, event.attempt, event.call), event.usage or Usage()
+        for attempt in self.of(event.step):
+            if attempt.number == event.attempt:
+                attempt.usage += used - self._calls.get(key, Usage())
+                self._calls[key] = used
+
     def _end(self, event: Event, state: StepState) -> None:
         """End the attempt under way. A step can end without one: between two attempts, or before the first."""
         attempts = self.of(event.step)
@@ -83,13 +93,15 @@ class AttemptFold:
         ended.state, ended.ended_ms, ended.failure = state, event.time_ms, event.failure
         ended.run_ms = max(0, event.time_ms - ended.started_ms)
         if event.usage is not None:
-            ended.usage, ended.wait_ms, ended.run_ms = event.usage, event.wait_ms, event.run_ms
+            ended.usage += event.usage
+            ended.wait_ms, ended.run_ms = event.wait_ms, event.run_ms
 
 
 _HANDLERS: dict[EventType, Callable[[AttemptFold, Event], None]] = {
     EventType.STEP_READY: AttemptFold._ready,
     EventType.STEP_STARTED: AttemptFold._started,
     EventType.STEP_WAITING: AttemptFold._asked,
+    EventType.CALL_ENDED: AttemptFold._called,
     EventType.STEP_RETRIED: AttemptFold._retried,
     EventType.STEP_FINISHED: AttemptFold._finished,
 }

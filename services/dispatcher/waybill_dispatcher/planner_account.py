@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from waybill.api.v1 import planner_pb2
-from waybill.core.task import Failure, Usage
+from waybill.core.task import CallState, Failure, Usage
 from waybill.errors import Unavailable
-from waybill.ledger.call_records import CallOpening, CallRecord, CallState, CallVerdict, Observed, Rates
+from waybill.ledger.call_records import CallOpening, CallRecord, CallVerdict, Observed, Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRef
 from waybill.rpc.events import usage_from_proto

@@ -216,7 +216,7 @@ def call_message(task_id: str, step: str, call: CallRecord) -> task_pb2.ModelCal
         call=call.number,
         model=call.model,
         endpoint=call.endpoint,
-        state=CALL_STATE_TO_PROTO[call.state.value],
+        state=CALL_STATE_TO_PROTO[call.state],
         usage=usage_to_proto(call.usage),
         start_time=timestamp(call.started_ms),
         end_time=_time(call.ended_ms),

@@ -274,6 +274,35 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         tenant = task_pb2.Tenant(name=tenant_of(context.invocation_metadata()), paused=request.paused)
         return dispatcher_pb2.SetPauseResponse(tenant=tenant)
 
+    async def ReadUsage(self, request: dispatcher_pb2.ReadUsageRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        used = task_pb2.Usage(input_tokens=9, cost_microusd=70)
+        row = task_pb2.UsageRow(
+            step="a" if request.task else "", day=request.from_day, agent="llm", usage=used, calls=2
+        )
+        return dispatcher_pb2.ReadUsageResponse(total=used, rows=[row])
+
+    async def ReadModelCalls(self, request: dispatcher_pb2.ReadModelCallsRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        call = task_pb2.ModelCall(step="tasks/t1/steps/a", attempt=1, call=1, state=task_pb2.MODEL_CALL_STATE_SETTLED)
+        if "/steps/" in request.parent:
+            call.prompt.data = b'{"messages":[]}'
+        return dispatcher_pb2.ReadModelCallsResponse(calls=[call], next_page_token="more")
+
+    async def ReadTenantBudget(self, request: dispatcher_pb2.ReadTenantBudgetRequest, context: Any) -> Any:
+        return dispatcher_pb2.ReadTenantBudgetResponse(budget=task_pb2.TenantBudget(max_day_microusd=5))
+
+    async def WriteTenantBudget(self, request: dispatcher_pb2.WriteTenantBudgetRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        return dispatcher_pb2.WriteTenantBudgetResponse(budget=request.budget)
+
+    async def ReadLimits(self, request: dispatcher_pb2.ReadLimitsRequest, context: Any) -> Any:
+        return dispatcher_pb2.ReadLimitsResponse(limits=[task_pb2.Limit(name="limits/agent:echo", max_concurrency=2)])
+
+    async def WriteLimit(self, request: dispatcher_pb2.WriteLimitRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        return dispatcher_pb2.WriteLimitResponse(limit=request.limit)
+
     async def ReadAgents(self, request: dispatcher_pb2.ReadAgentsRequest, context: Any) -> Any:
         agent = task_pb2.Agent(name="agents/echo", input_schema='{"type":"object"}', live_workers=1)
         return dispatcher_pb2.ReadAgentsResponse(agents=[agent])

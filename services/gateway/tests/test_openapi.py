@@ -27,6 +27,11 @@ def test_every_rpc_can_be_called_over_http():
     assert {operation.name for operation in OPERATIONS} == rpcs
 
 
+def test_no_two_operations_have_one_id():
+    ids = [operation.id for operation in OPERATIONS]
+    assert len(ids) == len(set(ids))
+
+
 def test_every_reference_of_the_document_leads_somewhere():
     schemas = document()["components"]["schemas"]
     stack, found = [document()], set()

@@ -52,7 +52,9 @@ _FAILURES = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be called. `answer` is the schema of a 200, `form` the class of the body, if there is one."""
+    """One thing that can be called: `name` is the RPC behind it. `answer` is the schema of a 200, `form` the class of
+    the body, if there is one. `suffix` tells it from another operation of the same RPC.
+    """
 
     method: str
     path: str
@@ -62,6 +64,12 @@ class Operation:
     form: type | None = None
     query: tuple[tuple[str, Schema], ...] = ()
     streams: bool = False
+    suffix: str = ""
+
+    @property
+    def id(self) -> str:
+        """Its name in the document, which no other has."""
+        return self.name + self.suffix
 
 
 def _object(**properties: Schema) -> Schema:
@@ -134,7 +142,15 @@ OPERATIONS = (
     _act(f"{_STEP}:answer", "AnswerStep", "Answer a step that waits for a person.", reference("Step"), Answer),
     _act(f"{_STEP}/effects:resolve", "ResolveEffect", "Decide an unknown effect.", reference("Effect"), Decision),
     _get("/v1/tasks/{task}/modelCalls", "ListModelCalls", "List model calls, oldest first.", _CALLS, **_PAGING),
-    _get(f"{_STEP}/modelCalls", "ListModelCalls", "List a step's calls, with texts if kept.", _CALLS, **_PAGING),
+    Operation(
+        "GET",
+        f"{_STEP}/modelCalls",
+        "ListModelCalls",
+        "List the model calls of a step, oldest first, with prompts and responses where they are kept.",
+        _CALLS,
+        query=tuple(_PAGING.items()),
+        suffix="OfStep",
+    ),
     _get(
         "/v1/usage",
         "GetUsage",
@@ -198,7 +214,7 @@ def openapi_endpoint() -> Any:
 
 def _described(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "operationId": operation.name,
+        "operationId": operation.id,
         "summary": operation.summary,
         "parameters": [
             *(_parameter("path", name, _IN_PATH[name]) for name in re.findall(r"\{(\w+)\}", operation.path)),

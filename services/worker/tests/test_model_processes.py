@@ -14,8 +14,7 @@ from worker_tasks import ended, step, submit
 
 from waybill.agent import AgentDefinition
 from waybill.core.budget import Budget
-from waybill.core.task import TaskState
-from waybill.ledger.call_records import CallState
+from waybill.core.task import CallState, TaskState
 from waybill.ledger.ledger import Ledger
 
 KEY = "sk-very-secret"

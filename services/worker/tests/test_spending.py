@@ -20,8 +20,7 @@ from worker_tasks import ended, step, steps_of, submit, ticking
 from waybill.agent import AgentDefinition
 from waybill.core.budget import Budget, BudgetAction
 from waybill.core.plan import RetryPolicy
-from waybill.core.task import EventType, StepState, TaskState
-from waybill.ledger.call_records import CallState
+from waybill.core.task import CallState, EventType, StepState, TaskState
 from waybill.ledger.ledger import Ledger
 from waybill.models.client import ModelClient
 

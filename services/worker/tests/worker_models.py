@@ -8,8 +8,8 @@ from typing import Any
 
 from model_server import Billed, ModelServer
 
-from waybill.core.task import Usage
-from waybill.ledger.call_records import CallRecord, CallState
+from waybill.core.task import CallState, Usage
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.ledger import Ledger
 from waybill.models.config import Endpoint, Model, Models
 

@@ -53,6 +53,17 @@ class EffectState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class CallState(StrEnum):
+    """How far a model call is, spelled as in the ledger and in JSON."""
+
+    OPEN = "open"
+    """Its worst case is reserved."""
+    SETTLED = "settled"
+    """It used what the provider says."""
+    ESTIMATED = "estimated"
+    """Nobody saw its end: its worst case counts as used, until its end is told after all."""
+
+
 class Priority(StrEnum):
     """How urgent a task is; workers take higher priorities first, in the order of this enum."""
 

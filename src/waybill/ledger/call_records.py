@@ -6,18 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from waybill.core.budget import BudgetAction
-from waybill.core.task import Usage
-
-
-class CallState(StrEnum):
-    """How far a model call is, spelled as in the ledger and in JSON."""
-
-    OPEN = "open"
-    """Its worst case is reserved."""
-    SETTLED = "settled"
-    """It used what the provider says."""
-    ESTIMATED = "estimated"
-    """Nobody saw its end: its worst case counts as used, until its end is told after all."""
+from waybill.core.task import CallState, Usage
 
 
 class CallVerdict(StrEnum):

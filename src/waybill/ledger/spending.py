@@ -10,14 +10,13 @@ import msgspec
 
 from waybill.core import limits
 from waybill.core.budget import BudgetAction, TaskPolicy
-from waybill.core.task import Priority, Usage
+from waybill.core.task import CallState, Priority, Usage
 from waybill.errors import AlreadyExists, NotFound
 from waybill.ledger import packing
 from waybill.ledger.call_records import (
     CallDecision,
     CallOpening,
     CallRecord,
-    CallState,
     CallVerdict,
     LimitRecord,
     Observed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import BudgetAction
 from waybill.core.plan import FailurePolicy
-from waybill.core.task import EffectState, EventType, Priority, StepState, TaskState
+from waybill.core.task import CallState, EffectState, EventType, Priority, StepState, TaskState
 
 TASK_STATE_TO_PROTO: dict[TaskState, task_pb2.TaskState.ValueType] = {
     state: task_pb2.TaskState.Value(f"TASK_STATE_{state.name}") for state in TaskState
@@ -41,14 +41,10 @@ BUDGET_ACTION_FROM_PROTO: dict[int, BudgetAction] = {
     **{value: action for action, value in BUDGET_ACTION_TO_PROTO.items()},
 }
 
-CALL_STATE_FROM_PROTO: dict[int, str] = {
-    value: name.removeprefix("MODEL_CALL_STATE_").lower() for name, value in task_pb2.ModelCallState.items() if value
+CALL_STATE_TO_PROTO: dict[CallState, task_pb2.ModelCallState.ValueType] = {
+    state: task_pb2.ModelCallState.Value(f"MODEL_CALL_STATE_{state.name}") for state in CallState
 }
-"""States of model calls, spelled as in the ledger and in JSON."""
-CALL_STATE_TO_PROTO: dict[str, task_pb2.ModelCallState.ValueType] = {
-    state: task_pb2.ModelCallState.Value(f"MODEL_CALL_STATE_{state.upper()}")
-    for state in CALL_STATE_FROM_PROTO.values()
-}
+CALL_STATE_FROM_PROTO: dict[int, CallState] = {value: state for state, value in CALL_STATE_TO_PROTO.items()}
 
 EVENT_TYPE_TO_PROTO: dict[EventType, task_pb2.EventType.ValueType] = {
     kind: task_pb2.EventType.Value(f"EVENT_TYPE_{kind.name}") for kind in EventType

@@ -23,13 +23,14 @@ BUDGET_NUMBERS = (
 
 def call_to_json(call: task_pb2.ModelCall, inline: Inline = json.loads) -> dict[str, Any]:
     """A model call as JSON; prompt and response only where they are kept."""
+    state = CALL_STATE_FROM_PROTO.get(call.state)
     shown: dict[str, Any] = {
         "step": call.step,
         "attempt": call.attempt,
         "call": call.call,
         "model": call.model,
         "endpoint": call.endpoint,
-        "state": CALL_STATE_FROM_PROTO.get(call.state, "unknown"),
+        "state": state.value if state is not None else "unknown",
         "usage": usage_to_json(call.usage),
     }
     for name in ("prompt", "response"):
