@@ -174,3 +174,16 @@ async def test_given_a_skipped_step_then_all_that_is_known_of_it_can_be_read(led
     assert await ledger.outputs(task, [1]) == [b""]
     (ended,) = [event for event in await ledger.events(task, 1, 10) if event.type is EventType.STEP_FINISHED]
     assert ended.message == "task.input.x leads to nothing"
+
+
+async def test_given_conditions_that_nobody_looked_at_then_it_is_known_whose(ledger: Ledger, hand: Hand) -> None:
+    task = await accept(ledger, plan(step("a", when=("${task.input}",)), step("b"), step("c", when=("${b}",))))
+    assert await ledger.undecided(task, (1, 2, 3)) == {1}
+    assert await ledger.undecided(task, ()) == set()
+    await decide_all(ledger)
+    assert await ledger.undecided(task, (1, 2, 3)) == set()
+    await hand.run_all()
+    assert await ledger.undecided(task, (1, 2, 3)) == {3}
+    await decide_all(ledger)
+    assert await ledger.undecided(task, (1, 2, 3)) == set()
+    await hand.run_all()

@@ -303,3 +303,20 @@ async def test_whatever_happens_permits_never_exceed_the_limits_and_all_ends(led
         record, _ = await check_history(ledger, task)
         assert record.state.ended
     assert all((limit.held, limit.waiting) == (0, 0) for limit in await ledger.limits())
+
+
+async def test_given_steps_in_a_line_then_it_is_known_which(ledger: Ledger, hand: Hand) -> None:
+    await ledger.set_limit("key:crm", Rates(max_concurrency=2))
+    task = await ledger.task(await accept(ledger, keyed(5, "crm")))
+    numbers = range(1, 6)
+    assert await ledger.lines_of(task, numbers) == {}
+    ran = {grant.ref.number for grant in await hand.take()}
+    while hand.held:
+        standing = await ledger.lines_of(task, numbers)
+        assert set(standing) == set(numbers) - ran
+        assert set(standing.values()) <= {"key:crm"}
+        assert await ledger.lines_of(task, sorted(ran)) == {}
+        exchange = await hand.exchange(succeeded(next(iter(hand.held.values()))))
+        ran |= {grant.ref.number for grant in exchange.grants}
+    assert await ledger.lines_of(task, numbers) == {}
+    assert await ledger.lines_of(task, ()) == {}

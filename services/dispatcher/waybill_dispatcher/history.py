@@ -170,7 +170,10 @@ class History:
 
     async def _step_messages(self, found: Found, steps: Sequence[StepRecord]) -> list[task_pb2.Step]:
         names = await self.step_names(found, {number for step in steps for number in step.dependencies})
-        held_up = Standstill() if found.archived else await standstill(self._ledger, self._directory, found.record)
+        held_up = Standstill()
+        if not found.archived:
+            states = {step.number: step.state for step in steps}
+            held_up = await standstill(self._ledger, self._directory, found.record, states)
         return [
             views.step_message(
                 found.record.id,

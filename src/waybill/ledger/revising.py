@@ -40,6 +40,14 @@ class Revising(Spending):
             return packing.task_root(*await self._fields(task_id, ["goal", "input"]))
         return (await self.outputs(task_id, [number]))[0]
 
+    async def undecided(self, task_id: str, numbers: Sequence[int]) -> set[int]:
+        """Which steps of a task wait for somebody to look at their conditions."""
+        if not numbers:
+            return set()
+        members = [f"{task_id}:{number}" for number in numbers]
+        places = await self._store.command("ZMSCORE", self._key("decisions"), *members)
+        return {number for number, place in zip(numbers, places, strict=True) if place is not None}
+
     async def decide_step(self, task_id: str, number: int, turn: int, holds: bool, note: str = "") -> bool:
         """Let a step go on whose conditions hold, or skip it, telling why in `note`; False if nothing is to be decided.
         May be repeated.

@@ -25,7 +25,7 @@ from waybill.ledger.call_records import (
     UsageRow,
 )
 from waybill.ledger.connection import Part
-from waybill.ledger.records import Request, StepRecord, StepRef
+from waybill.ledger.records import Request, StepRecord, StepRef, TaskRecord
 from waybill.ledger.steering import ANYBODY, REUSED, Steering
 
 NOTHING_TOLD = Observed()
@@ -247,6 +247,21 @@ class Spending(Steering):
         numbers = [int(float(value or 0)) for value in values]
         blocked = numbers[6] if numbers[6] > now_ms else 0
         return LimitRecord(name, Rates(*numbers[:3]), Rates(*numbers[3:6]), held, waiting, blocked)
+
+    async def lines_of(self, task: TaskRecord, numbers: Sequence[int]) -> dict[int, str]:
+        """In the line of which limit steps of a task stand, by number, for those that do: they are READY."""
+        if not numbers:
+            return {}
+        names = sorted(name.decode() for name in await self._store.command("SMEMBERS", self._key("lines")))
+        members = [f"{task.id}:{number}" for number in numbers]
+        rooms = (self._key("lined", name, task.priority, task.tenant) for name in names)
+        found = await self._store.commands([("ZMSCORE", room, *members) for room in rooms])
+        return {
+            number: name
+            for name, places in zip(names, found, strict=True)
+            for number, place in zip(numbers, places, strict=True)
+            if place is not None
+        }
 
     async def task_policy(self, task_id: str) -> TaskPolicy:
         """What a task may do. Raises NotFound."""

@@ -10,6 +10,7 @@ function Revision.offer(task)
 end
 
 local function begin_round(task)
+  redis.call('HDEL', K('task', task.id), 'note')
   task.revising, task.round, task.changed = 1, task.round + 1, true
   Revision.offer(task)
 end
