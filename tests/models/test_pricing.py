@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 
@@ -75,3 +77,17 @@ def test_given_more_tokens_when_priced_then_they_never_cost_less(asked: int, tol
     assert most is not None
     assert least is not None
     assert least <= most
+
+
+def test_given_a_model_without_a_price_of_its_own_when_prices_are_made_then_the_list_is_read_at_once() -> None:
+    code = (
+        "import sys\n"
+        "from waybill.models.config import Endpoint, Model, Models\nfrom waybill.models.pricing import Prices\n"
+        "where = {'e': Endpoint(base_url='http://127.0.0.1:1/v1')}\n"
+        "own = Model(endpoint='e', model='m', input_usd_per_million=1, output_usd_per_million=1)\n"
+        "Prices(Models(where, {'m': own}, default='m'))\nassert 'genai_prices' not in sys.modules\n"
+        "Prices(Models(where, {'m': Model(endpoint='e', model='gpt-4o-mini')}, default='m'))\n"
+        "assert 'genai_prices' in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -17,10 +17,13 @@ _MICROUSD = Decimal(1_000_000)
 
 
 class Prices:
-    """Prices of all configured models, by their names."""
+    """Prices of all configured models, by their names. Made at start-up, as reading the list can take a second."""
 
     def __init__(self, models: Models) -> None:
         self._models = models
+        for name in models.models:
+            # The first question reads the list; asked by a call, it would hold up the heartbeat.
+            self.cost_microusd(name, Usage(1, 1))
 
     def cost_microusd(self, name: str, usage: Usage) -> int | None:
         """What so many tokens cost; None if the model has no price."""
