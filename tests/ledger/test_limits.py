@@ -237,7 +237,7 @@ async def test_given_a_throttled_call_then_nobody_calls_until_the_provider_allow
     assert await begin(ledger, hand.id, first.ref) == GO
     await ledger.end_call(first.ref, 1, Usage(), Observed(throttled=True, retry_after_ms=7_000))
     decision = await begin(ledger, hand.id, second.ref)
-    assert (decision.verdict, decision.wait_ms) == (CallVerdict.WAIT, 5_000)
+    assert (decision.verdict, decision.wait_ms) == (CallVerdict.WAIT, 2_500)
     (limit,) = await ledger.limits()
     assert (limit.blocked_until_ms, limit.learned.max_concurrency) == (ledger.clock_ms + 7_000, 1)
     await pass_time(ledger, 7_100, hand)

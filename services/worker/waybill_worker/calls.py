@@ -101,8 +101,8 @@ class Calls:
         if not plan.priced:
             await self._check_unpriced(plan)
         self._begun += 1
-        opening = _Opening(self._begun, plan)
-        opened = self._loop.create_task(self._open(opening, patient))
+        opening = _Opening(self._begun, plan, patient=patient)
+        opened = self._loop.create_task(self._open(opening))
         opened.add_done_callback(_seen)
         try:
             return await asyncio.shield(opened)
@@ -123,7 +123,7 @@ class Calls:
         finally:
             self._slot.take_again()
 
-    async def _open(self, opening: _Opening, patient: bool) -> BegunCall:
+    async def _open(self, opening: _Opening) -> BegunCall:
         waiting = False
         try:
             while True:
@@ -131,7 +131,7 @@ class Calls:
                 if decision.verdict is CallVerdict.GO:
                     return self._allowed(opening)
                 self._refuse(decision)
-                if not patient:
+                if not opening.asked.patient:
                     raise Limited(decision.wait_ms / 1000)
                 if not waiting:
                     waiting = True
@@ -202,7 +202,7 @@ def _seen(task: asyncio.Task[Any]) -> None:
 class _Opening:
     """A call that is being allowed."""
 
-    def __init__(self, number: int, plan: CallPlan) -> None:
+    def __init__(self, number: int, plan: CallPlan, *, patient: bool) -> None:
         self.number = number
         self.plan = plan
         self.given_up = asyncio.Event()
@@ -215,6 +215,7 @@ class _Opening:
             worst=plan.worst,
             rates=Rates(limits.max_concurrency, limits.requests_per_minute, limits.tokens_per_minute),
             prompt=plan.prompt,
+            patient=patient,
         )
 
     async def wait(self, seconds: float) -> None:

@@ -36,7 +36,8 @@ class Rates:
 class CallOpening:
     """A model call that is about to be made. `number` counts the calls of its attempt, from 1; `nonce` is the same each
     time that this call is asked for; `worst` is the most that it may use; `rates` are what the endpoint allows by its
-    configuration; `prompt` is what is asked, if that is to be kept.
+    configuration; `prompt` is what is asked, if that is to be kept. Who is not `patient` stands in no line, as it will
+    not come back for the permit.
     """
 
     number: int
@@ -46,6 +47,7 @@ class CallOpening:
     worst: Usage
     rates: Rates = Rates()
     prompt: bytes = b""
+    patient: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ STEP_FIELDS = (
     "dropped",
     "added_by",
     "replan",
+    "permits",
 )
 """A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
 USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")

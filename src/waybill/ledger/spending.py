@@ -73,6 +73,7 @@ class Spending(Steering):
             rates.requests_per_minute,
             rates.tokens_per_minute,
             limits.MAX_CALLS_PER_TASK,
+            int(opening.patient),
             _capped(opening.prompt),
         )
         verdict = CallVerdict(reply[0].decode())

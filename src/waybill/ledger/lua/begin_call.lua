@@ -4,8 +4,9 @@
 -- Keys: task, held, calls, artifacts, budget, usage, limits, limit, permits, line, lined.
 -- Arguments: now, worker, task:number:attempt (number 0 and no worker for the planner, its round in place of the attempt),
 --   call, nonce, model, endpoint, worst case (six numbers), most at once, requests and tokens a minute as configured
---   (0: no limit), most calls a task may have, prompt to keep or ''.
--- Reply: {'go'} | {'wait', ms} | {'over', scope, microusd left, on_limit} | {'stale'} | {'full'}. Events: none.
+--   (0: no limit), most calls a task may have, patient 0 or 1 (0: it stands in no line), prompt to keep or ''.
+-- Reply: {'go'} | {'wait', ms} | {'over', scope, microusd left, on_limit} | {'stale'} | {'full'}. Events: step_finished for
+--   a step that is called up and cannot be decoded.
 
 local BUDGET_WAIT_MS = 250
 
@@ -34,24 +35,27 @@ local function begin_call(keys, args)
     return args[at]
   end)
   local rates = { tonumber(args[14]), tonumber(args[15]), tonumber(args[16]) }
+  local tokens = worst.input_tokens + worst.output_tokens
   local record = Money.load(task, number, attempt, name)
   if record then return { record.nonce == nonce and record.state == 'open' and 'go' or 'stale' } end
-  if redis.call('HLEN', K('calls', task.id)) >= tonumber(args[17]) then return { 'full' } end
-  local member = args[3] .. ':' .. name
-  local verdict, scope, left = Money.obstacle(task, worst.cost)
+  local holder, verdict, scope, left = args[3] .. ':' .. name, Money.obstacle(task, worst.cost)
+  if redis.call('HLEN', K('calls', task.id)) >= tonumber(args[17]) then verdict = 'full' end
   if verdict then
-    Limit.leave(task, member, endpoint)
+    Limit.leave(task, holder, endpoint, tokens)
+    Queue.settle_rooms()
     flush()
     if verdict == 'over' then return { 'over', scope, left, task.on_limit or 'stop' } end
-    return { 'wait', BUDGET_WAIT_MS }
+    return { verdict, BUDGET_WAIT_MS }
   end
-  local wait_ms = Limit.admit(task, step, member, endpoint, worst.input_tokens + worst.output_tokens, rates)
-  if wait_ms then
+  local wait_ms = Limit.admit(task, step, holder, endpoint, tokens, rates, args[18] == '1')
+  -- A step's permit that is given back goes to who waits; and this call may lead the line of a limit that has room again.
+  Queue.settle_rooms()
+  if wait_ms and not Limit.keep(holder, endpoint) then
     flush()
     return { 'wait', wait_ms }
   end
   Money.open(task, step, number, attempt, name, nonce, args[6], endpoint, worst)
-  Artifact.keep(task, number, attempt, name, 'prompt', args[18])
+  Artifact.keep(task, number, attempt, name, 'prompt', args[19])
   flush()
   return { 'go' }
 end

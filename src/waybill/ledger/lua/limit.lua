@@ -1,17 +1,19 @@
 -- Limits, and the permits that are taken of them: how many attempts (or model calls) run at once and start in a minute,
--- over all workers. Who gets no permit stands in the limit's line, fair between tenants, and holds nothing meanwhile.
+-- over all workers. Who gets no permit stands in the limit's line (line.lua) and holds nothing meanwhile.
 --
 -- A permit is a lease under its holder's name: task:number:attempt, or task:number:attempt:call. It is given back when its
--- holder ends, and lapses if nobody does. Rates are token buckets of a tenth of a minute's worth, so that a minute sees
--- at most a tenth more than its rate (token bucket: RFC 2697); a bucket may be overdrawn by its last taker.
+-- holder ends, and lapses if nobody does. A step's record names the limits that it took permits of. Rates are token buckets
+-- of a tenth of a minute's worth, so that a minute sees at most a tenth more than its rate (token bucket: RFC 2697); a
+-- bucket may be overdrawn by its last taker.
 
-local REFILLED_A_CALL = 500
 local CALL_PERMIT_MS = 600000
 local ASK_AGAIN_MS = 200
 local LIMIT_FIELDS = { 'max_concurrency', 'requests_per_minute', 'tokens_per_minute', 'told_concurrency',
   'told_requests', 'told_tokens', 'learned_concurrency', 'learned_requests', 'learned_tokens', 'blocked', 'requests',
   'tokens', 'at' }
 local MOST_LEARNED = 1000
+local MOST_BLOCKED_MS = 86400000
+local NONE = {}
 
 local function least(...)
   local found = 0
@@ -21,15 +23,18 @@ local function least(...)
   return found
 end
 
+local function capacity(rate)
+  return math.max(1, rate / 10)
+end
+
 local function level(stored, rate, elapsed)
-  local capacity = math.max(1, rate / 10)
-  return math.min(capacity, (stored or capacity) + elapsed * rate / 60000)
+  return math.min(capacity(rate), (stored or capacity(rate)) + elapsed * rate / 60000)
 end
 
 -- Whether there is any limit at all: nothing else is asked where there is none.
 function Limit.any()
   if not call.limit_names then
-    call.limit_names, call.limit = {}, {}
+    call.limit_names, call.limit, call.step_limits = {}, {}, {}
     for _, name in ipairs(redis.call('SMEMBERS', K('limits'))) do
       call.limit_names[name] = true
       call.some_limit = true
@@ -38,7 +43,17 @@ function Limit.any()
   return call.some_limit
 end
 
-local function load_limit(name)
+function Limit.exists(name)
+  return Limit.any() and call.limit_names[name]
+end
+
+local function announce(name)
+  if Limit.exists(name) then return end
+  redis.call('SADD', K('limits'), name)
+  call.limit_names[name], call.some_limit = true, true
+end
+
+function Limit.load(name)
   if call.limit[name] then return call.limit[name] end
   local v = redis.call('HMGET', K('limit', name), unpack(LIMIT_FIELDS))
   local limit = { name = name }
@@ -56,25 +71,35 @@ local function load_limit(name)
   return limit
 end
 
-local function store_level(limit)
+-- Takes from the buckets; less than nothing is put back.
+local function draw(limit, requests, tokens)
+  if limit.request_rate == 0 and limit.token_rate == 0 then return end
+  limit.requests = math.min(capacity(limit.request_rate), limit.requests - requests)
+  limit.tokens = math.min(capacity(limit.token_rate), limit.tokens - tokens)
   limit.at = call.now
   redis.call('HSET', K('limit', limit.name), 'requests', string.format('%.6f', limit.requests),
     'tokens', string.format('%.6f', limit.tokens), 'at', integer(call.now))
 end
 
--- How long the limit has no room for another holder, in milliseconds; nil if it has.
-local function shortage(limit)
+-- How long the limit does not let even its holders make a call, in milliseconds; nil if it does.
+local function closure(limit)
   if limit.blocked > call.now then return limit.blocked - call.now end
-  if limit.most > 0 and limit.held >= limit.most then return ASK_AGAIN_MS end
-  if limit.request_rate > 0 and limit.requests < 1 then
-    return math.ceil((1 - limit.requests) * 60000 / limit.request_rate)
-  end
   if limit.token_rate > 0 and limit.tokens <= 0 then
     return math.ceil((1 - limit.tokens) * 60000 / limit.token_rate)
   end
 end
 
-local function holds(name, holder)
+-- How long the limit has no room for another holder, in milliseconds; nil if it has.
+function Limit.shortage(name)
+  local limit = Limit.load(name)
+  if limit.most > 0 and limit.held >= limit.most then return math.max(ASK_AGAIN_MS, limit.blocked - call.now) end
+  if limit.request_rate > 0 and limit.requests < 1 then
+    return math.ceil((1 - limit.requests) * 60000 / limit.request_rate)
+  end
+  return closure(limit)
+end
+
+function Limit.holds(name, holder)
   return redis.call('ZSCORE', K('permits', name), holder) ~= false
 end
 
@@ -87,37 +112,20 @@ local function lease(name, holder, ttl_ms)
   return is_new
 end
 
-local function take(limit, holder, ttl_ms)
-  if not lease(limit.name, holder, ttl_ms) then return end
-  limit.held, limit.requests = limit.held + 1, limit.requests - 1
-  store_level(limit)
+-- `tokens` is what the holder is about to use, as far as that is known.
+function Limit.take(name, holder, ttl_ms, tokens)
+  if not lease(name, holder, ttl_ms) then return end
+  local limit = Limit.load(name)
+  limit.held = limit.held + 1
+  draw(limit, 1, tokens)
 end
 
+-- Returns whether the holder had one.
 local function give_back(name, holder)
-  if redis.call('ZREM', K('permits', name), holder) == 0 then return end
-  if call.limit[name] then call.limit[name].held = call.limit[name].held - 1 end
+  if redis.call('ZREM', K('permits', name), holder) == 0 then return false end
+  if call.limit and call.limit[name] then call.limit[name].held = call.limit[name].held - 1 end
   call.lines[name] = true
-end
-
-local function has_line(name)
-  if not call.standing then
-    call.standing = {}
-    for _, standing in ipairs(redis.call('SMEMBERS', K('lines'))) do call.standing[standing] = true end
-  end
-  return call.standing[name]
-end
-
--- Stands in line, once; `waiter` is task:number for a step, task:number:attempt:call for a call.
-local function join(name, priority, tenant, waiter)
-  local line, room = K('line', name, priority), K('lined', name, priority, tenant)
-  redis.call('ZADD', room, 'NX', call.now, waiter)
-  if not redis.call('ZSCORE', line, tenant) then
-    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', line, head[2] or '0', tenant)
-  end
-  redis.call('SADD', K('lines'), name)
-  has_line(name)
-  call.standing[name] = true
+  return true
 end
 
 local function offered_limits(agent)
@@ -131,153 +139,179 @@ local function offered_limits(agent)
 end
 
 -- The limits that a step needs permits of before it starts.
-local function limits_of(task, step)
-  local spec, names, seen = Step.spec(step), {}, {}
+function Limit.of_step(task, step)
+  if not Limit.any() then return NONE end
+  local spec = Step.spec(step)
+  local key = spec.agent .. ' ' .. task.tenant .. ' ' .. table.concat(spec.limits, ' ')
+  if call.step_limits[key] then return call.step_limits[key] end
+  local names, seen = {}, {}
   local wanted = { 'agent:' .. spec.agent, 'tenant:' .. task.tenant }
-  for _, key in ipairs(spec.limits) do wanted[#wanted + 1] = 'key:' .. key end
+  for _, chosen in ipairs(spec.limits) do wanted[#wanted + 1] = 'key:' .. chosen end
   for _, name in ipairs(offered_limits(spec.agent)) do wanted[#wanted + 1] = name end
   for _, name in ipairs(wanted) do
     if call.limit_names[name] and not seen[name] then
       names[#names + 1], seen[name] = name, true
     end
   end
+  call.step_limits[key] = names
   return names
 end
 
-local function next_holder(task, step)
-  return task.id .. ':' .. step.number .. ':' .. step.attempt + 1
+local function attempt_of(task, step, attempt)
+  return task.id .. ':' .. step.number .. ':' .. attempt
 end
 
--- The first of the step's limits that has no room for it; those it holds permits of have. `passed`: whose line it leads.
-local function refusing(task, step, names, passed)
-  local holder = next_holder(task, step)
+-- The first of these limits that has no room for the READY step. What it was called up for it may hold still, and the
+-- lines of the others are no obstacle to it: it stood in one.
+function Limit.refusing(task, step, names, is_called)
+  local holder = attempt_of(task, step, step.attempt + 1)
   for _, name in ipairs(names) do
-    if not holds(name, holder) and (shortage(load_limit(name)) or (name ~= passed and has_line(name))) then
-      return name
-    end
+    local holds = step.permits ~= 0 and Limit.holds(name, holder)
+    if not holds and (Limit.shortage(name) or not is_called and Line.stands(name)) then return name end
   end
 end
 
-local function take_all(task, step, names, ttl_ms)
-  for _, name in ipairs(names) do take(load_limit(name), next_holder(task, step), ttl_ms) end
+function Limit.take_all(task, step, names, ttl_ms)
+  for _, name in ipairs(names) do Limit.take(name, attempt_of(task, step, step.attempt + 1), ttl_ms, 0) end
+  step.permits, step.changed, task.changed = #names > 0 and table.concat(names, ' ') or 0, true, true
 end
 
--- A READY step that is being claimed takes all its permits, or none: then it stands in line, and true is returned.
-function Limit.refuse(task, step)
-  if not Limit.any() then return false end
-  local names = limits_of(task, step)
-  local refused = refusing(task, step, names)
-  if refused then
-    for _, name in ipairs(names) do give_back(name, next_holder(task, step)) end
-    join(refused, task.priority, task.tenant, task.id .. ':' .. step.number)
-    return true
-  end
-  local ttl_ms = Step.spec(step).run_timeout_ms + policy('run_grace_ms')
-  take_all(task, step, names, ttl_ms)
-  return false
+local function give_all_back(task, step, attempt)
+  if step.permits == 0 then return end
+  for name in string.gmatch(step.permits, '%S+') do give_back(name, attempt_of(task, step, attempt)) end
+  step.permits, step.changed, task.changed = 0, true, true
 end
 
 -- The attempt ends: its permits are given back.
 function Limit.release(task, step)
-  if not Limit.any() then return end
-  for _, name in ipairs(limits_of(task, step)) do give_back(name, task.id .. ':' .. step.number .. ':' .. step.attempt) end
+  give_all_back(task, step, step.attempt)
 end
 
+-- A READY step does not start with the permits for which it was called up.
+function Limit.forgo(task, step)
+  give_all_back(task, step, step.attempt + 1)
+end
+
+-- A READY step that is being claimed takes all its permits, or none: then it stands in line, and true is returned. One
+-- that was called up goes before the line, also if its permits have lapsed on its way through the queue.
+function Limit.refuse(task, step)
+  local names, was_called = Limit.of_step(task, step), step.permits ~= 0
+  if #names == 0 and not was_called then return false end
+  local refused = Limit.refusing(task, step, names, was_called)
+  if refused then
+    Limit.forgo(task, step)
+    Line.join(refused, task, task.id .. ':' .. step.number, step.ready)
+    -- Whoever stands there goes first; there may be room for them.
+    call.lines[refused] = true
+    return true
+  end
+  Limit.take_all(task, step, names, Step.spec(step).run_timeout_ms + policy('run_grace_ms'))
+  return false
+end
+
+-- What the caller's configuration says of the endpoint.
 local function learn_configured(name, rates)
-  local limit = load_limit(name)
-  if rates[1] + rates[2] + rates[3] == 0 then return limit end
+  if rates[1] + rates[2] + rates[3] > 0 then announce(name) end
+  if not Limit.exists(name) then return end
+  local limit = Limit.load(name)
   if limit.told_concurrency == rates[1] and limit.told_requests == rates[2] and limit.told_tokens == rates[3] then
-    return limit
+    return
   end
   redis.call('HSET', K('limit', name), 'told_concurrency', integer(rates[1]), 'told_requests', integer(rates[2]),
     'told_tokens', integer(rates[3]))
   call.limit[name] = nil
-  return load_limit(name)
 end
 
--- A model call takes a permit of its endpoint. Returns nil if it has one, else the milliseconds after which it should ask
--- again; it stands in line then. The permit that its attempt started with is passed on to its first call.
-function Limit.admit(task, step, waiter, endpoint, tokens, rates)
+-- The permit with which the attempt started is passed on to its first call. Where the provider lets nobody call just now it
+-- is given back instead, so that the call can stand in line.
+local function pass_on(task, step, name, holder, tokens)
+  local started_with = step and step.permits ~= 0 and attempt_of(task, step, step.attempt)
+  if not started_with or not Limit.holds(name, started_with) then return false end
+  local limit = Limit.load(name)
+  if closure(limit) then
+    give_back(name, started_with)
+    draw(limit, -1, 0)
+    return false
+  end
+  redis.call('ZREM', K('permits', name), started_with)
+  lease(name, holder, CALL_PERMIT_MS)
+  draw(limit, 0, tokens)
+  return true
+end
+
+-- Whether the call holds the permit for which it was called up; it is its own from then on.
+function Limit.keep(holder, endpoint)
   local name = 'model:' .. endpoint
-  Limit.any()
-  if rates[1] + rates[2] + rates[3] > 0 and not call.limit_names[name] then
-    redis.call('SADD', K('limits'), name)
-    call.limit_names[name], call.some_limit = true, true
+  if not Limit.exists(name) or not Limit.holds(name, holder) then return false end
+  lease(name, holder, CALL_PERMIT_MS)
+  return true
+end
+
+-- A model call takes a permit of its endpoint. Returns nil if it has one, or needs none, else the milliseconds after which it
+-- should ask again; it stands in line then, if it is patient.
+function Limit.admit(task, step, holder, endpoint, tokens, rates, is_patient)
+  local name = 'model:' .. endpoint
+  learn_configured(name, rates)
+  if not Limit.exists(name) or Limit.keep(holder, endpoint) or pass_on(task, step, name, holder, tokens) then
+    return nil
   end
-  if not call.limit_names[name] then return nil end
-  local limit = learn_configured(name, rates)
-  local started_with = step and (task.id .. ':' .. step.number .. ':' .. step.attempt)
-  if started_with and holds(name, started_with) then
-    redis.call('ZREM', K('permits', name), started_with)
-    lease(name, waiter, CALL_PERMIT_MS)
-  elseif holds(name, waiter) then
-    lease(name, waiter, CALL_PERMIT_MS)
-  else
-    local short_ms = shortage(limit)
-    if not short_ms and has_line(name) then short_ms = ASK_AGAIN_MS end
-    if short_ms then
-      join(name, task.priority, task.tenant, waiter)
-      return math.min(math.max(short_ms, ASK_AGAIN_MS), 5000)
-    end
-    take(limit, waiter, CALL_PERMIT_MS)
+  local short_ms = Limit.shortage(name)
+  if not short_ms and Line.stands(name) then
+    short_ms, call.lines[name] = ASK_AGAIN_MS, true
   end
-  if limit.token_rate > 0 then
-    limit.tokens = limit.tokens - tokens
-    store_level(limit)
+  if not short_ms then
+    Limit.take(name, holder, CALL_PERMIT_MS, tokens)
+    return nil
   end
-  return nil
+  if is_patient then Line.join_call(name, task, holder, tokens) end
+  -- It asks again before the permit lapses for which it may be called up at once.
+  return math.min(math.max(short_ms, ASK_AGAIN_MS), math.floor(policy('permit_ms') / 2))
 end
 
 -- A call that will not be made leaves the line, and gives back the permit that it may have got meanwhile.
-function Limit.leave(task, waiter, endpoint)
-  if not Limit.any() then return end
+function Limit.leave(task, holder, endpoint, tokens)
   local name = 'model:' .. endpoint
-  redis.call('ZREM', K('lined', name, task.priority, task.tenant), waiter)
-  give_back(name, waiter)
+  if not Limit.exists(name) then return end
+  Line.quit_call(name, task, holder, tokens)
+  if give_back(name, holder) then draw(Limit.load(name), -1, -tokens) end
 end
 
 -- A call has ended and the next one follows: that gets its permit, and counts as a request of its own.
-function Limit.pass(waiter, following, endpoint, used_tokens)
-  if not Limit.any() then return end
+function Limit.pass(holder, following, endpoint, used_tokens)
   local name = 'model:' .. endpoint
-  if redis.call('ZREM', K('permits', name), waiter) == 0 then return end
-  redis.call('ZADD', K('permits', name), call.now + CALL_PERMIT_MS, following)
-  if not call.limit_names[name] then return end
-  local limit = load_limit(name)
-  limit.requests, limit.tokens = limit.requests - 1, limit.tokens - used_tokens
-  store_level(limit)
+  if not Limit.exists(name) or redis.call('ZREM', K('permits', name), holder) == 0 then return end
+  lease(name, following, CALL_PERMIT_MS)
+  draw(Limit.load(name), 1, used_tokens)
 end
 
 -- A call has ended: its permit comes back, and so do the tokens that it was thought to use and did not.
-function Limit.finish(waiter, endpoint, unused_tokens)
-  if not Limit.any() then return end
+function Limit.finish(holder, endpoint, unused_tokens)
   local name = 'model:' .. endpoint
-  give_back(name, waiter)
-  if not call.limit_names[name] then return end
-  local limit = load_limit(name)
-  if limit.token_rate > 0 and unused_tokens ~= 0 then
-    limit.tokens = math.min(math.max(1, limit.token_rate / 10), limit.tokens + unused_tokens)
-    store_level(limit)
-  end
+  if not Limit.exists(name) then return end
+  give_back(name, holder)
+  if unused_tokens ~= 0 then draw(Limit.load(name), 0, -unused_tokens) end
+end
+
+-- Until when the provider wants to hear nothing.
+local function blocked_until(limit, told)
+  local wait_ms = 0
+  if told.throttled then wait_ms = told.retry_after_ms > 0 and told.retry_after_ms or 1000 end
+  if told.remaining_requests == 0 then wait_ms = math.max(wait_ms, told.reset_requests_ms or 0) end
+  if told.remaining_tokens == 0 then wait_ms = math.max(wait_ms, told.reset_tokens_ms or 0) end
+  return math.max(limit.blocked, call.now + math.min(wait_ms, MOST_BLOCKED_MS))
 end
 
 -- What a provider told of its limits: additive increase, multiplicative decrease (AIMD, as TCP's congestion control).
 -- `told`: retry_after_ms, throttled, and of requests and tokens the limit, what remains and when it is reset, or nil.
 function Limit.learn(endpoint, told)
   local name = 'model:' .. endpoint
-  if not (told.throttled or told.requests or told.tokens or told.retry_after_ms > 0) then
-    if not Limit.any() or not call.limit_names[name] then return end
-  end
-  Limit.any()
-  redis.call('SADD', K('limits'), name)
-  call.limit_names[name], call.some_limit = true, true
-  local limit, changes = load_limit(name), {}
+  if told.throttled or told.requests or told.tokens then announce(name) end
+  if not Limit.exists(name) then return end
+  local limit, changes = Limit.load(name), {}
   local function set(field, value)
     changes[#changes + 1], changes[#changes + 2] = field, value
   end
-  local blocked = limit.blocked
   if told.throttled then
-    blocked = math.max(blocked, call.now + (told.retry_after_ms > 0 and told.retry_after_ms or 1000))
     set('learned_concurrency', string.format('%.3f', math.max(1, math.floor((limit.held + 1) / 2))))
   elseif limit.learned_concurrency > 0 then
     local more = limit.learned_concurrency + 1 / limit.learned_concurrency
@@ -285,126 +319,8 @@ function Limit.learn(endpoint, told)
   end
   if told.requests then set('learned_requests', integer(told.requests)) end
   if told.tokens then set('learned_tokens', integer(told.tokens)) end
-  if told.remaining_requests == 0 and told.reset_requests_ms then
-    blocked = math.max(blocked, call.now + told.reset_requests_ms)
-  end
-  if told.remaining_tokens == 0 and told.reset_tokens_ms then
-    blocked = math.max(blocked, call.now + told.reset_tokens_ms)
-  end
-  if blocked > limit.blocked then set('blocked', integer(blocked)) end
+  local blocked = blocked_until(limit, told)
+  if blocked > call.now and blocked > limit.blocked then set('blocked', integer(blocked)) end
   if #changes > 0 then redis.call('HSET', K('limit', name), unpack(changes)) end
   call.limit[name] = nil
-end
-
--- Whether one that stands in line may go: 'go', 'gone' if it no longer waits, or 'stay' if this limit has no room.
-local function call_up(name, waiter, priority)
-  local id, number, attempt, call_name = string.match(waiter, '^([^:]+):(%d+):(%d+):(%d+)$')
-  if call_name then
-    local planned = number == '0' and Task.load(id)
-    local held = planned and Task.is_planned(planned, tonumber(attempt))
-      or Worker.holding(id .. ':' .. number .. ':' .. attempt)
-    if not held then return 'gone' end
-    if shortage(load_limit(name)) then return 'stay' end
-    take(load_limit(name), waiter, policy('permit_ms'))
-    return 'go'
-  end
-  id, number = string.match(waiter, '^([^:]+):(%d+)$')
-  local task = id and Task.load(id)
-  local step = task and Step.load(task, tonumber(number))
-  if not step or step.state ~= READY then return 'gone' end
-  if step.broken then
-    Step.reject(task, step)
-    return 'gone'
-  end
-  if task.state ~= 'running' then
-    if task.state == 'paused' then step.parked, step.changed, task.changed = 1, true, true end
-    return 'gone'
-  end
-  local names = limits_of(task, step)
-  local refused = refusing(task, step, names, name)
-  if refused == name then return 'stay' end
-  if refused then
-    join(refused, priority, task.tenant, waiter)
-    return 'gone'
-  end
-  take_all(task, step, names, policy('permit_ms'))
-  Queue.wait(Step.spec(step).agent, priority, task.tenant, waiter, true)
-  return 'go'
-end
-
--- Returns false once the limit has no more room.
-local function refill_line(name, priority)
-  local line, turn = K('line', name, priority), 0
-  while call.refillable > 0 do
-    local tenant = redis.call('ZRANGE', line, turn, turn)[1]
-    if not tenant then return true end
-    local room = K('lined', name, priority, tenant)
-    local waiter = redis.call('ZRANGE', room, 0, 0)[1]
-    if not waiter then
-      redis.call('ZREM', line, tenant)
-    elseif Pause.tenant(tenant) then
-      turn = turn + 1
-    else
-      call.refillable = call.refillable - 1
-      local may = call_up(name, waiter, priority)
-      if may == 'stay' then return false end
-      redis.call('ZREM', room, waiter)
-      if may == 'go' then redis.call('ZINCRBY', line, 1, tenant) end
-    end
-  end
-  return false
-end
-
-local function refill_limit(name)
-  for _, priority in ipairs(PRIORITIES) do
-    if not refill_line(name, priority) then return end
-  end
-  local empty = true
-  for _, priority in ipairs(PRIORITIES) do empty = empty and redis.call('EXISTS', K('line', name, priority)) == 0 end
-  if empty then
-    redis.call('SREM', K('lines'), name)
-    call.standing[name] = nil
-  end
-end
-
--- Calls up who stands in the lines of limits that had permits given back; with `all`, in every line.
-function Limit.settle_lines(all)
-  if not next(call.lines) and not all then return end
-  Limit.any()
-  -- Looking at a limit drops the permits that have lapsed.
-  if all then for name in pairs(call.limit_names) do load_limit(name) end end
-  has_line('')
-  local names = all and call.standing or call.lines
-  local found = {}
-  for name in pairs(names) do
-    if call.standing[name] then found[#found + 1] = name end
-  end
-  call.lines, call.refillable = {}, call.refillable or REFILLED_A_CALL
-  table.sort(found)
-  for _, name in ipairs(found) do refill_limit(name) end
-end
-
--- Drops from the lines what no longer waits: steps of stopped tasks, calls of ended attempts. A bounded number a call.
-function Limit.sweep()
-  local left = REFILLED_A_CALL * 4
-  for _, name in ipairs(redis.call('SMEMBERS', K('lines'))) do
-    for _, priority in ipairs(PRIORITIES) do
-      for _, tenant in ipairs(redis.call('ZRANGE', K('line', name, priority), 0, -1)) do
-        local room = K('lined', name, priority, tenant)
-        for _, waiter in ipairs(redis.call('ZRANGE', room, 0, math.max(0, left - 1))) do
-          left = left - 1
-          local id, number, attempt = string.match(waiter, '^([^:]+):(%d+):?(%d*)')
-          local task = Task.load(id)
-          local step = task and number ~= '0' and Step.load(task, tonumber(number))
-          local waits = task and (number == '0' and Task.is_planned(task, tonumber(attempt))
-            or step and (attempt == '' and step.state == READY or attempt ~= '' and step.state == RUNNING))
-          if not waits then redis.call('ZREM', room, waiter) end
-        end
-        if left <= 0 then
-          redis.call('SADD', K('sweep'), LINES)
-          return
-        end
-      end
-    end
-  end
 end

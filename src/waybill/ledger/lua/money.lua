@@ -123,6 +123,11 @@ function Money.load(task, number, attempt, name)
   return decoded(record, packed) or stand_in(task, record)
 end
 
+-- Whether a call was begun, whatever became of it.
+function Money.knows(task, number, attempt, name)
+  return redis.call('HEXISTS', K('calls', task.id), call_id(number, attempt, name)) == 1
+end
+
 local function set_open(task, step, number, attempt, names)
   local field = call_id(number, attempt, 'open')
   if names == '' then

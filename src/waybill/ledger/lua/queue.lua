@@ -72,7 +72,7 @@ end
 
 -- Calls up who stands in lines, seats everyone who waits, and refills the queues that were touched.
 function Queue.settle_rooms()
-  Limit.settle_lines()
+  Line.settle()
   local waiting = call.waiting
   call.waiting = {}
   for i = #waiting, 1, -1 do
@@ -84,6 +84,15 @@ function Queue.settle_rooms()
   local rooms = call.rooms
   call.rooms = {}
   for _, room in pairs(rooms) do refill(room.agent, room.priority) end
+end
+
+-- In a room, or a line: a tenant that comes back takes its turn with the others instead of making up for its absence.
+function Queue.take_turn(room, tenant)
+  local score = redis.call('ZSCORE', room, tenant)
+  if not score then return end
+  redis.call('ZREM', room, tenant)
+  local head = redis.call('ZRANGE', room, 0, 0, 'WITHSCORES')
+  redis.call('ZADD', room, head[2] or score, tenant)
 end
 
 -- The steps that the body of an entry names.

@@ -25,4 +25,4 @@ local function set_limit(keys, args)
   return 'ok'
 end
 
-register('set_limit', set_limit)
+register('set_limit', set_limit, 'allow-oom')

@@ -5,16 +5,6 @@
 -- Arguments: now, kind ('agent' or 'tenant'), name, '1' or '0', tenant and id of the request (may be empty).
 -- Reply: 'ok' | 'reused'. Events: none.
 
--- A tenant that comes back takes its turn with the others instead of making up for its pause.
-local function take_turn(agent, priority, tenant)
-  local room = K('ready', agent, priority)
-  local score = redis.call('ZSCORE', room, tenant)
-  if not score then return end
-  redis.call('ZREM', room, tenant)
-  local head = redis.call('ZRANGE', room, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', room, head[2] or score, tenant)
-end
-
 local function set_paused(keys, args)
   begin(keys, args)
   local kind, name, paused = args[2], args[3], args[4] == '1'
@@ -27,10 +17,11 @@ local function set_paused(keys, args)
     if paused then
       Queue.withdraw(agent, priority, kind == 'tenant' and name or nil)
     else
-      if kind == 'tenant' then take_turn(agent, priority, name) end
+      if kind == 'tenant' then Queue.take_turn(K('ready', agent, priority), name) end
       Queue.touch(agent, priority)
     end
   end)
+  if kind == 'tenant' and not paused then Line.take_turn(name) end
   Queue.settle_rooms()
   Request.keep(args[5], args[6], what)
   flush()

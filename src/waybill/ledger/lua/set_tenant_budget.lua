@@ -12,4 +12,4 @@ local function set_tenant_budget(keys, args)
   return 'ok'
 end
 
-register('set_tenant_budget', set_tenant_budget)
+register('set_tenant_budget', set_tenant_budget, 'allow-oom')

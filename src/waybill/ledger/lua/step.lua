@@ -6,6 +6,7 @@ local STEP_FIELDS = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached', 'reasoning',
   'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by', 'replan',
+  'permits',
 }
 
 function Step.pack(step)

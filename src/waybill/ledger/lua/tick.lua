@@ -160,9 +160,7 @@ local function keep_queues()
   for _, name in ipairs(redis.call('SMEMBERS', K('sweep'))) do
     redis.call('SREM', K('sweep'), name)
     local agent, priority = string.match(name, '^(.+):(%a+)$')
-    if name == LINES then
-      Limit.sweep()
-    elseif agent then sweep_queue(agent, priority) end
+    if agent then sweep_queue(agent, priority) end
   end
 end
 
@@ -189,7 +187,7 @@ local function tick(keys, args)
   local reclaimed = reclaim_dead()
   local retried = fire_timers()
   fence_late(random)
-  Limit.settle_lines(true)
+  Line.settle(true)
   -- First seat and write what became ready: the sweep must find it if its task was stopped later in this very call.
   Queue.settle_rooms()
   flush()

@@ -230,7 +230,7 @@ function Step.drop(task, step)
   disarm(task, step)
   if step.state == READY then
     redis.call('SADD', K('sweep'), Step.spec(step).agent .. ':' .. task.priority)
-    if Limit.any() then redis.call('SADD', K('sweep'), LINES) end
+    Line.quit(task, step)
   end
   finish(task, step, SKIPPED)
   step.dropped = 1
@@ -405,6 +405,7 @@ function Step.due(task, step)
       arm(task, step, spec.queue_timeout_ms)
     else
       redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
+      Line.quit(task, step)
       give_up(task, step, TOO_LONG_QUEUED)
     end
   end
@@ -416,7 +417,7 @@ local function cancel_waiting(task, step)
   if step.state == BACKOFF or step.state == WAITING or spec.queue_timeout_ms > 0 then disarm(task, step) end
   if step.state == READY and spec.agent ~= '' then
     redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
-    if Limit.any() then redis.call('SADD', K('sweep'), LINES) end
+    Line.quit(task, step)
   end
   finish(task, step, CANCELLED)
 end
