@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
 from planner_talks import MODEL, PlannerGone, call, patch, progress, tells
 
 from waybill.api.v1 import planner_pb2, task_pb2
@@ -98,11 +99,12 @@ async def test_given_no_model_then_the_task_fails_as_its_step_did(suite) -> None
     assert (await states(suite, name))["write"] == "cancelled"
 
 
-async def test_given_no_patch_then_the_task_fails_as_its_step_did(suite) -> None:
-    name = await failing(suite, tells([progress("no idea", "MODEL_PLAN_INVALID"), call(3)]))
+@pytest.mark.parametrize(("reason", "why"), [("MODEL_PLAN_INVALID", "so it is"), ("", "the model found no other way")])
+async def test_given_no_patch_then_the_task_fails_as_its_step_did(suite, reason: str, why: str) -> None:
+    name = await failing(suite, tells([progress("no idea", reason), call(3)]))
     task = await finish(suite, name)
     assert (task.state, task.failure.reason, task.usage.cost_microusd) == (FAILED, "NO_WAY", 3)
-    assert "the model found no other way" in task.failure.message
+    assert task.failure.message == f"there is no way; the plan was not revised: {why}"
 
 
 async def test_given_a_spent_budget_then_the_task_fails_and_says_so(suite) -> None:

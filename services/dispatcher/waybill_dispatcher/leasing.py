@@ -47,11 +47,13 @@ class Leasing(Generic[Lease]):
         self._work = work
         self._free = concurrency
         self._running: set[asyncio.Task[None]] = set()
+        self._rung = asyncio.Event()
 
     async def run(self) -> None:
         """Take and do until cancelled; what is being done then is done by others later."""
         try:
             async with self._bells.listen(self._bell) as rung:
+                self._rung = rung
                 while True:
                     rung.clear()
                     await self._take_some()
@@ -81,6 +83,8 @@ class Leasing(Generic[Lease]):
     def _done(self, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
         self._free += 1
+        if self._free == 1:
+            self._rung.set()  # there may be more than there was room for
         if not running.cancelled() and (error := running.exception()):
             log.error("leased work ended by an error", bell=self._bell, exc_info=error)
 

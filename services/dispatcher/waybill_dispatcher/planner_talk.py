@@ -36,12 +36,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the planner came to: a plan or a patch, or none. `failure` is why it did without a model that it has, if the
-    planner does not tell that itself; `has_model` whether it has one.
+    """What the planner came to: a plan or a patch, or none. `failure` is why its model came to nothing, `told` whether
+    that stands in the history already, and `has_model` whether it has one.
     """
 
     content: Any = None
     failure: Failure | None = None
+    told: bool = False
     has_model: bool = True
 
 
@@ -67,7 +68,8 @@ class PlannerTalk:
         if found.content is not None:
             return found
         request.max_cost_microusd = 0
-        return Found(await self._stream(job, request, self._timeout_seconds, None), found.failure)
+        plan = await self._stream(job, request, self._timeout_seconds, None)
+        return Found(plan.content, found.failure, found.told)
 
     async def revise(self, job: Job, request: planner_pb2.RevisePlanRequest) -> Found:
         """A patch, if the model finds one. Raises MustWait, LeaseLost and WaybillError."""
@@ -99,7 +101,7 @@ class PlannerTalk:
         if isinstance(request, planner_pb2.StreamPlanRequest):
             request.document_names.extend(document.name for document in await self._ledger.documents(job.task))
         try:
-            content = await self._stream(job, request, self._model_timeout_seconds, account)
+            found = await self._stream(job, request, self._model_timeout_seconds, account)
         except InvalidArgument:
             await account.close()  # so it has ended in order, and told all calls
             raise
@@ -109,7 +111,7 @@ class PlannerTalk:
                 raise
             return Found(failure=Failure("MODEL_UNAVAILABLE", "the planner's model has not come to an end in time"))
         await account.close()
-        return Found(content)
+        return found
 
     async def _model(self, job: Job) -> planner_pb2.GetPlannerModelResponse:
         try:
@@ -124,26 +126,29 @@ class PlannerTalk:
             raise from_rpc_error(error) from error
         return model
 
-    async def _stream(self, job: Job, request: Request, timeout_seconds: float, account: PlannerAccount | None) -> Any:
-        """The plan or patch at the end of the stream; None if there is none."""
+    async def _stream(
+        self, job: Job, request: Request, timeout_seconds: float, account: PlannerAccount | None
+    ) -> Found:
+        """The plan or patch at the end of the stream, if there is one, and what it told of its model on the way."""
         is_plan = isinstance(request, planner_pb2.StreamPlanRequest)
         rpc: Any = self._planner.StreamPlan if is_plan else self._planner.RevisePlan
         call = rpc(request, timeout=timeout_seconds, metadata=metadata_for(job.tenant))
-        found = None
+        found, failure = None, None
         try:
             async for response in _messages(call):
                 match response.WhichOneof("content"):
                     case "progress":
                         told = response.progress
-                        failure = failure_from_proto(told.failure) if told.HasField("failure") else None
-                        await self.tell(job, told.message, failure)
+                        why = failure_from_proto(told.failure) if told.HasField("failure") else None
+                        failure = why or failure
+                        await self.tell(job, told.message, why)
                     case "call" if account is not None:
                         await account.told(response.call)
                     case "plan" | "patch" as kind:
                         found = getattr(response, kind)
         finally:
             call.cancel()
-        return found
+        return Found(found, failure, told=True)
 
 
 async def _messages(call: Any) -> AsyncIterator[Any]:

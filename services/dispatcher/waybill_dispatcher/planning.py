@@ -83,7 +83,7 @@ class Planning:
             if error.reason != AGENT_MISSING:
                 return await self._fail(lease, error)
             return await self._postpone(lease, _AGAIN_MS, error.message)
-        if found.failure is not None:
+        if found.failure is not None and not found.told:
             await self._talk.tell(_job(lease), "planned without the model", found.failure)
         return "planned" if await self._ledger.attach_plan(lease.task, 0, graph, lease.round) else "stale"
 

@@ -200,3 +200,13 @@ async def test_given_a_policy_that_only_a_model_can_keep_to_then_the_model_plans
         server.rule = lambda _: Behaviour(status=401)
         with pytest.raises(InvalidPlan, match=r"policy\.allowed_agents"):
             await told_by(plan_request(policy=policy), server)
+
+
+async def test_given_an_answer_between_fences_then_it_is_read_all_the_same() -> None:
+    async with ModelServer() as server:
+        server.script.extend(answers(f"```json\n{plan_text(READ, WRITE)}\n```"))
+        plan, _ = await told_by(plan_request(), server)
+        assert len(plan.steps) == 2
+        assert server.requests[0].schema["$defs"]["StepForm"]["properties"]["agent"] == {
+            "enum": ["analyst", "llm", "retriever", "writer"]
+        }

@@ -6,6 +6,7 @@ once more where steps run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,12 @@ UNASKED = frozenset({RETRIEVER, ANALYST, WRITER, "llm"})
 """Agents that a model's plan may use where the task's policy names none."""
 
 
+_SENDING = frozenset({"tools", "http"})
+_ADDRESS = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
+"""What looks like somebody's address. The agents check the arguments that name recipients, whatever they look like."""
+_WHOLE_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\\]+[/?#]")
+
+
 def permitted_agents(agents: Mapping[str, AgentSchema], policy: TaskPolicy) -> dict[str, AgentSchema]:
     """The agents that a model's plan may use."""
     allowed = frozenset(policy.allowed_agents) or UNASKED
@@ -31,7 +38,7 @@ def permitted_agents(agents: Mapping[str, AgentSchema], policy: TaskPolicy) -> d
 def policy_violations(steps: Sequence[PlanStep], policy: TaskPolicy, field: str) -> list[Violation]:
     """What the steps would do that the policy does not allow; fields are paths below `field`."""
     return [
-        Violation(f"{field}[{position}].input.{name}", problem)
+        Violation(f"{field}[{position}].input{name and '.'}{name}", problem)
         for position, step in enumerate(steps)
         for name, problem in _defects(step, policy)
     ]
@@ -43,10 +50,26 @@ def _defects(step: PlanStep, policy: TaskPolicy) -> Iterator[tuple[str, str]]:
         return
     if step.agent == "tools" and policy.allowed_tools:
         yield from _tool_defects(value, policy)
-    if step.agent == "http" and policy.allowed_hosts:
-        url = value.get("url")
-        if isinstance(url, str) and "${" not in url and not policy.allows_host(urlsplit(url).hostname or ""):
-            yield "url", f"{shown(url)} is on no host that the task's policy allows"
+    if step.agent == "http" and policy.allowed_hosts and isinstance(url := value.get("url"), str):
+        problem = _host_defect(url, policy)
+        if problem:
+            yield "url", problem
+    if step.agent in _SENDING and policy.allowed_recipients:
+        for address in dict.fromkeys(_ADDRESS.findall(step.input.decode("utf-8", "replace"))):
+            if not policy.allows_recipient(address):
+                yield "", f"names {shown(address)}, to whom the task's policy does not allow to send"
+
+
+def _host_defect(url: str, policy: TaskPolicy) -> str:
+    """A reference may stand behind the host, and not in it: nobody knows then what it will be."""
+    literal = url.split("${", 1)[0]
+    if literal != url and not _WHOLE_HOST.match(literal):
+        return "must name its host itself, as the task's policy allows only some"
+    try:
+        host = urlsplit(literal).hostname or ""
+    except ValueError:
+        host = ""
+    return "" if policy.allows_host(host) else f"{shown(url)} is on no host that the task's policy allows"
 
 
 def _tool_defects(value: dict[str, Any], policy: TaskPolicy) -> Iterator[tuple[str, str]]:

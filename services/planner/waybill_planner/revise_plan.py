@@ -45,7 +45,7 @@ async def revise_plan(
         return patch
 
     cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name, request.first_call, seconds)
-    async for told in author.write(PATCH_RULES, patch_question(request, agents), patch_schema(), cap, read):
+    async for told in author.write(PATCH_RULES, patch_question(request, agents), patch_schema(agents), cap, read):
         if isinstance(told, planner_pb2.PlannerProgress):
             yield planner_pb2.RevisePlanResponse(progress=told)
         elif isinstance(told, planner_pb2.PlannerCall):

@@ -60,7 +60,7 @@ async def _by_model(
         return replace(plan, failure_policy=FailurePolicy.REPLAN)
 
     cap = Cap(request.max_cost_microusd, request.budgeted, request.call_name, request.first_call, seconds)
-    async for told in author.write(PLAN_RULES, plan_question(request, agents), plan_schema(), cap, read):
+    async for told in author.write(PLAN_RULES, plan_question(request, agents), plan_schema(agents), cap, read):
         if isinstance(told, planner_pb2.PlannerProgress):
             yield planner_pb2.StreamPlanResponse(progress=told)
         elif isinstance(told, planner_pb2.PlannerCall):
