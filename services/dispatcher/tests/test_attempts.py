@@ -157,3 +157,21 @@ def test_given_any_events_then_folding_them_in_parts_is_folding_them_at_once(tol
     for step in ("a", "b"):
         assert whole.of(step) == parts.of(step)
         assert all(attempt.run_ms >= 0 and attempt.wait_ms >= 0 for attempt in whole.of(step))
+
+
+def test_model_calls_count_for_their_attempt_whenever_they_are_told() -> None:
+    fold = AttemptFold()
+    fold.add_all(
+        [
+            Event(type=EventType.STEP_STARTED, step="a", attempt=1, worker="w"),
+            Event(type=EventType.CALL_ENDED, step="a", attempt=1, call=1, usage=Usage(1, 1, 5)),
+            Event(type=EventType.STEP_RETRIED, step="a", attempt=1, usage=Usage(0, 0, 1)),
+            Event(type=EventType.CALL_ENDED, step="a", attempt=1, call=2, usage=Usage(0, 0, 90, 0, 0, 90)),
+            Event(type=EventType.STEP_STARTED, step="a", attempt=2, worker="w"),
+            Event(type=EventType.CALL_ENDED, step="a", attempt=2, call=1, usage=Usage(2, 2, 3)),
+            Event(type=EventType.CALL_ENDED, step="a", attempt=1, call=2, usage=Usage(4, 4, 10)),
+            Event(type=EventType.CALL_ENDED, attempt=1, call=1, usage=Usage(9, 9, 9)),
+            Event(type=EventType.STEP_FINISHED, step="a", attempt=2, step_state=StepState.SUCCEEDED, usage=Usage()),
+        ]
+    )
+    assert [attempt.usage for attempt in fold.of("a")] == [Usage(5, 5, 16), Usage(2, 2, 3)]
