@@ -15,7 +15,7 @@ from ledger_plans import accept, chain, graph, side_by_side
 from waybill.core.plan import Graph
 from waybill.core.task import TaskState, Usage
 from waybill.errors import AlreadyExists
-from waybill.ledger.call_records import CallVerdict, Observed, Rates
+from waybill.ledger.call_records import CallVerdict, Rates
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentOffer, Grant, Request, WorkerOffer
 from waybill.ledger.steering import PauseKind
@@ -98,6 +98,36 @@ async def test_given_a_rate_then_starts_are_spread_over_the_minute(ledger: Ledge
         assert started <= 6 + second
     assert started == 32
     await hand.run_all()
+
+
+async def test_given_a_rate_that_is_set_after_many_starts_then_those_do_not_count(ledger: Ledger, hand: Hand) -> None:
+    await ledger.set_limit("key:crm", Rates(max_concurrency=50))
+    await accept(ledger, keyed(40, "crm"))
+    await hand.run_all()
+    await ledger.set_limit("key:crm", Rates(max_concurrency=50, requests_per_minute=60))
+    await accept(ledger, keyed(6, "crm"))
+    assert len(await hand.run_all()) == 6
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_comes_when_then_no_minute_sees_many_more_starts_than_its_rate(
+    ledger: Ledger, seed: int
+) -> None:
+    rng = random.Random(seed)
+    hand = await Hand(ledger, slots=200).register()
+    rate = rng.choice([5, 30, 60, 600])
+    await ledger.set_limit("key:crm", Rates(requests_per_minute=rate))
+    started: list[int] = []
+    for _ in range(60):
+        if rng.random() < 0.5:
+            await accept(ledger, keyed(rng.randint(1, 1 + rate // 3), "crm"))
+        await pass_time(ledger, rng.choice([100, 1_000, 3_000, 5_000]), hand)
+        grants = await hand.take()
+        started += [ledger.clock_ms] * len(grants)
+        await hand.exchange(*map(succeeded, grants), free=0)
+    most = rate + max(1, rate / 10) + rate / 12  # a minute's, a bucket, and what was called up just before
+    for at in started:
+        assert sum(at <= other < at + 60_000 for other in started) <= most
 
 
 async def test_given_the_same_request_then_a_limit_is_set_once(ledger: Ledger) -> None:
@@ -229,37 +259,6 @@ async def test_given_an_agent_with_a_model_then_its_step_starts_with_the_permit_
     await drain(ledger, hand, 3)
     await pass_time(ledger, 6_000, hand)
     await hand.run_all()
-
-
-async def test_given_a_throttled_call_then_nobody_calls_until_the_provider_allows(ledger: Ledger, hand: Hand) -> None:
-    await accept(ledger, graph(side_by_side(2)))
-    first, second = await hand.take()
-    assert await begin(ledger, hand.id, first.ref) == GO
-    await ledger.end_call(first.ref, 1, Usage(), Observed(throttled=True, retry_after_ms=7_000))
-    decision = await begin(ledger, hand.id, second.ref)
-    assert (decision.verdict, decision.wait_ms) == (CallVerdict.WAIT, 2_500)
-    (limit,) = await ledger.limits()
-    assert (limit.blocked_until_ms, limit.learned.max_concurrency) == (ledger.clock_ms + 7_000, 1)
-    await pass_time(ledger, 7_100, hand)
-    assert await begin(ledger, hand.id, second.ref) == GO
-    for number in range(2, 40):
-        await ledger.end_call(second.ref, number - 1, Usage())
-        assert await begin(ledger, hand.id, second.ref, number) == GO
-    assert (await ledger.limits())[0].learned.max_concurrency > 3
-    await hand.exchange(succeeded(first), succeeded(second))
-
-
-async def test_given_limits_in_headers_then_they_are_kept(ledger: Ledger, hand: Hand) -> None:
-    await accept(ledger, graph(side_by_side(1)))
-    (grant,) = await hand.take()
-    await begin(ledger, hand.id, grant.ref)
-    told = Observed(requests_per_minute=60, tokens_per_minute=6_000, remaining_requests=0, reset_requests_ms=2_000)
-    await ledger.end_call(grant.ref, 1, Usage(10, 10), told)
-    assert (await ledger.limits())[0].learned == Rates(0, 60, 6_000)
-    assert (await begin(ledger, hand.id, grant.ref, 2)).verdict is CallVerdict.WAIT
-    await pass_time(ledger, 2_100, hand)
-    assert await begin(ledger, hand.id, grant.ref, 2) == GO
-    await hand.exchange(succeeded(grant))
 
 
 @pytest.mark.parametrize("seed", range(8))

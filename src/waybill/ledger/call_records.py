@@ -128,7 +128,8 @@ class TenantBudget:
 @dataclass(frozen=True, slots=True)
 class LimitRecord:
     """A limit: what an operator set, what was learned of the provider (0: nothing), who holds permits and who waits.
-    `blocked_until_ms` is in epoch milliseconds, 0 unless it lies ahead.
+    `blocked_until_ms` is in epoch milliseconds, 0 unless it lies ahead; `slowed` is the part of its rates that is used
+    after the provider has refused calls, 1 for all.
     """
 
     name: str
@@ -137,3 +138,4 @@ class LimitRecord:
     held: int
     waiting: int
     blocked_until_ms: int
+    slowed: float = 1.0

@@ -14,7 +14,19 @@ from waybill.ledger.keys import lua_table
 
 _SHARED = ("call", "usage", "task", "step", "transition", "queue", "worker", "steer")
 """Files whose local names the following ones use, in order."""
-_CLOSED = ("request", "pause", "letter", "effect", "artifact", "money", "limit", "line", "patch", "revision")
+_CLOSED = (
+    "request",
+    "pause",
+    "letter",
+    "effect",
+    "artifact",
+    "money",
+    "limit",
+    "line",
+    "learning",
+    "patch",
+    "revision",
+)
 """Files that are reached through their table alone."""
 FUNCTIONS = (
     "submit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -230,6 +231,7 @@ class Spending(Steering):
             "learned_requests",
             "learned_tokens",
             "blocked",
+            "slowed",
         )
         now_ms = round((await self._now()).timestamp() * 1000)
         values, held, *lines = await self._store.commands(
@@ -245,9 +247,10 @@ class Spending(Steering):
             for tenant in tenants
         ]
         waiting = sum(await self._store.commands(rooms)) if rooms else 0
-        numbers = [int(float(value or 0)) for value in values]
-        blocked = numbers[6] if numbers[6] > now_ms else 0
-        return LimitRecord(name, Rates(*numbers[:3]), Rates(*numbers[3:6]), held, waiting, blocked)
+        *numbers, until_ms = (int(_number(value)) for value in values[:7])
+        slowed = _number(values[7]) or 1.0
+        blocked = until_ms if until_ms > now_ms else 0
+        return LimitRecord(name, Rates(*numbers[:3]), Rates(*numbers[3:]), held, waiting, blocked, slowed)
 
     async def lines_of(self, task: TaskRecord, numbers: Sequence[int]) -> dict[int, str]:
         """In the line of which limit steps of a task stand, by number, for those that do: they are READY."""
@@ -297,6 +300,15 @@ def task_rows(calls: Iterable[CallRecord], steps: Iterable[StepRecord]) -> list[
         if reported != Usage():
             rows[step.number, step.agent, ""] = UsageRow(step.agent, "", reported, 0, step_number=step.number)
     return [rows[key] for key in sorted(rows)]
+
+
+def _number(stored: bytes | None) -> float:
+    """A field of a limit; 0 for one that is no number."""
+    try:
+        number = float(stored or 0)
+    except ValueError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _capped(text: bytes) -> bytes:

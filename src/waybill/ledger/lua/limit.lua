@@ -3,16 +3,14 @@
 --
 -- A permit is a lease under its holder's name: task:number:attempt, or task:number:attempt:call. It is given back when its
 -- holder ends, and lapses if nobody does. A step's record names the limits that it took permits of. Rates are token buckets
--- of a tenth of a minute's worth, so that a minute sees at most a tenth more than its rate (token bucket: RFC 2697); a
--- bucket may be overdrawn by its last taker.
+-- of a tenth of a minute's worth (token bucket: RFC 2697), so that a minute sees at most a tenth more than its rate, and
+-- what was called up just before it; a bucket may be overdrawn by its last taker.
 
 local CALL_PERMIT_MS = 600000
 local ASK_AGAIN_MS = 200
 local LIMIT_FIELDS = { 'max_concurrency', 'requests_per_minute', 'tokens_per_minute', 'told_concurrency',
-  'told_requests', 'told_tokens', 'learned_concurrency', 'learned_requests', 'learned_tokens', 'blocked', 'requests',
-  'tokens', 'at' }
-local MOST_LEARNED = 1000
-local MOST_BLOCKED_MS = 86400000
+  'told_requests', 'told_tokens', 'learned_concurrency', 'learned_requests', 'learned_tokens', 'blocked', 'slowed',
+  'requests', 'tokens', 'at' }
 local NONE = {}
 
 local function least(...)
@@ -27,7 +25,13 @@ local function capacity(rate)
   return math.max(1, rate / 10)
 end
 
+local function slower(rate, part)
+  return rate > 0 and math.max(1, math.floor(rate * part)) or 0
+end
+
+-- What a bucket holds. Without a rate it is full: what started then does not count later.
 local function level(stored, rate, elapsed)
+  if rate == 0 then return capacity(rate) end
   return math.min(capacity(rate), (stored or capacity(rate)) + elapsed * rate / 60000)
 end
 
@@ -47,7 +51,7 @@ function Limit.exists(name)
   return Limit.any() and call.limit_names[name]
 end
 
-local function announce(name)
+function Limit.announce(name)
   if Limit.exists(name) then return end
   redis.call('SADD', K('limits'), name)
   call.limit_names[name], call.some_limit = true, true
@@ -60,8 +64,9 @@ function Limit.load(name)
   for i, field in ipairs(LIMIT_FIELDS) do limit[field] = tonumber(v[i] or '') end
   for i = 1, 10 do limit[LIMIT_FIELDS[i]] = limit[LIMIT_FIELDS[i]] or 0 end
   limit.most = least(limit.max_concurrency, limit.told_concurrency, math.floor(limit.learned_concurrency))
-  limit.request_rate = least(limit.requests_per_minute, limit.told_requests, limit.learned_requests)
-  limit.token_rate = least(limit.tokens_per_minute, limit.told_tokens, limit.learned_tokens)
+  limit.slowed = math.min(limit.slowed or 1, 1)
+  limit.request_rate = slower(least(limit.requests_per_minute, limit.told_requests, limit.learned_requests), limit.slowed)
+  limit.token_rate = slower(least(limit.tokens_per_minute, limit.told_tokens, limit.learned_tokens), limit.slowed)
   local elapsed = math.max(0, call.now - (limit.at or call.now))
   limit.requests = level(limit.requests, limit.request_rate, elapsed)
   limit.tokens = level(limit.tokens, limit.token_rate, elapsed)
@@ -79,6 +84,12 @@ local function draw(limit, requests, tokens)
   limit.at = call.now
   redis.call('HSET', K('limit', limit.name), 'requests', string.format('%.6f', limit.requests),
     'tokens', string.format('%.6f', limit.tokens), 'at', integer(call.now))
+end
+
+-- No more is in the buckets than the provider says remains, where it says so.
+function Limit.clip(limit, requests, tokens)
+  draw(limit, math.max(0, limit.requests - (requests or limit.requests)),
+    math.max(0, limit.tokens - (tokens or limit.tokens)))
 end
 
 -- How long the limit does not let even its holders make a call, in milliseconds; nil if it does.
@@ -138,7 +149,7 @@ local function offered_limits(agent)
   return offers[agent]
 end
 
--- The limits that a step needs permits of before it starts.
+-- The limits that a step needs permits of before it starts, in the order in which it takes them.
 function Limit.of_step(task, step)
   if not Limit.any() then return NONE end
   local spec = Step.spec(step)
@@ -153,6 +164,7 @@ function Limit.of_step(task, step)
       names[#names + 1], seen[name] = name, true
     end
   end
+  table.sort(names)
   call.step_limits[key] = names
   return names
 end
@@ -174,6 +186,18 @@ end
 function Limit.take_all(task, step, names, ttl_ms)
   for _, name in ipairs(names) do Limit.take(name, attempt_of(task, step, step.attempt + 1), ttl_ms, 0) end
   step.permits, step.changed, task.changed = #names > 0 and table.concat(names, ' ') or 0, true, true
+end
+
+-- A step that goes from one line to the next keeps what it has, and its place in the line that it leads, as short leases.
+function Limit.keep_with(task, step, names, led)
+  local holder, kept = attempt_of(task, step, step.attempt + 1), {}
+  for _, name in ipairs(names) do
+    if name == led or Limit.holds(name, holder) then
+      Limit.take(name, holder, policy('permit_ms'), 0)
+      kept[#kept + 1] = name
+    end
+  end
+  step.permits, step.changed, task.changed = table.concat(kept, ' '), true, true
 end
 
 local function give_all_back(task, step, attempt)
@@ -211,7 +235,7 @@ end
 
 -- What the caller's configuration says of the endpoint.
 local function learn_configured(name, rates)
-  if rates[1] + rates[2] + rates[3] > 0 then announce(name) end
+  if rates[1] + rates[2] + rates[3] > 0 then Limit.announce(name) end
   if not Limit.exists(name) then return end
   local limit = Limit.load(name)
   if limit.told_concurrency == rates[1] and limit.told_requests == rates[2] and limit.told_tokens == rates[3] then
@@ -252,9 +276,12 @@ end
 function Limit.admit(task, step, holder, endpoint, tokens, rates, is_patient)
   local name = 'model:' .. endpoint
   learn_configured(name, rates)
-  if not Limit.exists(name) or Limit.keep(holder, endpoint) or pass_on(task, step, name, holder, tokens) then
+  if not Limit.exists(name) then
+    -- When the provider sets a limit, what is under way is known.
+    lease(name, holder, CALL_PERMIT_MS)
     return nil
   end
+  if Limit.keep(holder, endpoint) or pass_on(task, step, name, holder, tokens) then return nil end
   local short_ms = Limit.shortage(name)
   if not short_ms and Line.stands(name) then
     short_ms, call.lines[name] = ASK_AGAIN_MS, true
@@ -279,48 +306,15 @@ end
 -- A call has ended and the next one follows: that gets its permit, and counts as a request of its own.
 function Limit.pass(holder, following, endpoint, used_tokens)
   local name = 'model:' .. endpoint
-  if not Limit.exists(name) or redis.call('ZREM', K('permits', name), holder) == 0 then return end
+  if redis.call('ZREM', K('permits', name), holder) == 0 then return end
   lease(name, following, CALL_PERMIT_MS)
-  draw(Limit.load(name), 1, used_tokens)
+  if Limit.exists(name) then draw(Limit.load(name), 1, used_tokens) end
 end
 
 -- A call has ended: its permit comes back, and so do the tokens that it was thought to use and did not.
 function Limit.finish(holder, endpoint, unused_tokens)
   local name = 'model:' .. endpoint
-  if not Limit.exists(name) then return end
   give_back(name, holder)
-  if unused_tokens ~= 0 then draw(Limit.load(name), 0, -unused_tokens) end
-end
-
--- Until when the provider wants to hear nothing.
-local function blocked_until(limit, told)
-  local wait_ms = 0
-  if told.throttled then wait_ms = told.retry_after_ms > 0 and told.retry_after_ms or 1000 end
-  if told.remaining_requests == 0 then wait_ms = math.max(wait_ms, told.reset_requests_ms or 0) end
-  if told.remaining_tokens == 0 then wait_ms = math.max(wait_ms, told.reset_tokens_ms or 0) end
-  return math.max(limit.blocked, call.now + math.min(wait_ms, MOST_BLOCKED_MS))
-end
-
--- What a provider told of its limits: additive increase, multiplicative decrease (AIMD, as TCP's congestion control).
--- `told`: retry_after_ms, throttled, and of requests and tokens the limit, what remains and when it is reset, or nil.
-function Limit.learn(endpoint, told)
-  local name = 'model:' .. endpoint
-  if told.throttled or told.requests or told.tokens then announce(name) end
   if not Limit.exists(name) then return end
-  local limit, changes = Limit.load(name), {}
-  local function set(field, value)
-    changes[#changes + 1], changes[#changes + 2] = field, value
-  end
-  if told.throttled then
-    set('learned_concurrency', string.format('%.3f', math.max(1, math.floor((limit.held + 1) / 2))))
-  elseif limit.learned_concurrency > 0 then
-    local more = limit.learned_concurrency + 1 / limit.learned_concurrency
-    set('learned_concurrency', more < MOST_LEARNED and string.format('%.3f', more) or '0')
-  end
-  if told.requests then set('learned_requests', integer(told.requests)) end
-  if told.tokens then set('learned_tokens', integer(told.tokens)) end
-  local blocked = blocked_until(limit, told)
-  if blocked > call.now and blocked > limit.blocked then set('blocked', integer(blocked)) end
-  if #changes > 0 then redis.call('HSET', K('limit', name), unpack(changes)) end
-  call.limit[name] = nil
+  if unused_tokens ~= 0 then draw(Limit.load(name), 0, -unused_tokens) end
 end

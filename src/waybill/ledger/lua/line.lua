@@ -4,6 +4,10 @@
 --
 -- A waiter is task:number for a step, task:number:attempt:call:tokens for a call. Who is called up gets its permits as short
 -- leases: a step goes to the head of its agent's room, a call asks again.
+--
+-- A step under several limits takes them in the order of their names. It stands in one line at a time, and keeps what it
+-- got on the way only while nobody of its tenant is before it in the next line: so few permits lie idle, no two steps wait
+-- for each other, and it gets through though all its limits are busy.
 
 local CALLED_UP_A_CALL = 500
 local CALLS_FIRST_MS = 10000000000000
@@ -63,11 +67,27 @@ local function call_up_call(name, id, number, attempt, call_name, tokens)
   return true
 end
 
+local function would_lead(name, task, waiter, since)
+  local first = redis.call('ZRANGE', K('lined', name, task.priority, task.tenant), 0, 0, 'WITHSCORES')
+  local first_since = tonumber(first[2] or '')
+  return not first_since or since < first_since or (since == first_since and waiter < first[1])
+end
+
+-- From the line that it leads to that of a limit which has no room.
+local function move_on(task, step, names, led, refused, waiter)
+  if led < refused and would_lead(refused, task, waiter, step.ready) then
+    Limit.keep_with(task, step, names, led)
+  else
+    Limit.forgo(task, step)
+  end
+  Line.join(refused, task, waiter, step.ready)
+end
+
 local function may_run(agent)
   return not Pause.agent(agent) and redis.call('SCARD', K('serving', agent)) > 0
 end
 
-local function call_up_step(waiter, id, number)
+local function call_up_step(name, waiter, id, number)
   local task = id and Task.load(id)
   local step = task and Step.load(task, tonumber(number))
   if not step or step.state ~= READY then return false end
@@ -79,7 +99,7 @@ local function call_up_step(waiter, id, number)
   local is_called = may_run(agent)
   local refused = is_called and Limit.refusing(task, step, names, true)
   if refused then
-    Line.join(refused, task, waiter, step.ready)
+    move_on(task, step, names, name, refused, waiter)
     return false
   end
   -- Where nobody can run it, it waits in its room without permits, so that it keeps none from others.
@@ -92,7 +112,7 @@ end
 local function call_up(name, waiter)
   local id, number, attempt, call_name, tokens = string.match(waiter, '^([^:]+):(%d+):(%d+):(%d+):(%d+)$')
   if id then return call_up_call(name, id, number, attempt, call_name, tokens) end
-  return call_up_step(waiter, string.match(waiter, '^([^:]+):(%d+)$'))
+  return call_up_step(name, waiter, string.match(waiter, '^([^:]+):(%d+)$'))
 end
 
 -- Returns false once the limit has no more room.
