@@ -15,7 +15,17 @@ from waybill.errors import FailedPrecondition
 NO_OTHER_WAY = Failure("PLAN_NOT_REVISED", "there is no other way")
 DISPATCHERS = (
     *("decide",) * 3,
-    *("decide_late", "revise", "revise", "revise", "revise_late", "revise_late", "tell_planning"),
+    *(
+        "decide_amid_steering",
+        "decide_amid_steering",
+        "decide_late",
+        "revise",
+        "revise",
+        "revise",
+        "revise_late",
+        "revise_late",
+        "tell_planning",
+    ),
 )
 
 
@@ -35,7 +45,7 @@ class Dispatchers(Callers):
         self.asked: list[Asked] = []
         self.drafts: list[Draft] = []
 
-    def decide(self) -> None:
+    def decide(self, likely: float = 0.8) -> None:
         """A dispatcher leases decisions and makes them, unless it dies."""
         limit = self.random.randint(1, 3)
         leases = self.call(self.ledger.lease_decisions(500, limit))
@@ -43,8 +53,20 @@ class Dispatchers(Callers):
         assert found == self.model.lease_decisions(500, limit)
         self.asked += found
         for asked in found:
-            if self.random.random() < 0.8:
+            if self.random.random() < likely:
                 self._decide(asked)
+
+    def decide_amid_steering(self) -> None:
+        """A decision is asked for; its task is stopped or held, and goes on; then it is made, perhaps twice."""
+        self.decide(likely=0.0)
+        waiting = [asked for asked in self.asked if self.model.is_asked(asked.task, asked.number)]
+        if asked := self.pick(waiting):
+            verbs = self.random.choice([("pause", "resume"), ("cancel", "retry"), ("cancel", "cancel")])
+            self.steer(verbs[0], asked.task)
+            if self.random.random() < 0.5:
+                self._decide(asked)
+            self.steer(verbs[1], asked.task)
+            self._decide(asked)
 
     def decide_late(self) -> None:
         """A decision is made that was asked for some time ago, perhaps not for the first time."""

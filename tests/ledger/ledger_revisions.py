@@ -67,6 +67,10 @@ class Revisions(Transitions):
                 step.decide_due = None
         return leased
 
+    def is_asked(self, task_id: str, number: int) -> bool:
+        """Whether the conditions of the step are to be looked at."""
+        return self.tasks[task_id].steps[number].decide_due is not None
+
     def decide(self, task_id: str, number: int, turn: int, holds: bool) -> bool:
         task = self.tasks[task_id]
         step = task.steps[number]

@@ -137,13 +137,14 @@ end
 -- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
 local function grant(task, step, room)
   local spec, fields, names, roots = Step.spec(step), { 'in:' .. step.number }, {}, {}
+  local names_of = Step.names(task, step)
   for _, number in ipairs(spec.references) do
     if number == 0 then
       fields[#fields + 1], fields[#fields + 2] = 'goal', 'input'
       names[#names + 1], names[#names + 2] = 'task.goal', 'task.input'
       roots[#roots + 1] = 0
     else
-      for _, name in ipairs(Step.names_for(task, step, number)) do
+      for _, name in ipairs(names_of(number)) do
         fields[#fields + 1], names[#names + 1], roots[#roots + 1] = 'out:' .. number, name, number
       end
     end

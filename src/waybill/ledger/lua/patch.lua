@@ -183,13 +183,6 @@ local function respecified(step)
   if not step.illegible then step.respecified = true end
 end
 
-local function contains(numbers, wanted)
-  for _, number in ipairs(numbers) do
-    if number == wanted then return true end
-  end
-  return false
-end
-
 -- How many of its dependencies a new step waits for, and whether one was skipped. What its task withholds while it is
 -- paused, and the step whose agent adds it, let their dependents go later.
 local function standing(task, spec, base, asker)
@@ -234,50 +227,56 @@ local function add_steps(task, patch, base, asker)
   end
 end
 
-local function replaced(numbers, old, new)
-  local found, has = {}, false
+local function replaced(numbers, places)
+  local found, seen = {}, {}
   for _, number in ipairs(numbers) do
-    local is_new = number == old or number == new
-    if not is_new then found[#found + 1] = number end
-    if is_new and not has then found[#found + 1] = new end
-    has = has or is_new
+    number = places[number] or number
+    if not seen[number] then found[#found + 1] = number end
+    seen[number] = true
   end
   return found
 end
 
--- The dependent waits for `new` instead of `old`, and knows its output by the old one's names.
-local function redirect(task, dependent, old, new)
-  local spec = Step.spec(dependent)
-  for _, alias in ipairs(Step.names_for(task, dependent, old.number)) do
-    spec.aliases[#spec.aliases + 1] = { new.number, alias }
+-- The dependent waits for what is in the places of old steps, and knows its output by the old ones' names.
+local function redirect(task, dependent, places)
+  local spec, names, seen = Step.spec(dependent), Step.names(task, dependent), {}
+  for _, number in ipairs(spec.dependencies) do seen[number] = true end
+  for _, number in ipairs(spec.dependencies) do
+    local place = places[number]
+    if place then
+      for _, name in ipairs(names(number)) do spec.aliases[#spec.aliases + 1] = { place, name } end
+      if seen[place] then
+        dependent.blockers, dependent.changed = dependent.blockers - 1, true
+      else
+        table.insert(Step.spec(task.step[place]).dependents, dependent.number)
+        respecified(task.step[place])
+        seen[place] = true
+      end
+    end
   end
-  if contains(spec.dependencies, new.number) then
-    dependent.blockers, dependent.changed = dependent.blockers - 1, true
-  else
-    table.insert(Step.spec(new).dependents, dependent.number)
-  end
-  spec.dependencies = replaced(spec.dependencies, old.number, new.number)
-  spec.references = replaced(spec.references, old.number, new.number)
-  for _, condition in ipairs(spec.conditions) do
-    if condition[2] == old.number then condition[2] = new.number end
-  end
+  spec.dependencies, spec.references = replaced(spec.dependencies, places), replaced(spec.references, places)
+  for _, condition in ipairs(spec.conditions) do condition[2] = places[condition[2]] or condition[2] end
   respecified(dependent)
 end
 
--- What waits for `old` waits for `new` from now on, the steps of this patch excepted.
-local function substitute(task, old, new)
-  local kept = {}
-  for _, number in ipairs(Step.dependents(task, old)) do
-    local dependent = Step.load(task, number)
-    if dependent.state ~= PENDING or dependent.broken or dependent.added_by == task.revision then
-      kept[#kept + 1] = number
-    else
-      redirect(task, dependent, old, new)
+-- What waits for a step that has a substitute waits for that from now on, the steps of this patch excepted.
+local function substitute(task, patch, places)
+  local affected, seen = {}, {}
+  for _, pair in ipairs(patch.substitutes) do
+    local old, kept = task.step[pair[1]], {}
+    for _, number in ipairs(Step.dependents(task, old)) do
+      local dependent = Step.load(task, number)
+      if dependent.state ~= PENDING or dependent.broken or dependent.added_by == task.revision then
+        kept[#kept + 1] = number
+      elseif not seen[number] then
+        seen[number] = true
+        affected[#affected + 1] = dependent
+      end
     end
+    Step.spec(old).dependents = kept
+    respecified(old)
   end
-  Step.spec(old).dependents = kept
-  respecified(old)
-  respecified(new)
+  for _, dependent in ipairs(affected) do redirect(task, dependent, places) end
 end
 
 local function decoded_list(text)
@@ -286,27 +285,30 @@ local function decoded_list(text)
 end
 
 -- The steps whose outputs the task returns: they follow substitutes, and those of the planner's steps on which nothing
--- depends join them.
-local function sinks_after(task, before, successors, base, asker)
-  local sinks = {}
+-- depends join them. With `drops` some may be out.
+local function sinks_after(task, before, places, base, asker, drops)
+  local sinks, seen = {}, {}
+  local function add(number)
+    if not seen[number] then sinks[#sinks + 1] = number end
+    seen[number] = true
+  end
   for _, number in ipairs(before) do
-    local sink = successors[number] or number
-    local is_out = not successors[number] and Step.load(task, number).dropped == 1
-    if not is_out and not contains(sinks, sink) then sinks[#sinks + 1] = sink end
+    if places[number] then
+      add(places[number])
+    elseif not drops or Step.load(task, number).dropped == 0 then
+      add(number)
+    end
   end
   for number = base + 1, asker and base or task.steps do
-    if #Step.spec(task.step[number]).dependents == 0 and not contains(sinks, number) then
-      sinks[#sinks + 1] = number
-    end
+    if #Step.spec(task.step[number]).dependents == 0 then add(number) end
   end
   return sinks
 end
 
-local function keep_account(task, patch, base, asker)
+local function keep_account(task, places, base, asker, drops)
   local v = redis.call('HMGET', K('task', task.id), 'sinks', 'agents')
-  local successors, known, names = {}, {}, {}
-  for _, pair in ipairs(patch.substitutes) do successors[pair[1]] = translated(pair[2], base) end
-  local sinks = sinks_after(task, decoded_list(task.sinks or v[1]), successors, base, asker)
+  local known, names = {}, {}
+  local sinks = sinks_after(task, decoded_list(task.sinks or v[1]), places, base, asker, drops)
   for _, agent in ipairs(decoded_list(task.agents or v[2])) do known[agent] = true end
   for number = base + 1, task.steps do known[Step.spec(task.step[number]).agent] = true end
   known[''] = nil
@@ -337,9 +339,9 @@ function Patch.apply(task, patch, asker, failed)
   Task.event(task, 'plan_revised', string.format('%s,"revision":%d,"step_count":%d,"message":%s',
     asker and named(asker) or '', task.revision, base + #patch.steps, cjson.encode(patch.reason)))
   add_steps(task, patch, base, asker)
-  for _, pair in ipairs(patch.substitutes) do
-    substitute(task, task.step[pair[1]], task.step[translated(pair[2], base)])
-  end
+  local places = {}
+  for _, pair in ipairs(patch.substitutes) do places[pair[1]] = translated(pair[2], base) end
+  substitute(task, patch, places)
   local out = made_up_for(task, patch, failed or {})
   for _, step in ipairs(out) do step.dropped, step.changed = 1, true end
   for _, number in ipairs(patch.drop) do
@@ -347,7 +349,7 @@ function Patch.apply(task, patch, asker, failed)
     out[#out + 1] = task.step[number]
   end
   for _, step in ipairs(out) do Step.drop_dependents(task, step) end
-  keep_account(task, patch, base, asker)
+  keep_account(task, places, base, asker, #out > 0)
   for number = base + 1, task.steps do
     local step = task.step[number]
     if step.state == PENDING and step.blockers == 0 and step.turn == 0 and step.parked == 0 then

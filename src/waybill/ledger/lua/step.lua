@@ -109,14 +109,15 @@ function Step.pack_spec(step)
   return cmsgpack.pack(v)
 end
 
--- The names under which a step knows the output of another: its own, or those of the steps whose place it took.
-function Step.names_for(task, step, number)
-  local names = {}
+-- A function that tells the names under which a step knows the output of another: its own, or those of the steps whose
+-- place it took.
+function Step.names(task, step)
+  local aliases = {}
   for _, alias in ipairs(Step.spec(step).aliases) do
-    if alias[1] == number then names[#names + 1] = alias[2] end
+    aliases[alias[1]] = aliases[alias[1]] or {}
+    table.insert(aliases[alias[1]], alias[2])
   end
-  if #names == 0 then names[1] = Step.spec(Step.load(task, number)).name end
-  return names
+  return function(number) return aliases[number] or { Step.spec(Step.load(task, number)).name } end
 end
 
 -- The steps that wait for this one. Where its own spec cannot be read, those of the others tell.

@@ -153,9 +153,12 @@ end
 
 -- What a step lets go on that succeeded or was skipped by its conditions. Skips pass on along the way.
 function Step.unblock(task, step)
-  local reached = { step }
+  local reached, passed = { step }, 0
   while #reached > 0 do
     local ended = table.remove(reached)
+    passed = passed + 1
+    -- A long way is read at once, not step by step.
+    if passed == CHUNK then Step.load_all(task) end
     for _, number in ipairs(Step.dependents(task, ended)) do
       local dependent = Step.load(task, number)
       if dependent.broken and Step.is_open(dependent) then
