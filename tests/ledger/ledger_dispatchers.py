@@ -78,9 +78,9 @@ class Dispatchers(Callers):
         decided = self.call(self.ledger.decide_step(asked.task, asked.number, asked.turn, holds))
         assert decided == self.model.decide(asked.task, asked.number, asked.turn, holds)
 
-    def revise(self) -> None:
+    def revise(self, likely: float = 0.7) -> None:
         """A dispatcher leases revisions, and has them made or declined, unless it dies."""
-        limit = self.random.randint(1, 2)
+        limit = self.random.randint(1, 3)
         leases = self.call(self.ledger.lease_revisions(500, limit))
         found = [
             Wanted(item.task, item.revision, item.round, item.failed, item.failure.reason if item.failure else "")
@@ -90,12 +90,13 @@ class Dispatchers(Callers):
         for wanted in found:
             draft = Draft(wanted, random_patch(self.random, self.model.tasks[wanted.task], f"r{self.calls}"))
             self.drafts.append(draft)
-            if self.random.random() < 0.7:
+            if self.random.random() < likely:
                 self._revise(draft)
 
-    def revise_late(self) -> None:
+    def revise_late(self, task_id: str = "") -> None:
         """The planner of some time ago is done, perhaps not for the first time."""
-        if draft := self.pick(self.drafts):
+        drafts = [draft for draft in self.drafts if draft.wanted.task == task_id] or self.drafts
+        if draft := self.pick(drafts[-2:] if task_id else drafts):
             self._revise(draft)
 
     def _revise(self, draft: Draft) -> None:

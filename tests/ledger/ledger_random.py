@@ -77,7 +77,8 @@ def random_patch(random: Random, task: ModelTask, fresh: str, own: str = "") -> 
         name = f"same-{at}" if random.random() < 0.2 else f"{fresh}-{at}"
         steps.append(random_step(random, name, [*before, *(step.name for step in steps)]))
     old = [*drop, *([own] if own else failed)]
-    substitutes = {name: random.choice(steps).name for name in old if steps and random.random() < 0.7}
+    places = random.sample(steps, random.randint(1, len(steps))) if steps else []
+    substitutes = {name: random.choice(places).name for name in old if places and random.random() < 0.7}
     try:
         return link_patch(Patch(tuple(steps), tuple(drop), substitutes, "at random"), known, _SCHEMAS, _UNBOUND, own)
     except InvalidPlan:

@@ -25,8 +25,8 @@ WORKERS = (
     *("work_well",) * 3,
     *("work_badly", "work_amid_steering", "lose_reply", "lose_reply", "exchange"),
     *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effects", "prepare"),
-    *("grow", "grow", "change_course", "change_course", "change_course"),
 )
+ADAPTING = ("grow", "grow", "change_course", "change_course", "change_course", "reconsider")
 TIMES = ("time_passes", "time_passes", "live_on", "everything_pauses")
 
 
@@ -255,20 +255,34 @@ class Workers(Dispatchers):
             self.exchange(hand, ["adds"] * 3)
             self.decide()
 
+    def reconsider(self, hand: Hand) -> None:
+        """Steps end, and the conditions of others are looked at while their task is steered."""
+        self.submit()
+        self.exchange(hand)
+        self.exchange(hand, ["ok"] * 3)
+        for _ in range(self.random.randint(1, 3)):
+            self.decide_amid_steering()
+            self.exchange(hand, ["ok", "adds", "ok"])
+
     def change_course(self, hand: Hand) -> None:
         """A step fails for good, and while its plan is revised others end, fail, or add steps; its task is steered."""
+        if self.random.random() < 0.5:
+            self.submit()
         self.exchange(hand)
         held = [ref for ref in hand.held if self.model.holding(hand.id, ref)]
         if not held:
             return
         task_id = self.random.choice(held).task
         self.exchange(hand, self.random.choice([["asks", "ok", "adds"], ["final", "adds", "ok"], ["asks", "asks"]]))
+        self.revise(likely=0.3)
         for _ in range(self.random.randint(1, 5)):
-            match self.random.choice(["revise", "revise", "late", "decide", "work", "grow", "steer", "time"]):
+            match self.random.choice(
+                ["revise", "late", "late", "late", "decide", "work", "grow", "grow", "steer", "time"]
+            ):
                 case "revise":
-                    self.revise()
+                    self.revise(likely=0.5)
                 case "late":
-                    self.revise_late()
+                    self.revise_late(task_id)
                 case "decide":
                     self.decide()
                 case "work":
@@ -276,7 +290,7 @@ class Workers(Dispatchers):
                 case "grow":
                     self.exchange(hand, ["adds"] * 3)
                 case "steer":
-                    self.steer(self.random.choice(["pause", "resume", "cancel", "retry"]), task_id)
+                    self.steer(self.random.choice(["pause", "resume", "resume", "cancel", "retry"]), task_id)
                 case "time":
                     self.advance(self.random.choice([130, 600]))
 

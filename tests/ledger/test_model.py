@@ -25,7 +25,7 @@ from ledger_plans import graph
 from ledger_random import AGENTS
 from ledger_rest import check_rest, check_waiting
 from ledger_transitions import MAX_DEATHS, MAX_LOSSES, OPEN
-from ledger_workers import TIMES, WORKERS, Workers
+from ledger_workers import ADAPTING, TIMES, WORKERS, Workers
 from store_servers import plain_url
 
 from waybill.core.task import StepState, TaskState, Usage
@@ -64,11 +64,16 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
     def happen(self, verb: str, seed: int) -> None:
         self.calls += 1
         self.random = Random(f"{seed} {self.calls}")
-        if verb in WORKERS:
+        if verb in WORKERS or verb in ADAPTING:
             getattr(self, verb)(self.random.choice(self.hands))
         else:
             getattr(self, verb)()
         self.compare()
+
+    @rule(verb=st.sampled_from(ADAPTING), seed=st.integers(0, 2**32))
+    def adapt(self, verb: str, seed: int) -> None:
+        """Plans change, which takes several calls in a row: each chosen alone would hardly ever meet the others."""
+        self.happen(verb, seed)
 
     # What has to hold.
 
