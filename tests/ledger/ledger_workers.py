@@ -26,7 +26,7 @@ WORKERS = (
     *("work_badly", "work_amid_steering", "lose_reply", "lose_reply", "exchange"),
     *("wait", "renew", "renew_partly", "go_away", "settle_stale", "tell", "do_effects", "prepare"),
 )
-ADAPTING = ("grow", "grow", "change_course", "change_course", "change_course", "reconsider")
+ADAPTING = (*("grow", "grow", "change_course", "change_course", "change_course", "reconsider", "work_amid_steering"),)
 TIMES = ("time_passes", "time_passes", "live_on", "everything_pauses")
 
 
@@ -118,7 +118,7 @@ class Workers(Dispatchers):
             verb = self.random.choice(["pause", "pause", "cancel"])
             self.steer(verb, ref.task)
             self.advance(self.random.choice([0, 0, 900]))
-            self.exchange(hand, self.random.choice([["ok"] * 3, self._outcomes()]))
+            self.exchange(hand, self.random.choice([["ok"] * 3, ["adds"] * 3, ["adds"] * 3, self._outcomes()]))
             self.steer("resume" if verb == "pause" else "retry", ref.task)
             self.exchange(hand)
 

@@ -348,7 +348,7 @@ function Patch.apply(task, patch, asker, failed)
     Step.drop(task, task.step[number])
     out[#out + 1] = task.step[number]
   end
-  for _, step in ipairs(out) do Step.drop_dependents(task, step) end
+  for _, step in ipairs(out) do Step.skip_dependents(task, step, true) end
   keep_account(task, places, base, asker, #out > 0)
   for number = base + 1, task.steps do
     local step = task.step[number]

@@ -1,4 +1,5 @@
--- Every transition a step can make.
+-- Every transition a step can make: those of one step here, those that follow for others in `dependents.lua` (decide,
+-- drop, skips) and `stopping.lua` (stop, reset).
 --
 -- PENDING -> READY                 ready       when the last step it depends on succeeds
 -- PENDING -> WAITING               ready       the same, for a step that asks a person
@@ -116,77 +117,10 @@ local function finish(task, step, state, failure, spent, note)
 end
 
 -- Ends the task once no step is left that could change, and no revision of its plan is under way.
-local function settle_task(task)
+function Step.settle_task(task)
   if task.open > 0 or task.revising == 1 then return end
   if task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled' then return end
   Task.finish(task, task.outcome and task.outcome ~= '' and task.outcome or 'succeeded')
-end
-
--- The step's conditions are to be looked at: a dispatcher does that, and `decide_step` tells what it found.
-local function ask_conditions(task, step)
-  step.turn, step.changed, task.changed = step.turn + 1, true, true
-  redis.call('ZADD', K('decisions'), call.now, task.id .. ':' .. step.number)
-  redis.call('PUBLISH', K('bell', 'decisions'), task.id)
-end
-
--- No decision is asked for until the task is resumed.
-function Step.withhold_decision(task, step)
-  redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
-  park(task, step)
-end
-
--- All that a PENDING step depends on has ended. Returns whether it is skipped for that.
-local function arrive(task, step)
-  if step.broken then return Step.reject(task, step) end
-  local spec = Step.spec(step)
-  if task.state == 'paused' then
-    park(task, step)
-  elseif step.skipped == 1 and not spec.allow_skipped then
-    finish(task, step, SKIPPED)
-    return true
-  elseif #spec.conditions > 0 then
-    ask_conditions(task, step)
-  else
-    Step.ready(task, step)
-  end
-end
-
--- What a step lets go on that succeeded or was skipped by its conditions. Skips pass on along the way.
-function Step.unblock(task, step)
-  local reached, passed = { step }, 0
-  while #reached > 0 do
-    local ended = table.remove(reached)
-    passed = passed + 1
-    -- A long way is read at once, not step by step.
-    if passed == CHUNK then Step.load_all(task) end
-    for _, number in ipairs(Step.dependents(task, ended)) do
-      local dependent = Step.load(task, number)
-      if dependent.broken and Step.is_open(dependent) then
-        Step.reject(task, dependent)
-      else
-        dependent.blockers, dependent.changed = dependent.blockers - 1, true
-        if ended.state == SKIPPED then dependent.skipped = 1 end
-        if dependent.blockers == 0 and dependent.state == PENDING and arrive(task, dependent) then
-          reached[#reached + 1] = dependent
-        end
-      end
-    end
-  end
-end
-
--- A PENDING step that waits for nothing goes on, or is skipped, with what follows from that.
-function Step.let_go(task, step)
-  if arrive(task, step) then Step.unblock(task, step) end
-end
-
--- What a dispatcher found of the step's conditions; `note` says why they do not hold.
-function Step.decide(task, step, holds, note)
-  redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number)
-  if step.broken then return Step.reject(task, step) end
-  if holds then return Step.ready(task, step) end
-  finish(task, step, SKIPPED, nil, nil, note)
-  Step.unblock(task, step)
-  settle_task(task)
 end
 
 local function commit(task, step, output, spent, patch)
@@ -198,50 +132,13 @@ local function commit(task, step, output, spent, patch)
   elseif task.state == 'paused' then
     step.parked = 1
   end
-  settle_task(task)
+  Step.settle_task(task)
 end
 
 -- `patch`: what the agent adds to the plan, if it does.
 function Step.succeed(task, step, output, spent, patch)
   release(task, step, spent)
   commit(task, step, output, spent, patch)
-end
-
--- All that depends on the step and has not ended is skipped. With `for_good` it stays out when the task is retried, and
--- so does what was skipped before.
-local function skip_dependents(task, failed, for_good)
-  local reached = { failed }
-  while #reached > 0 do
-    for _, number in ipairs(Step.dependents(task, table.remove(reached))) do
-      local dependent = Step.load(task, number)
-      local goes = dependent.state == PENDING and not dependent.broken
-      if goes then
-        finish(task, dependent, SKIPPED)
-      elseif dependent.broken and Step.is_open(dependent) then
-        Step.reject(task, dependent)
-      end
-      if for_good and dependent.state == SKIPPED and dependent.dropped == 0 then
-        dependent.dropped, dependent.changed, goes = 1, true, true
-      end
-      if goes then reached[#reached + 1] = dependent end
-    end
-  end
-end
-
--- A step that has not started never shall.
-function Step.drop(task, step)
-  disarm(task, step)
-  if step.state == READY then
-    redis.call('SADD', K('sweep'), Step.spec(step).agent .. ':' .. task.priority)
-    Line.quit(task, step)
-  end
-  finish(task, step, SKIPPED)
-  step.dropped = 1
-end
-
--- What depends on a step that was dropped, or that failed, and on nothing in its place.
-function Step.drop_dependents(task, step)
-  skip_dependents(task, step, true)
 end
 
 -- The step fails for good: its plan is revised, or its task stops, or goes on without what depends on it.
@@ -251,8 +148,8 @@ local function give_up(task, step, failure, spent)
   if task.on_failure ~= 'continue' then return Step.stop(task, 'failed', failure) end
   if failure_json(task.failure) == '' then task.failure = failure end
   task.outcome = 'failed'
-  skip_dependents(task, step)
-  settle_task(task)
+  Step.skip_dependents(task, step)
+  Step.settle_task(task)
 end
 
 local function bury(task, step, failure, spent)
@@ -271,7 +168,7 @@ end
 local function stopped(task, step, failure, spent)
   if task.state ~= 'cancelling' then return false end
   finish(task, step, CANCELLED, failure, spent)
-  settle_task(task)
+  Step.settle_task(task)
   return true
 end
 
@@ -413,73 +310,4 @@ function Step.due(task, step)
     end
   end
   return false
-end
-
-local function cancel_waiting(task, step)
-  local spec = Step.spec(step)
-  if step.state == BACKOFF or step.state == WAITING or spec.queue_timeout_ms > 0 then disarm(task, step) end
-  if step.state == READY and spec.agent ~= '' then
-    redis.call('SADD', K('sweep'), spec.agent .. ':' .. task.priority)
-    Line.quit(task, step)
-  end
-  finish(task, step, CANCELLED)
-end
-
--- RUNNING | PAUSED -> CANCELLING -> `outcome`: every step that does not run ends at once; workers are told to stop the
--- others, and the run deadline of those moves up, so that no agent can hold the task for long.
-function Step.stop(task, outcome, failure)
-  Revision.over(task)
-  task.state, task.outcome, task.failure, task.changed = 'cancelling', outcome, failure or '', true
-  if task.open > 0 then
-    Task.event(task, 'task_cancelling', failure_json(failure))
-    Step.load_all(task)
-    for number = 1, task.steps do
-      local step = task.step[number]
-      if step.state == RUNNING then
-        redis.call('ZADD', K('held', step.worker), 'LT', call.now + policy('cancel_grace_ms'), ref(task, step))
-        redis.call('PUBLISH', K('control', step.worker), ref(task, step))
-      elseif Step.is_open(step) then
-        cancel_waiting(task, step)
-      end
-    end
-  end
-  settle_task(task)
-end
-
--- What a revision of the plan took out stays out.
-local function leave_out(task, step)
-  changed(task, step, SKIPPED)
-  step.ended, step.failure = call.now, ''
-  Task.event(task, 'step_finished', named(step) .. ',"step_state":"skipped"')
-end
-
--- SUCCEEDED stays; all others begin anew, with their attempts counted on. Starts what waits for nothing.
-function Step.reset_all(task)
-  Step.load_all(task)
-  task.open = 0
-  for number = 1, task.steps do
-    local step = task.step[number]
-    step.parked, step.changed = 0, true
-    if step.dropped == 1 then
-      leave_out(task, step)
-    elseif step.state ~= SUCCEEDED then
-      changed(task, step, PENDING)
-      step.tries, step.deaths, step.losses, step.suspect, step.ended, step.failure = 0, 0, 0, 0, 0, ''
-      step.broke, step.skipped, step.replan = 0, 0, 0
-      task.open, step.blockers = task.open + 1, 0
-      for _, needed in ipairs(Step.spec(step).dependencies) do
-        if task.step[needed].state ~= SUCCEEDED then step.blockers = step.blockers + 1 end
-      end
-    end
-  end
-  for number = 1, task.steps do
-    local step = task.step[number]
-    if step.state == PENDING and step.blockers == 0 then Step.let_go(task, step) end
-  end
-  settle_task(task)
-end
-
--- Ends the task if nothing is left of it.
-function Step.settle_task(task)
-  settle_task(task)
 end
