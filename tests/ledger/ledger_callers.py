@@ -14,9 +14,10 @@ from ledger_model import Model
 from ledger_plans import new_task
 from ledger_random import AGENTS, random_graph
 
-from waybill.core.budget import TaskPolicy
+from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.task import StepState
 from waybill.errors import FailedPrecondition
+from waybill.ledger.call_records import CallRecord
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Accepted, NewTask, Request, Settlement, StepRecord, TaskRecord
 from waybill.ledger.steering import PauseKind
@@ -24,6 +25,7 @@ from waybill.ledger.steering import PauseKind
 START_MS = 1_700_000_000_000
 TENANTS = ("acme", "zeta")
 TASK_POLICIES = (None, None, None, TaskPolicy(max_revisions=1), TaskPolicy(max_added_steps=3))
+BUDGETS = (None, Budget(40), Budget(90))
 CALLERS = (
     *("submit", "submit", "submit_twice", "plan", "steer", "steer", "steer_twice"),
     *("answer", "pause_or_resume", "look"),
@@ -45,7 +47,7 @@ class Callers:
         self.hands = [Hand(self.ledger, "one", AGENTS, slots=3, max_batch=4), two]
         self.settled: list[Settlement] = []
         self.requests: dict[Request, tuple[str, str]] = {}
-        self.seen: list[tuple[str, TaskRecord, list[StepRecord]]] = []
+        self.seen: list[tuple[str, TaskRecord, list[StepRecord], list[CallRecord]]] = []
         self.calls = 0
 
     def call(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
@@ -62,6 +64,7 @@ class Callers:
             goal="g",
             deadline_ms=self.random.choice([0] * 8 + [900, 86_400_000]),
             policy=self.random.choice(TASK_POLICIES),
+            budget=self.random.choice(BUDGETS),
         )
         # What is due at once is done in the order of the names, so that a run is only repeated with the same names.
         task = replace(task, id=f"0-{self.random.getrandbits(80):020x}")
@@ -127,4 +130,4 @@ class Callers:
         """The history is whole at any moment, and what is read here is a place to follow it from."""
         if task_id := self.pick(self.tasks):
             task, steps = self.call(check_history(self.ledger, task_id))
-            self.seen.append((task_id, task, list(steps.values())))
+            self.seen.append((task_id, task, list(steps.values()), self.call(self.ledger.calls(task_id))))

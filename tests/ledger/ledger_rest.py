@@ -40,7 +40,7 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
         await ledger.tick()
     for task in tasks:
         assert client.hget(keys.key("0", "task", task), "running") in (b"0", None)
-    for kind in ("timers", "planning", "decisions", "revising", "sweep", "paused"):
+    for kind in ("timers", "planning", "decisions", "revising", "sweep", "paused", "lines"):
         assert not client.exists(keys.key("0", kind)), f"there is {kind} at rest"
     ledger.clock_ms += 700_000_000
     while await ledger.expire(100):
