@@ -10,8 +10,8 @@ from functools import reduce
 from waybill.core.task import CallState, Event, EventType, Failure, StepState, TaskState, Usage
 from waybill.ledger.call_records import CallRecord
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.packing import BUDGET_QUESTION
 from waybill.ledger.records import StepRecord, TaskRecord
+from waybill.ledger.unpacking import BUDGET_QUESTION
 
 
 @dataclass

@@ -15,8 +15,8 @@ from waybill.core.references import may_hold_references, references_of, resolve
 from waybill.core.task import Event, StepState, TaskState
 from waybill.errors import FailedPrecondition, NotFound, Permanent
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.packing import named_outputs
 from waybill.ledger.records import StepRecord, TaskRecord
+from waybill.ledger.unpacking import named_outputs
 from waybill_dispatcher import views
 from waybill_dispatcher.attempts import Attempt, folded
 from waybill_dispatcher.directory import AgentDirectory

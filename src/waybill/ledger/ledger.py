@@ -17,7 +17,7 @@ from waybill.core import limits
 from waybill.core.plan import Graph
 from waybill.core.task import EffectState, Event, Failure, Priority
 from waybill.errors import AlreadyExists, NotFound, ResourceExhausted, WaybillError
-from waybill.ledger import keys, packing
+from waybill.ledger import keys, packing, unpacking
 from waybill.ledger.connection import Part
 from waybill.ledger.records import (
     Accepted,
@@ -175,17 +175,17 @@ class Ledger(Revising):
         if reply[0] == b"unknown":
             raise NotFound(f"worker {worker_id} is not known")
         grants = [await self._grant(row) for row in reply[2]]
-        return Exchange(tuple(grants), tuple(packing.ref_of(item) for item in reply[1]))
+        return Exchange(tuple(grants), tuple(unpacking.ref_of(item) for item in reply[1]))
 
     async def _grant(self, row: Sequence[Any]) -> Grant:
         task, number, names, outputs, references = row[0], row[1], row[10], row[11], row[12]
         if outputs != 0:
-            return packing.grant_of(row, row[5], packing.named_outputs(names, outputs))
+            return unpacking.grant_of(row, row[5], unpacking.named_outputs(names, outputs))
         fields = [f"in:{number}"]
         for reference in references:
             fields += ["goal", "input"] if reference == 0 else [f"out:{reference}"]
         found = await self._fields(task.decode(), fields)
-        return packing.grant_of(row, found[0] or b"", packing.named_outputs(names, found[1:]))
+        return unpacking.grant_of(row, found[0] or b"", unpacking.named_outputs(names, found[1:]))
 
     async def renew(self, worker_id: str, seen: int, held: Sequence[StepRef]) -> Renewal:
         """Heartbeat. `held` is all that the worker has been granted and that no exchange has settled yet.
@@ -196,8 +196,8 @@ class Ledger(Revising):
         if reply[0] == b"unknown":
             raise NotFound(f"worker {worker_id} is not known")
         return Renewal(
-            cancel=tuple(packing.ref_of(item) for item in reply[1]),
-            lost=tuple(packing.ref_of(item) for item in reply[2]),
+            cancel=tuple(unpacking.ref_of(item) for item in reply[1]),
+            lost=tuple(unpacking.ref_of(item) for item in reply[2]),
         )
 
     async def append_events(self, worker_id: str, ref: StepRef, position: int, events: Sequence[Event]) -> bool:
@@ -280,7 +280,7 @@ class Ledger(Revising):
         async with self._store.listener() as listener:
             await listener.subscribe(keys.key(self._partition, "control", worker_id))
             while True:
-                yield packing.ref_of((await listener.message()).data)
+                yield unpacking.ref_of((await listener.message()).data)
 
 
 def _submitted(reply: Any) -> Accepted | WaybillError:

@@ -10,7 +10,7 @@ import msgspec
 
 from waybill.core.task import Document, EffectState, Event, Priority, StepState
 from waybill.errors import NotFound
-from waybill.ledger import keys, packing
+from waybill.ledger import keys, unpacking
 from waybill.ledger.connection import Part, Store
 from waybill.ledger.records import (
     AgentOffer,
@@ -64,10 +64,10 @@ class Reads:
         """Tasks by id, None for each that does not exist."""
         commands: list[tuple[str, ...]] = []
         for task_id in task_ids:
-            commands.append(("HMGET", self._key("task", task_id), *packing.TASK_FIELDS))
+            commands.append(("HMGET", self._key("task", task_id), *unpacking.TASK_FIELDS))
             commands.append(("LLEN", self._key("events", task_id)))
         rows = await self._store.commands(commands)
-        return [packing.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
+        return [unpacking.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
 
     async def list_tasks(
         self, tenant: str, limit: int, after: ListPosition | None = None, wanted: TaskFilter = EVERY_TASK
@@ -118,7 +118,7 @@ class Reads:
             run, spec, failure, *rest = values[at * len(names) : (at + 1) * len(names)]
             if run is None or spec is None:
                 raise NotFound(f"task {task_id} has no step {number}")
-            step = packing.step_of(number, run, spec, failure)
+            step = unpacking.step_of(number, run, spec, failure)
             if payloads:
                 step = replace(step, input=rest[0] or b"", output=rest[1] or b"")
             found.append(step)
@@ -137,7 +137,7 @@ class Reads:
             for run in await self._fields(task.id, [f"run:{number}" for number in range(first, last + 1)]):
                 if run is None:
                     raise NotFound(f"there is no task {task.id}")
-                states.append(packing.state_of(run))
+                states.append(unpacking.state_of(run))
         return states
 
     async def outputs(self, task_id: str, numbers: Sequence[int]) -> list[bytes]:
@@ -147,12 +147,12 @@ class Reads:
     async def events(self, task_id: str, first: int, limit: int) -> list[Event]:
         """Events from sequence number `first` on, at most `limit`."""
         rows = await self._store.command("LRANGE", self._key("events", task_id), first - 1, first + limit - 2)
-        return [packing.event_of(row, first + at) for at, row in enumerate(rows)]
+        return [unpacking.event_of(row, first + at) for at, row in enumerate(rows)]
 
     async def documents(self, task_id: str) -> list[Document]:
         """The documents sent with a task."""
         rows = await self._store.command("LRANGE", self._key("documents", task_id), 0, -1)
-        return [packing.document_of(row) for row in rows]
+        return [unpacking.document_of(row) for row in rows]
 
     async def is_known(self, request: Request) -> bool:
         """Whether a call was made under this request id within the time for which it is remembered."""
@@ -182,7 +182,7 @@ class Reads:
         found = []
         for name, packed in sorted(stored.items()):
             number, _, key = name.decode().partition(":")
-            found.append(StepEffect(int(number), key, packing.effect_of(packed)))
+            found.append(StepEffect(int(number), key, unpacking.effect_of(packed)))
         numbers = sorted({item.number for item in found if item.effect.state is EffectState.INTENDED})
         runs = (
             await self._fields(task_id, [part for n in numbers for part in (f"run:{n}", f"spec:{n}")])
@@ -192,7 +192,7 @@ class Reads:
         at_it = set()
         for number, run, spec in zip(numbers, runs[0::2], runs[1::2], strict=True):
             if run is not None and spec is not None:
-                step = packing.step_of(number, run, spec, None)
+                step = unpacking.step_of(number, run, spec, None)
                 if step.state is StepState.RUNNING:
                     at_it.add((number, step.attempt))
         return [

@@ -11,7 +11,7 @@ from waybill.core.patch import LinkedPatch
 from waybill.core.plan import Condition
 from waybill.core.task import Event, Failure
 from waybill.errors import FailedPrecondition, ResourceExhausted
-from waybill.ledger import packing
+from waybill.ledger import packing, unpacking
 from waybill.ledger.records import DecisionLease, RevisionLease
 from waybill.ledger.spending import Spending
 
@@ -37,7 +37,7 @@ class Revising(Spending):
     async def _root(self, task_id: str, number: int) -> bytes:
         """What a condition on step `number` is about; 0 is the task."""
         if number == 0:
-            return packing.task_root(*await self._fields(task_id, ["goal", "input"]))
+            return unpacking.task_root(*await self._fields(task_id, ["goal", "input"]))
         return (await self.outputs(task_id, [number]))[0]
 
     async def undecided(self, task_id: str, numbers: Sequence[int]) -> set[int]:
@@ -68,7 +68,7 @@ class Revising(Spending):
                 round=round_,
                 failed=tuple(failed),
                 number=failed[0] if failed else 0,
-                failure=packing.failure_of(failure),
+                failure=unpacking.failure_of(failure),
             )
             for task, tenant, goal, paths, trace, revision, round_, failed, failure in rows
         ]

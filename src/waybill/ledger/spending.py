@@ -13,7 +13,7 @@ from waybill.core import limits
 from waybill.core.budget import BudgetAction, TaskPolicy
 from waybill.core.task import CallState, Priority, Usage
 from waybill.errors import AlreadyExists, NotFound
-from waybill.ledger import packing
+from waybill.ledger import packing, unpacking
 from waybill.ledger.call_records import (
     CallDecision,
     CallOpening,
@@ -272,7 +272,7 @@ class Spending(Steering):
         state, policy = await self._fields(task_id, ["state", "policy"])
         if state is None:
             raise NotFound(f"there is no task {task_id}")
-        return packing.policy_of(policy) or TaskPolicy()
+        return unpacking.policy_of(policy) or TaskPolicy()
 
     async def _now(self) -> datetime:
         if self.clock_ms:
@@ -354,7 +354,7 @@ def _rows_of(day: date, stored: Mapping[bytes, bytes]) -> list[UsageRow]:
         UsageRow(
             agent,
             model,
-            Usage(*(numbers.get(field, 0) for field in packing.USAGE_FIELDS)),
+            Usage(*(numbers.get(field, 0) for field in unpacking.USAGE_FIELDS)),
             numbers.get("calls", 0),
             day=day.isoformat(),
         )

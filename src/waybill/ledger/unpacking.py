@@ -1,0 +1,304 @@
+"""The ledger's records from what is stored and what its functions reply; `packing` has the way in."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from waybill.core.budget import Budget, BudgetAction, TaskPolicy
+from waybill.core.plan import FailurePolicy, Question
+from waybill.core.task import Document, EffectState, Event, Failure, Priority, StepState, TaskState, Usage
+from waybill.ledger.records import Effect, Grant, StepRecord, StepRef, TaskRecord
+
+STEP_STATES = tuple(StepState)
+"""Step states by their number in the store, counted from 1."""
+TASK_FIELDS = (
+    "tenant",
+    "state",
+    "goal",
+    "priority",
+    "labels",
+    "paths",
+    "revision",
+    "steps",
+    "open",
+    "sinks",
+    "failure",
+    "trace",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "wait",
+    "run",
+    "created",
+    "planned",
+    "ended",
+    "note",
+    "deadline",
+    "template",
+    "agents",
+    "on_failure",
+    "cached",
+    "reasoning",
+    "estimated",
+    "budget",
+    "on_limit",
+    "reserved",
+    "policy",
+    "revising",
+    "round",
+)
+STEP_FIELDS = (
+    "state",
+    "attempt",
+    "tries",
+    "deaths",
+    "blockers",
+    "ready",
+    "started",
+    "ended",
+    "worker",
+    "granted",
+    "wait",
+    "run",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+    "last_wait",
+    "said",
+    "losses",
+    "suspect",
+    "parked",
+    "cached",
+    "reasoning",
+    "estimated",
+    "open_calls",
+    "broke",
+    "turn",
+    "skipped",
+    "dropped",
+    "added_by",
+    "replan",
+    "permits",
+)
+"""A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
+USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")
+"""The fields of `Usage`, in their order, as tasks, steps and calls keep them."""
+BUDGET_QUESTION = Question(
+    "a budget does not allow the next model call: how many micro-dollars may the task spend besides?",
+    '{"type":"object","properties":{"add_microusd":{"type":"integer","minimum":0,"maximum":1000000000000}},'
+    '"required":["add_microusd"],"additionalProperties":false}',
+)
+"""What a step asks whose next model call would cross a budget."""
+_events = msgspec.json.Decoder(Event)
+_failures = msgspec.json.Decoder(Failure)
+
+
+def ref_of(written: bytes) -> StepRef:
+    """The attempt that the ledger wrote."""
+    task, number, attempt = written.decode().rsplit(":", 2)
+    return StepRef(task, int(number), int(attempt))
+
+
+def document_of(packed: bytes) -> Document:
+    """A document as `submit_arguments` packed it."""
+    name, media_type, data = msgspec.msgpack.decode(packed, type=tuple[str, str, bytes])
+    return Document(name, media_type, data)
+
+
+def event_of(data: bytes, sequence: int) -> Event:
+    """A stored event with its number and digest (CRC-32, with 0 told as 1)."""
+    event = _events.decode(data)
+    event.sequence = sequence
+    event.digest = zlib.crc32(data) or 1
+    return event
+
+
+def _text(data: bytes) -> str:
+    """Text of a grant. What is damaged must not take its worker down: it does so to that step alone."""
+    return data.decode("utf-8", "replace")
+
+
+def named_outputs(names: Sequence[bytes], outputs: Sequence[bytes | None]) -> Mapping[str, bytes]:
+    """Outputs by step name; goal and input of the task become one JSON object named `task`."""
+    found = {_text(name): output or b"" for name, output in zip(names, outputs, strict=True)}
+    if "task.goal" in found:
+        found["task"] = task_root(found.pop("task.goal"), found.pop("task.input"))
+    return found
+
+
+def task_root(goal: bytes | None, input_: bytes | None) -> bytes:
+    """What `task` stands for in a reference, JSON text."""
+    return b'{"goal":' + msgspec.json.encode(_text(goal or b"")) + b',"input":' + (input_ or b"null") + b"}"
+
+
+def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> Grant:
+    """A grant from a row of the reply of `exchange`."""
+    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_, suspect = row
+    return Grant(
+        ref=StepRef(task.decode(), number, attempt),
+        step=_text(step),
+        agent=_text(agent),
+        input=input_,
+        inputs=inputs,
+        run_timeout_ms=run_timeout_ms,
+        tenant=_text(tenant),
+        traceparent=_text(trace or b""),
+        wait_ms=wait_ms,
+        suspect=bool(suspect),
+    )
+
+
+def effect_of(packed: bytes) -> Effect:
+    """An effect as `effect.lua` stores it."""
+    state, attempt, _, result = packed.split(b" ", 3)
+    return Effect(EffectState(state.decode()), int(attempt), result)
+
+
+def failure_of(data: bytes | None) -> Failure | None:
+    """A failure as it is stored, or None where there is none."""
+    return _failures.decode(data) if data else None
+
+
+def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) -> TaskRecord | None:
+    """A task from the values of `TASK_FIELDS`, or None if it does not exist."""
+    row = dict(zip(TASK_FIELDS, values, strict=True))
+    if row["state"] is None:
+        return None
+
+    def text(field: str) -> str:
+        return (row[field] or b"").decode()
+
+    def number(field: str) -> int:
+        return int(row[field] or 0)
+
+    return TaskRecord(
+        id=task_id,
+        tenant=text("tenant"),
+        state=TaskState(text("state")),
+        goal=text("goal"),
+        priority=Priority(text("priority")),
+        labels=msgspec.json.decode(row["labels"] or b"{}", type=dict[str, str]),
+        paths=msgspec.json.decode(row["paths"] or b"[]", type=tuple[str, ...]),
+        revision=number("revision"),
+        step_count=number("steps"),
+        ended_step_count=number("steps") - number("open"),
+        last_sequence=last_sequence,
+        sinks=msgspec.json.decode(row["sinks"] or b"[]", type=tuple[int, ...]),
+        failure=failure_of(row["failure"]),
+        traceparent=text("trace"),
+        usage=Usage(*(number(field) for field in USAGE_FIELDS)),
+        wait_ms=number("wait"),
+        run_ms=number("run"),
+        created_ms=number("created"),
+        planned_ms=number("planned"),
+        ended_ms=number("ended"),
+        planning_note=text("note"),
+        deadline_at_ms=number("deadline"),
+        template=text("template"),
+        agents=msgspec.json.decode(row["agents"] or b"[]", type=tuple[str, ...]),
+        failure_policy=FailurePolicy(text("on_failure") or FailurePolicy.STOP),
+        budget=_budget(number("budget"), text("on_limit")),
+        reserved_microusd=number("reserved"),
+        policy=policy_of(row["policy"]),
+        revising=bool(number("revising")),
+        round=number("round"),
+    )
+
+
+def policy_of(data: bytes | None) -> TaskPolicy | None:
+    """What a task may do, or None if it was given no policy."""
+    return msgspec.json.decode(data, type=TaskPolicy) if data else None
+
+
+def _budget(max_cost_microusd: int, on_limit: str) -> Budget | None:
+    if not max_cost_microusd and not on_limit:
+        return None
+    return Budget(max_cost_microusd, BudgetAction(on_limit or BudgetAction.STOP))
+
+
+_UNDECODABLE = Failure("UNDECODABLE", "the stored step cannot be decoded")
+
+
+def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
+    """A step from its stored record, spec and failure, without input and output.
+
+    For what cannot be decoded it says what the functions do: that it is READY to be given up, or what they made of it.
+    """
+    try:
+        return _step_of(number, run, spec, failure)
+    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError):
+        return _stand_in(number, run, failure)
+
+
+def state_of(run: bytes) -> StepState:
+    """The state in a step's stored record; READY for one that cannot be decoded."""
+    try:
+        state: StepState = STEP_STATES[msgspec.msgpack.decode(run, type=list[Any])[0] - 1]
+        return state
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return StepState.READY
+
+
+def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
+    return StepRecord(
+        number=number,
+        name=f"undecodable-{number}",
+        agent="",
+        state=state_of(run),
+        attempt=0,
+        tries=0,
+        deaths=0,
+        losses=0,
+        dependencies=(),
+        worker="",
+        failure=_UNDECODABLE if failure is None else failure_of(failure),
+        usage=Usage(),
+        wait_ms=0,
+        run_ms=0,
+        ready_ms=0,
+        started_ms=0,
+        ended_ms=0,
+    )
+
+
+def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
+    record = dict(zip(STEP_FIELDS, msgspec.msgpack.decode(run, type=list[Any]), strict=False))
+    name, agent, *_ = fields = msgspec.msgpack.decode(spec, type=list[Any])
+    if not isinstance(name, str) or not isinstance(agent, str):
+        raise ValueError("a spec begins with the names of the step and its agent")
+    step_state = STEP_STATES[record["state"] - 1]
+    return StepRecord(
+        number=number,
+        name=name,
+        agent=agent,
+        state=step_state,
+        attempt=record["attempt"],
+        tries=record["tries"],
+        deaths=record["deaths"],
+        losses=record["losses"],
+        dependencies=tuple(fields[8]),
+        worker=record["worker"],
+        failure=None if step_state is StepState.SUCCEEDED else failure_of(failure),
+        usage=Usage(*(record.get(field, 0) for field in USAGE_FIELDS)),
+        wait_ms=record["wait"],
+        run_ms=record["run"],
+        ready_ms=record["ready"],
+        started_ms=record["started"],
+        ended_ms=record["ended"],
+        question=BUDGET_QUESTION if record.get("broke") else _question(fields),
+        plan_revision=record.get("added_by", 0) or 1,
+        when=tuple(text for _, _, text in fields[14]) if len(fields) > 14 else (),
+        allow_skipped=len(fields) > 15 and bool(fields[15]),
+        dropped=bool(record.get("dropped", 0)),
+    )
+
+
+def _question(fields: Sequence[Any]) -> Question | None:
+    if len(fields) < 14 or not fields[13]:
+        return None
+    prompt, answer_schema, timeout_ms, default_answer = fields[13]
+    return Question(prompt, answer_schema, timeout_ms, default_answer.encode())
