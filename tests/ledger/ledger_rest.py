@@ -35,7 +35,8 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
     for worker in await ledger.workers():
         assert worker.held_steps == 0, worker
         await ledger.unregister(worker.id)
-    for _ in range(2):
+    # The permits of those who were called up, and then had no use for them, lapse within five seconds.
+    for _ in range(6):
         ledger.clock_ms += 1_000
         await ledger.tick()
     for task in tasks:
