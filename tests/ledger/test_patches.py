@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from ledger_adapting import decide_all, patch, plan, step, steps_of
 from ledger_fold import check_history
-from ledger_hand import Hand, handed_back, pass_time, succeeded
+from ledger_hand import Hand, failed, handed_back, pass_time, succeeded
 from ledger_patches import with_patch
 from ledger_plans import accept
 from redis.asyncio import Redis
 
 from waybill.core.budget import TaskPolicy
 from waybill.core.plan import FailurePolicy, PlanStep, Question
-from waybill.core.task import EventType, StepState, TaskState
+from waybill.core.task import EventType, Failure, StepState, TaskState
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
@@ -258,3 +261,60 @@ async def test_given_damaged_steps_then_a_patch_passes_them_by_and_they_fail_whe
     assert ran == (["next"] if field == "spec:1" else [])
     state = TaskState.SUCCEEDED if field == "spec:1" else TaskState.FAILED
     assert (await ledger.task(task)).state is state
+
+
+async def test_given_a_pause_then_a_new_step_waits_for_what_ended_in_it_and_for_the_rest(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("b"), step("c")))
+    a, b, c = await hand.take()
+    added = await patch(ledger, task, step("x", "a", "c"), own_step="b")
+    await ledger.pause(task)
+    await hand.exchange(succeeded(a))
+    await hand.exchange(with_patch(b, added))
+    await ledger.resume(task)
+    assert await hand.take() == []
+    (x,) = (await hand.exchange(succeeded(c))).grants
+    assert x.step == "x"
+    await hand.exchange(succeeded(x))
+    assert (await check_history(ledger, task))[0].state is TaskState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"substitutes": ((2, -1),)}, "step failed cannot be replaced: it is failed"),
+        ({"substitutes": ((3, -1),)}, "step waits cannot be replaced: it is pending"),
+        ({"substitutes": ((1, -1), (1, -1))}, "step asks has two substitutes"),
+        ({"substitutes": ((1, -2),)}, "a substitute names a step that does not exist"),
+        ({"drop": (1,)}, "step asks cannot be dropped: it is running"),
+        ({"drop": (9,)}, "there is no step number 9"),
+        ({"drop": (3, 3)}, "step waits is dropped twice"),
+    ],
+)
+async def test_given_a_patch_that_nobody_checked_then_the_ledger_refuses_it_whole(
+    ledger: Ledger, hand: Hand, changed: dict[str, Any], message: str
+) -> None:
+    graph = plan(step("asks"), step("failed"), step("waits", "asks"), on_failure=FailurePolicy.CONTINUE)
+    task = await accept(ledger, graph)
+    asks, other = await hand.take()
+    await hand.exchange(failed(other, final=True))
+    added = replace(await patch(ledger, task, step("new"), own_step="asks"), **changed)
+    await hand.exchange(with_patch(asks, added))
+    record, steps = await check_history(ledger, task)
+    assert (record.step_count, record.revision) == (3, 1)
+    assert steps["asks"].failure == Failure("PATCH_INVALID", message)
+
+
+async def test_given_a_pause_then_a_task_of_which_only_skips_are_left_ends_when_it_is_resumed(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("no", when=("${task.input}",))))
+    await decide_all(ledger)
+    (a,) = await hand.take()
+    added = await patch(ledger, task, step("x", "no"), step("y", "x"), own_step="a")
+    await ledger.pause(task)
+    await hand.exchange(with_patch(a, added))
+    assert (await ledger.task(task)).state is TaskState.PAUSED
+    assert await ledger.resume(task) is TaskState.SUCCEEDED
+    await check_history(ledger, task)

@@ -21,6 +21,7 @@ from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Grant, StepRef
 
 REPLAN = FailurePolicy.REPLAN
+ASKS = Failure("REPLAN", "the sources are in French")
 NONE = Failure("PLAN_NOT_REVISED", "there is no other way")
 
 
@@ -131,7 +132,7 @@ async def test_given_an_agent_that_asks_then_the_plan_is_revised_whatever_its_po
 ) -> None:
     task = await accept(ledger, plan(step("a"), step("b", "a")))
     (a,) = await hand.take()
-    await hand.exchange(failed(a, final=True, failure=Failure("REPLAN", "the sources are in French")))
+    await hand.exchange(failed(a, final=True, failure=ASKS))
     (lease,) = await ledger.lease_revisions(1_000, 10)
     added = await patch(ledger, task, step("translate"), substitutes={"a": "translate"})
     assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
@@ -292,3 +293,42 @@ async def test_given_what_waits_in_any_way_when_it_is_dropped_then_it_never_star
     await pass_time(ledger, 1_000, hand)
     for kind in ("timers", "decisions", "revising", "lines", "sweep"):
         assert not await store.exists(keys.key("0", kind)), kind
+
+
+async def test_given_a_retry_of_a_task_without_revisions_left_then_it_has_them_again(
+    ledger: Ledger, hand: Hand
+) -> None:
+    task = await accept(ledger, plan(step("a"), on_failure=REPLAN), policy=TaskPolicy(max_revisions=1))
+    (granted,) = await hand.take()
+    for number in range(2):
+        await hand.exchange(failed(granted, final=True))
+        (lease,) = await ledger.lease_revisions(1_000, 10)
+        added = await patch(ledger, task, step(f"x{number}"), substitutes={granted.step: f"x{number}"})
+        assert await ledger.patch_plan(task, lease.revision, lease.round, lease.failed, added)
+        (granted,) = await hand.take()
+        await hand.exchange(failed(granted, final=True))
+        assert (await ledger.task(task)).state is TaskState.FAILED
+        await ledger.retry(task)
+        (granted,) = await hand.take()
+    await hand.exchange(succeeded(granted))
+    record, steps = await check_history(ledger, task)
+    assert (record.state, record.revision, record.sinks) == (TaskState.SUCCEEDED, 3, (3,))
+    assert {name for name, found in steps.items() if found.dropped} == {"a", "x0"}
+
+
+async def test_given_damage_that_stops_a_task_while_it_is_patched_then_no_other_round_begins(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
+) -> None:
+    task = await accept(ledger, plan(step("a"), step("b"), step("c"), step("after", "a")))
+    a, b, c = await hand.take()
+    await hand.exchange(failed(a, final=True, failure=ASKS))
+    (lease,) = await ledger.lease_revisions(1_000, 10)
+    await hand.exchange(failed(b, final=True, failure=ASKS))
+    added = await patch(ledger, task, step("x"), substitutes={"a": "x"})
+    await store.hset(keys.key("0", "task", task), "spec:4", b"\xc1")
+    assert await ledger.patch_plan(task, 1, lease.round, lease.failed, added)
+    record = await ledger.task(task)
+    assert (record.state, record.revising) == (TaskState.CANCELLING, False)
+    await hand.exchange(succeeded(c))
+    assert (await ledger.task(task)).state is TaskState.FAILED
+    assert await ledger.lease_revisions(1_000, 10) == []

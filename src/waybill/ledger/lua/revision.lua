@@ -55,10 +55,11 @@ function Revision.failure_of(task, number)
 end
 
 -- A patch was applied: the next round begins if steps have failed that it knew nothing of. Without another revision left
--- the task stops.
+-- the task stops, unless what the patch reached has stopped it already.
 function Revision.made(task)
   Revision.over(task)
   task.revisions = task.revisions + 1
+  if task.state ~= 'running' then return end
   local failed = Revision.failed(task)
   if #failed == 0 then return end
   if is_left(task) then return begin_round(task) end
