@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from ledger_plans import accept
 
 from waybill.core.plan import FailurePolicy, PlanStep, Question, RetryPolicy
 from waybill.core.task import Failure, StepState, TaskState
+from waybill.errors import FailedPrecondition
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
@@ -159,3 +161,36 @@ async def test_given_any_step_when_what_it_waits_for_is_replaced_then_all_else_o
     ]
     assert (now.question, now.when, now.allow_skipped) == (record.question, record.when, record.allow_skipped)
     assert (now.input, now.dependencies) == (record.input, (4,))
+
+
+async def test_given_a_substitute_that_needs_what_waits_for_another_one_then_it_comes_after_both(
+    ledger: Ledger, hand: Hand
+) -> None:
+    broken, slow = step("broken"), step("slow")
+    task = await accept(
+        ledger, plan(broken, slow, step("after", "slow"), step("last", "broken"), on_failure=FailurePolicy.REPLAN)
+    )
+    grants = {grant.step: grant for grant in await hand.take()}
+    again = failed(grants["slow"], retry_after_ms=60_000)
+    await hand.exchange(failed(grants["broken"], final=True), again)
+    places = {"slow": "quick", "broken": "mended"}
+    assert await revise(ledger, task, step("quick"), step("mended", "after"), drop=("slow",), substitutes=places)
+    assert [grant.step for grant in await hand.run_all()] == ["quick", "after", "mended", "last"]
+    assert (await check_history(ledger, task))[0].state is TaskState.SUCCEEDED
+
+
+@pytest.mark.parametrize("links", [(("x", "after-b"), ("y", "after-a")), (("x", "after-a"), ("y", "after-b"))])
+async def test_given_substitutes_that_would_wait_for_each_other_then_the_ledger_refuses_them(
+    ledger: Ledger, hand: Hand, links: tuple[tuple[str, str], ...]
+) -> None:
+    whole = plan(step("a"), step("b"), step("after-a", "a"), step("after-b", "b"), on_failure=FailurePolicy.REPLAN)
+    task = await accept(ledger, whole)
+    await hand.exchange(*(failed(grant, final=True) for grant in await hand.take()))
+    (lease,) = await ledger.lease_revisions(0, 1)
+    added = await patch(ledger, task, *(step(name) for name, _ in links), substitutes={"a": "x", "b": "y"})
+    numbers = {found.name: found.number for found in (await steps_of(ledger, task)).values()}
+    crossed = tuple(
+        replace(new, dependencies=(numbers[needed],)) for new, (_, needed) in zip(added.steps, links, strict=True)
+    )
+    with pytest.raises(FailedPrecondition, match="would wait for it"):
+        await ledger.patch_plan(task, lease.revision, lease.round, lease.failed, replace(added, steps=crossed))

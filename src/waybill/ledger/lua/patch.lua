@@ -128,45 +128,84 @@ local function new_cycle_defect(patch)
   if taken < #patch.steps then return 'the new steps depend on each other in a cycle' end
 end
 
--- The steps of the plan that the substitutes need, through other new steps, as number and which new step needs it. What
--- has succeeded waits for nothing.
-local function needed_by_substitutes(task, patch)
-  local found, seen, reached, any = {}, {}, {}, false
-  for _, pair in ipairs(patch.substitutes) do reached[#reached + 1] = -pair[2] end
-  while #reached > 0 do
-    local at = table.remove(reached)
-    if not seen[at] then
-      seen[at] = true
-      for _, number in ipairs(patch.steps[at].spec[9]) do
-        if number < 0 then
-          reached[#reached + 1] = -number
-        elseif Step.load(task, number).state ~= SUCCEEDED then
-          found[number], any = patch.steps[at].spec[1], true
-        end
+-- Which new steps need each step, of the plan or new: new ones have numbers below 0. What has succeeded waits for nothing.
+-- Also whether any of the plan is needed.
+local function needed_by_new(task, patch)
+  local found, any = {}, false
+  for i, new in ipairs(patch.steps) do
+    for _, number in ipairs(new.spec[9]) do
+      if number < 0 or Step.load(task, number).state ~= SUCCEEDED then
+        found[number] = found[number] or {}
+        table.insert(found[number], -i)
+        any = any or number > 0
       end
     end
   end
-  return any and found
+  return found, any
 end
 
--- A substitute must not need what is to wait for it.
-local function cycle_defect(task, patch)
-  local needed = #patch.substitutes > 0 and needed_by_substitutes(task, patch)
-  if not needed then return nil end
-  local reached, seen = {}, {}
-  for _, pair in ipairs(patch.substitutes) do reached[#reached + 1] = pair[1] end
+-- What waits for each step, once the patch is applied, as far as it is reached from the substitutes.
+local function followers_of(task, patch, needed_by)
+  local is_replaced, places_taken, reached, followers = {}, {}, {}, {}
+  for _, pair in ipairs(patch.substitutes) do
+    is_replaced[pair[1]] = true
+    places_taken[pair[2]] = places_taken[pair[2]] or {}
+    table.insert(places_taken[pair[2]], pair[1])
+    reached[#reached + 1] = pair[2]
+  end
   while #reached > 0 do
-    for _, number in ipairs(Step.dependents(task, Step.load(task, table.remove(reached)))) do
-      if needed[number] then
-        return 'step ' .. needed[number] .. ' depends on ' .. Step.spec(Step.load(task, number)).name
-          .. ', which would wait for it'
+    local at = table.remove(reached)
+    if not followers[at] then
+      local found, olds = {}, places_taken[at] or {}
+      if at > 0 and not is_replaced[at] then olds = { at } end
+      for _, number in ipairs(needed_by[at] or {}) do found[#found + 1] = number end
+      for _, old in ipairs(olds) do
+        for _, number in ipairs(Step.dependents(task, Step.load(task, old))) do found[#found + 1] = number end
       end
-      if not seen[number] then
-        seen[number] = true
-        reached[#reached + 1] = number
+      followers[at] = found
+      for _, number in ipairs(found) do reached[#reached + 1] = number end
+    end
+  end
+  return followers
+end
+
+-- The steps that wait for each other: what is left when those are taken away, again and again, that wait for none (Kahn).
+local function waiting_for_each_other(followers)
+  local missing, free = {}, {}
+  for at, found in pairs(followers) do
+    missing[at] = missing[at] or 0
+    for _, number in ipairs(found) do missing[number] = (missing[number] or 0) + 1 end
+  end
+  for at, count in pairs(missing) do
+    if count == 0 then free[#free + 1] = at end
+  end
+  while #free > 0 do
+    local at = table.remove(free)
+    missing[at] = nil
+    for _, number in ipairs(followers[at]) do
+      missing[number] = missing[number] - 1
+      if missing[number] == 0 then free[#free + 1] = number end
+    end
+  end
+  return missing
+end
+
+-- A substitute must not need what is to wait for it, be it through other steps and their substitutes.
+local function cycle_defect(task, patch)
+  if #patch.substitutes == 0 then return nil end
+  local needed_by, any = needed_by_new(task, patch)
+  if not any then return nil end
+  local stuck = waiting_for_each_other(followers_of(task, patch, needed_by))
+  if not next(stuck) then return nil end
+  for i, new in ipairs(patch.steps) do
+    for _, number in ipairs(new.spec[9]) do
+      if stuck[-i] and number > 0 and stuck[number] then
+        return 'step ' .. new.spec[1] .. ' depends on ' .. Step.spec(Step.load(task, number)).name
+          .. ', which would wait for it'
       end
     end
   end
+  return 'the patch makes steps wait for each other'
 end
 
 -- Why the patch cannot be applied, or nil. `asker` is the step whose agent adds it.
