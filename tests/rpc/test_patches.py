@@ -9,7 +9,8 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.patch import Patch
 from waybill.core.plan import PlanStep, Question, RetryPolicy
 from waybill.errors import InvalidPlan
-from waybill.rpc.patches import patch_from_proto, patch_to_proto, policy_from_proto, policy_to_proto
+from waybill.rpc.budgets import policy_from_proto, policy_to_proto
+from waybill.rpc.patches import patch_from_proto, patch_to_proto
 from waybill.rpc.payloads import json_payload
 
 FULL = PlanStep(

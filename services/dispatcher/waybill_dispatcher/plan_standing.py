@@ -12,9 +12,9 @@ from waybill.core.patching import KnownStep
 from waybill.core.task import Failure, StepState
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentRecord, RevisionLease, StepRecord
+from waybill.rpc.budgets import policy_to_proto
 from waybill.rpc.enums import STEP_STATE_TO_PROTO
 from waybill.rpc.events import failure_to_proto
-from waybill.rpc.patches import policy_to_proto
 from waybill.rpc.payloads import json_payload
 from waybill_dispatcher.views import agent_message, question_message
 

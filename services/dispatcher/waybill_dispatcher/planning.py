@@ -12,7 +12,7 @@ from waybill.errors import InvalidArgument, Unavailable, WaybillError
 from waybill.ledger.bells import PLANNING, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import PlanningLease
-from waybill.rpc.patches import policy_to_proto
+from waybill.rpc.budgets import policy_to_proto
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
 from waybill.telemetry.tracing import context_from, tracer

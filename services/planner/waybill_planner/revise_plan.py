@@ -9,9 +9,10 @@ from waybill.api.v1 import planner_pb2
 from waybill.core.patch import Patch
 from waybill.core.patching import KnownStep, link_patch
 from waybill.errors import InvalidPlan
+from waybill.rpc.budgets import policy_from_proto
 from waybill.rpc.enums import STEP_STATE_FROM_PROTO
 from waybill.rpc.events import failure_to_proto
-from waybill.rpc.patches import patch_to_proto, policy_from_proto
+from waybill.rpc.patches import patch_to_proto
 from waybill_planner.author import Author, Cap
 from waybill_planner.create_plan import schemas_of
 from waybill_planner.forms import patch_of, patch_schema

@@ -11,7 +11,7 @@ from waybill.core.plan import FailurePolicy, Plan
 from waybill.core.task import Failure
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan
-from waybill.rpc.patches import policy_from_proto
+from waybill.rpc.budgets import policy_from_proto
 from waybill.rpc.plans import plan_to_proto
 from waybill_planner.author import Answer, Author, Cap, fallen_back
 from waybill_planner.create_plan import AGENT_MISSING, check_goal, plan_without_model, schemas_of

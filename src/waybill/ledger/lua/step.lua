@@ -15,11 +15,10 @@ function Step.pack(step)
   return cmsgpack.pack(record)
 end
 
--- A step that has not started, as it is first written; `added_by` is the revision of the plan that added it, 0 for the
--- first.
-function Step.fresh(blockers, added_by)
+-- A step of a task's first plan, as it is first written.
+function Step.fresh(blockers)
   return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, added_by or 0 })
+    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
 -- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
