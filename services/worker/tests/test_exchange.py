@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waybill_worker import patience
 from waybill_worker.attempt import Attempt, Stop
+from waybill_worker.calls import Slot
 from waybill_worker.exchange import ExchangeLoop
 from waybill_worker.heartbeat import Heartbeat
 from waybill_worker.held import HeldSteps
@@ -51,7 +52,7 @@ class Bench:
         self.loop = ExchangeLoop(fake, "w.1", ["echo"], self.held, self._never)
         self.heartbeat = Heartbeat(fake, "w.1", self.held, self.loop, self._never, Pulse())
 
-    def _start(self, grant: Grant, on_end: Callable[[Attempt, Settlement | None], None]) -> Attempt:
+    def _start(self, grant: Grant, on_end: Callable[[Attempt, Settlement | None], None], _: Slot) -> Attempt:
         self.started.append(grant.ref)
         self.most_running = max(self.most_running, self.held.running + 1)
         return ShortAttempt(grant, self._turns[grant.ref.number % len(self._turns)], on_end)
