@@ -93,6 +93,13 @@ class FailedPrecondition(WaybillError):
     reason = "WRONG_STATE"
 
 
+class OutOfRange(WaybillError):
+    """A cursor that cannot be gone on from: begin without one."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "CURSOR_EXPIRED"
+
+
 class ResourceExhausted(WaybillError):
     """The store is full, or a cap was reached."""
 

@@ -12,6 +12,7 @@ from waybill.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    OutOfRange,
     ResourceExhausted,
     Unavailable,
     WaybillError,
@@ -34,7 +35,7 @@ def code_of(error: WaybillError) -> int:
     match error:
         case Unavailable() | ResourceExhausted():
             return UNAVAILABLE
-        case InvalidArgument() | NotFound() | AlreadyExists() | FailedPrecondition():
+        case InvalidArgument() | NotFound() | AlreadyExists() | FailedPrecondition() | OutOfRange():
             return USAGE
         case _:
             return FAILED

@@ -18,6 +18,7 @@ class TaskState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     PAUSED = "paused"
+    SCHEDULED = "scheduled"
 
     @property
     def ended(self) -> bool:
@@ -95,6 +96,7 @@ class EventType(StrEnum):
     REVISION_REQUESTED = "revision_requested"
     PLAN_REVISED = "plan_revised"
     CALL_ENDED = "call_ended"
+    TASK_STARTED = "task_started"
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,6 +11,7 @@ from waybill.errors import (
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    OutOfRange,
     ResourceExhausted,
     Unavailable,
     Violation,
@@ -28,7 +29,15 @@ _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 _CLASSES: dict[grpc.StatusCode, type[WaybillError]] = {
     kind.code: kind
-    for kind in (AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable)
+    for kind in (
+        AlreadyExists,
+        FailedPrecondition,
+        InvalidArgument,
+        NotFound,
+        OutOfRange,
+        ResourceExhausted,
+        Unavailable,
+    )
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ScheduleAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScheduleActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScheduleAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCHEDULE_ACTION_UNSPECIFIED: _ScheduleAction.ValueType  # 0
+    """Never sent."""
+    SCHEDULE_ACTION_DELETE: _ScheduleAction.ValueType  # 1
+    """As DeleteSchedule."""
+    SCHEDULE_ACTION_PAUSE: _ScheduleAction.ValueType  # 2
+    """As PauseSchedule."""
+    SCHEDULE_ACTION_RESUME: _ScheduleAction.ValueType  # 3
+    """As ResumeSchedule."""
+    SCHEDULE_ACTION_TRIGGER: _ScheduleAction.ValueType  # 4
+    """As TriggerSchedule."""
+
+class ScheduleAction(_ScheduleAction, metaclass=_ScheduleActionEnumTypeWrapper):
+    """What to do with a schedule."""
+
+SCHEDULE_ACTION_UNSPECIFIED: ScheduleAction.ValueType  # 0
+"""Never sent."""
+SCHEDULE_ACTION_DELETE: ScheduleAction.ValueType  # 1
+"""As DeleteSchedule."""
+SCHEDULE_ACTION_PAUSE: ScheduleAction.ValueType  # 2
+"""As PauseSchedule."""
+SCHEDULE_ACTION_RESUME: ScheduleAction.ValueType  # 3
+"""As ResumeSchedule."""
+SCHEDULE_ACTION_TRIGGER: ScheduleAction.ValueType  # 4
+"""As TriggerSchedule."""
+Global___ScheduleAction: _TypeAlias = ScheduleAction  # noqa: Y015
+
 class _TaskAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -480,6 +512,334 @@ class StreamEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamEventsResponse: _TypeAlias = StreamEventsResponse  # noqa: Y015
+
+@_typing.final
+class StreamResultsRequest(_message.Message):
+    """Request of StreamResults."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FROM_NOW_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """As in WatchTasksRequest."""
+    from_now: _builtins.bool
+    """As in WatchTasksRequest."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in WatchTasksRequest."""
+
+    @_builtins.property
+    def filter(self) -> _task_pb2.TaskFilter:
+        """As in WatchTasksRequest."""
+
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        filter: _task_pb2.TaskFilter | None = ...,
+        cursor: _builtins.str = ...,
+        from_now: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "from_now", b"from_now", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamResultsRequest: _TypeAlias = StreamResultsRequest  # noqa: Y015
+
+@_typing.final
+class StreamResultsResponse(_message.Message):
+    """One message of the StreamResults stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """As in WatchTasksResponse."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskResult]:
+        """As in WatchTasksResponse."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_task_pb2.TaskResult] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamResultsResponse: _TypeAlias = StreamResultsResponse  # noqa: Y015
+
+@_typing.final
+class WriteScheduleRequest(_message.Message):
+    """Request of WriteSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    replace: _builtins.bool
+    """Whether it must exist already, and is replaced; else it must not."""
+    request_id: _builtins.str
+    """Never empty."""
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _task_pb2.Schedule | None = ...,
+        replace: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "request_id", b"request_id", "schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteScheduleRequest: _TypeAlias = WriteScheduleRequest  # noqa: Y015
+
+@_typing.final
+class WriteScheduleResponse(_message.Message):
+    """Response of WriteSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule:
+        """The schedule after the call."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _task_pb2.Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WriteScheduleResponse: _TypeAlias = WriteScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ReadScheduleRequest(_message.Message):
+    """Request of ReadSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the schedule."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadScheduleRequest: _TypeAlias = ReadScheduleRequest  # noqa: Y015
+
+@_typing.final
+class ReadScheduleResponse(_message.Message):
+    """Response of ReadSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule:
+        """The schedule."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _task_pb2.Schedule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadScheduleResponse: _TypeAlias = ReadScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ReadSchedulesRequest(_message.Message):
+    """Request of ReadSchedules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """As in ListSchedulesRequest."""
+    page_token: _builtins.str
+    """As in ListSchedulesRequest."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSchedulesRequest: _TypeAlias = ReadSchedulesRequest  # noqa: Y015
+
+@_typing.final
+class ReadSchedulesResponse(_message.Message):
+    """Response of ReadSchedules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page."""
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Schedule]:
+        """The schedules."""
+
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[_task_pb2.Schedule] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadSchedulesResponse: _TypeAlias = ReadSchedulesResponse  # noqa: Y015
+
+@_typing.final
+class SteerScheduleRequest(_message.Message):
+    """Request of SteerSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the schedule."""
+    action: Global___ScheduleAction.ValueType
+    """What to do. Required."""
+    request_id: _builtins.str
+    """Never empty."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        action: Global___ScheduleAction.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerScheduleRequest: _TypeAlias = SteerScheduleRequest  # noqa: Y015
+
+@_typing.final
+class SteerScheduleResponse(_message.Message):
+    """Response of SteerSchedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedule(self) -> _task_pb2.Schedule:
+        """The schedule after the call, unless it was deleted."""
+
+    @_builtins.property
+    def task(self) -> _task_pb2.Task:
+        """The task that was submitted, if it was triggered."""
+
+    def __init__(
+        self,
+        *,
+        schedule: _task_pb2.Schedule | None = ...,
+        task: _task_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule", b"schedule", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SteerScheduleResponse: _TypeAlias = SteerScheduleResponse  # noqa: Y015
+
+@_typing.final
+class ReadTemplatesRequest(_message.Message):
+    """Request of ReadTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the one template wanted, with its plan. Default: all, without their plans."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTemplatesRequest: _TypeAlias = ReadTemplatesRequest  # noqa: Y015
+
+@_typing.final
+class ReadTemplatesResponse(_message.Message):
+    """Response of ReadTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def templates(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Template]:
+        """The templates by name."""
+
+    def __init__(
+        self,
+        *,
+        templates: _abc.Iterable[_task_pb2.Template] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["templates", b"templates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadTemplatesResponse: _TypeAlias = ReadTemplatesResponse  # noqa: Y015
 
 @_typing.final
 class SteerTaskRequest(_message.Message):

@@ -70,6 +70,36 @@ class DispatcherServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamResults = channel.unary_stream(
+                '/waybill.api.v1.DispatcherService/StreamResults',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsResponse.FromString,
+                _registered_method=True)
+        self.WriteSchedule = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/WriteSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleResponse.FromString,
+                _registered_method=True)
+        self.ReadSchedule = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleResponse.FromString,
+                _registered_method=True)
+        self.ReadSchedules = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadSchedules',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesResponse.FromString,
+                _registered_method=True)
+        self.SteerSchedule = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/SteerSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleResponse.FromString,
+                _registered_method=True)
+        self.ReadTemplates = channel.unary_unary(
+                '/waybill.api.v1.DispatcherService/ReadTemplates',
+                request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesResponse.FromString,
+                _registered_method=True)
         self.SteerTask = channel.unary_unary(
                 '/waybill.api.v1.DispatcherService/SteerTask',
                 request_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerTaskRequest.SerializeToString,
@@ -211,6 +241,48 @@ class DispatcherServiceServicer:
     def StreamEvents(self, request, context):
         """Streams events from a sequence number on; ends after the terminal event.
         Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamResults(self, request, context):
+        """Streams the results of a tenant's tasks as they end. Errors: as WatchTasks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteSchedule(self, request, context):
+        """Creates or replaces a schedule. Errors: as CreateSchedule and UpdateSchedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadSchedule(self, request, context):
+        """Reads a schedule. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadSchedules(self, request, context):
+        """Reads a page of a tenant's schedules. Errors: INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SteerSchedule(self, request, context):
+        """Deletes, pauses, resumes or triggers a schedule. Errors: as DeleteSchedule, PauseSchedule and TriggerSchedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadTemplates(self, request, context):
+        """Reads the planner's templates, or one of them with its plan. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -380,6 +452,36 @@ def add_DispatcherServiceServicer_to_server(servicer, server):
                     servicer.StreamEvents,
                     request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsResponse.SerializeToString,
+            ),
+            'StreamResults': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamResults,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsResponse.SerializeToString,
+            ),
+            'WriteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.WriteSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleResponse.SerializeToString,
+            ),
+            'ReadSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleResponse.SerializeToString,
+            ),
+            'ReadSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadSchedules,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesResponse.SerializeToString,
+            ),
+            'SteerSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SteerSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleResponse.SerializeToString,
+            ),
+            'ReadTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadTemplates,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesResponse.SerializeToString,
             ),
             'SteerTask': grpc.unary_unary_rpc_method_handler(
                     servicer.SteerTask,
@@ -662,6 +764,168 @@ class DispatcherService:
             '/waybill.api.v1.DispatcherService/StreamEvents',
             waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamResults(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/StreamResults',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.StreamResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/WriteSchedule',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.WriteScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadSchedule',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadSchedules',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SteerSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/SteerSchedule',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.SteerScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.DispatcherService/ReadTemplates',
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_dispatcher__pb2.ReadTemplatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,18 @@ class DispatcherServiceStub:
     """Streams events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
     """
+    StreamResults: _grpc.UnaryStreamMultiCallable[_dispatcher_pb2.StreamResultsRequest, _dispatcher_pb2.StreamResultsResponse]
+    """Streams the results of a tenant's tasks as they end. Errors: as WatchTasks."""
+    WriteSchedule: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteScheduleRequest, _dispatcher_pb2.WriteScheduleResponse]
+    """Creates or replaces a schedule. Errors: as CreateSchedule and UpdateSchedule."""
+    ReadSchedule: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadScheduleRequest, _dispatcher_pb2.ReadScheduleResponse]
+    """Reads a schedule. Errors: NOT_FOUND."""
+    ReadSchedules: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadSchedulesRequest, _dispatcher_pb2.ReadSchedulesResponse]
+    """Reads a page of a tenant's schedules. Errors: INVALID_ARGUMENT for a bad page token."""
+    SteerSchedule: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerScheduleRequest, _dispatcher_pb2.SteerScheduleResponse]
+    """Deletes, pauses, resumes or triggers a schedule. Errors: as DeleteSchedule, PauseSchedule and TriggerSchedule."""
+    ReadTemplates: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadTemplatesRequest, _dispatcher_pb2.ReadTemplatesResponse]
+    """Reads the planner's templates, or one of them with its plan. Errors: NOT_FOUND."""
     SteerTask: _grpc.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerTaskRequest, _dispatcher_pb2.SteerTaskResponse]
     """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
     its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
@@ -111,6 +123,18 @@ class DispatcherServiceAsyncStub(DispatcherServiceStub):
     """Streams events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
     """
+    StreamResults: _aio.UnaryStreamMultiCallable[_dispatcher_pb2.StreamResultsRequest, _dispatcher_pb2.StreamResultsResponse]  # type: ignore[assignment]
+    """Streams the results of a tenant's tasks as they end. Errors: as WatchTasks."""
+    WriteSchedule: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.WriteScheduleRequest, _dispatcher_pb2.WriteScheduleResponse]  # type: ignore[assignment]
+    """Creates or replaces a schedule. Errors: as CreateSchedule and UpdateSchedule."""
+    ReadSchedule: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadScheduleRequest, _dispatcher_pb2.ReadScheduleResponse]  # type: ignore[assignment]
+    """Reads a schedule. Errors: NOT_FOUND."""
+    ReadSchedules: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadSchedulesRequest, _dispatcher_pb2.ReadSchedulesResponse]  # type: ignore[assignment]
+    """Reads a page of a tenant's schedules. Errors: INVALID_ARGUMENT for a bad page token."""
+    SteerSchedule: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerScheduleRequest, _dispatcher_pb2.SteerScheduleResponse]  # type: ignore[assignment]
+    """Deletes, pauses, resumes or triggers a schedule. Errors: as DeleteSchedule, PauseSchedule and TriggerSchedule."""
+    ReadTemplates: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.ReadTemplatesRequest, _dispatcher_pb2.ReadTemplatesResponse]  # type: ignore[assignment]
+    """Reads the planner's templates, or one of them with its plan. Errors: NOT_FOUND."""
     SteerTask: _aio.UnaryUnaryMultiCallable[_dispatcher_pb2.SteerTaskRequest, _dispatcher_pb2.SteerTaskResponse]  # type: ignore[assignment]
     """Cancels, pauses, resumes or retries a task; idempotent under request_id. Errors: NOT_FOUND; FAILED_PRECONDITION if
     its state does not allow that; ALREADY_EXISTS if request_id was used for another call.
@@ -210,6 +234,54 @@ class DispatcherServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams events from a sequence number on; ends after the terminal event.
         Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
         """
+
+    @_abc_1.abstractmethod
+    def StreamResults(
+        self,
+        request: _dispatcher_pb2.StreamResultsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dispatcher_pb2.StreamResultsResponse], _abc.AsyncIterator[_dispatcher_pb2.StreamResultsResponse]]:
+        """Streams the results of a tenant's tasks as they end. Errors: as WatchTasks."""
+
+    @_abc_1.abstractmethod
+    def WriteSchedule(
+        self,
+        request: _dispatcher_pb2.WriteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.WriteScheduleResponse, _abc.Awaitable[_dispatcher_pb2.WriteScheduleResponse]]:
+        """Creates or replaces a schedule. Errors: as CreateSchedule and UpdateSchedule."""
+
+    @_abc_1.abstractmethod
+    def ReadSchedule(
+        self,
+        request: _dispatcher_pb2.ReadScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadScheduleResponse, _abc.Awaitable[_dispatcher_pb2.ReadScheduleResponse]]:
+        """Reads a schedule. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ReadSchedules(
+        self,
+        request: _dispatcher_pb2.ReadSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadSchedulesResponse, _abc.Awaitable[_dispatcher_pb2.ReadSchedulesResponse]]:
+        """Reads a page of a tenant's schedules. Errors: INVALID_ARGUMENT for a bad page token."""
+
+    @_abc_1.abstractmethod
+    def SteerSchedule(
+        self,
+        request: _dispatcher_pb2.SteerScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.SteerScheduleResponse, _abc.Awaitable[_dispatcher_pb2.SteerScheduleResponse]]:
+        """Deletes, pauses, resumes or triggers a schedule. Errors: as DeleteSchedule, PauseSchedule and TriggerSchedule."""
+
+    @_abc_1.abstractmethod
+    def ReadTemplates(
+        self,
+        request: _dispatcher_pb2.ReadTemplatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispatcher_pb2.ReadTemplatesResponse, _abc.Awaitable[_dispatcher_pb2.ReadTemplatesResponse]]:
+        """Reads the planner's templates, or one of them with its plan. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def SteerTask(

@@ -45,6 +45,11 @@ class GatewayServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksResponse.FromString,
                 _registered_method=True)
+        self.RunTask = channel.unary_stream(
+                '/waybill.api.v1.GatewayService/RunTask',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskResponse.FromString,
+                _registered_method=True)
         self.GetTask = channel.unary_unary(
                 '/waybill.api.v1.GatewayService/GetTask',
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTaskRequest.SerializeToString,
@@ -69,6 +74,11 @@ class GatewayServiceStub:
                 '/waybill.api.v1.GatewayService/WatchTask',
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskResponse.FromString,
+                _registered_method=True)
+        self.WatchTasks = channel.unary_stream(
+                '/waybill.api.v1.GatewayService/WatchTasks',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksResponse.FromString,
                 _registered_method=True)
         self.CancelTask = channel.unary_unary(
                 '/waybill.api.v1.GatewayService/CancelTask',
@@ -180,6 +190,56 @@ class GatewayServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.FromString,
                 _registered_method=True)
+        self.CreateSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/CreateSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleResponse.FromString,
+                _registered_method=True)
+        self.GetSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/GetSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListSchedules = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListSchedules',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesResponse.FromString,
+                _registered_method=True)
+        self.UpdateSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/UpdateSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleResponse.FromString,
+                _registered_method=True)
+        self.DeleteSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/DeleteSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleResponse.FromString,
+                _registered_method=True)
+        self.PauseSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/PauseSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleResponse.FromString,
+                _registered_method=True)
+        self.ResumeSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ResumeSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleResponse.FromString,
+                _registered_method=True)
+        self.TriggerSchedule = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/TriggerSchedule',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleResponse.FromString,
+                _registered_method=True)
+        self.ListTemplates = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/ListTemplates',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesResponse.FromString,
+                _registered_method=True)
+        self.GetTemplate = channel.unary_unary(
+                '/waybill.api.v1.GatewayService/GetTemplate',
+                request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateResponse.FromString,
+                _registered_method=True)
         self.ListLimits = channel.unary_unary(
                 '/waybill.api.v1.GatewayService/ListLimits',
                 request_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsRequest.SerializeToString,
@@ -209,6 +269,14 @@ class GatewayServiceServicer:
     def BatchSubmitTasks(self, request, context):
         """Accepts many tasks; each is accepted or refused on its own.
         Errors: INVALID_ARGUMENT if there are none or over 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunTask(self, request, context):
+        """Accepts a task and streams its events, until it has ended or the caller leaves; leaving does not stop the task.
+        Idempotent under request_id: the same request again goes on with the same task. Errors: as SubmitTask, WatchTask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +313,16 @@ class GatewayServiceServicer:
     def WatchTask(self, request, context):
         """Streams a task's events from a sequence number on; ends after the terminal event.
         Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTasks(self, request, context):
+        """Streams the results of the tenant's tasks as they end, in that order, those that have ended already included; a task
+        that is retried and ends again is told again. Ends after all of them if tasks are named; else it never does.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (reason CURSOR_EXPIRED) if results after the cursor are not kept any more, or
+        (reason CURSOR_UNKNOWN) if a failover of the store lost the result that it stands for: begin without a cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -418,6 +496,80 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSchedule(self, request, context):
+        """Creates a schedule. Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS (reason SCHEDULE_EXISTS) for a name that
+        is taken, or as CancelTask; RESOURCE_EXHAUSTED if the tenant has 10,000 schedules, or the store is full.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSchedule(self, request, context):
+        """Returns a schedule. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSchedules(self, request, context):
+        """Lists the tenant's schedules by name. Errors: INVALID_ARGUMENT for a bad page token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSchedule(self, request, context):
+        """Replaces all that a caller sets of a schedule, except whether it is paused. Its tasks go on as they were submitted.
+        Errors: INVALID_ARGUMENT; NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSchedule(self, request, context):
+        """Deletes a schedule; its tasks go on. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseSchedule(self, request, context):
+        """Pauses a schedule: no firing is due, and none that falls into the pause is made up for. Pausing again changes nothing.
+        Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeSchedule(self, request, context):
+        """Resumes a schedule with the next firing after now. Errors: as PauseSchedule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TriggerSchedule(self, request, context):
+        """Fires a schedule now, paused or not, whatever its overlap policy; what is due later stays. Errors: NOT_FOUND; what
+        SubmitTask refuses its spec with; ALREADY_EXISTS as CancelTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTemplates(self, request, context):
+        """Lists the planner's plan templates by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTemplate(self, request, context):
+        """Returns a plan template with its plan. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLimits(self, request, context):
         """Lists the limits that were set or learned, with who holds and waits.
         """
@@ -446,6 +598,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksResponse.SerializeToString,
             ),
+            'RunTask': grpc.unary_stream_rpc_method_handler(
+                    servicer.RunTask,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskResponse.SerializeToString,
+            ),
             'GetTask': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTask,
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTaskRequest.FromString,
@@ -470,6 +627,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.WatchTask,
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskResponse.SerializeToString,
+            ),
+            'WatchTasks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTasks,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksResponse.SerializeToString,
             ),
             'CancelTask': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTask,
@@ -581,6 +743,56 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.SerializeToString,
             ),
+            'CreateSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleResponse.SerializeToString,
+            ),
+            'GetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleResponse.SerializeToString,
+            ),
+            'ListSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSchedules,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesResponse.SerializeToString,
+            ),
+            'UpdateSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleResponse.SerializeToString,
+            ),
+            'DeleteSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleResponse.SerializeToString,
+            ),
+            'PauseSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleResponse.SerializeToString,
+            ),
+            'ResumeSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleResponse.SerializeToString,
+            ),
+            'TriggerSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.TriggerSchedule,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleResponse.SerializeToString,
+            ),
+            'ListTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTemplates,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesResponse.SerializeToString,
+            ),
+            'GetTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTemplate,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateResponse.SerializeToString,
+            ),
             'ListLimits': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLimits,
                     request_deserializer=waybill_dot_api_dot_v1_dot_gateway__pb2.ListLimitsRequest.FromString,
@@ -647,6 +859,33 @@ class GatewayService:
             '/waybill.api.v1.GatewayService/BatchSubmitTasks',
             waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_gateway__pb2.BatchSubmitTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/RunTask',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.RunTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -782,6 +1021,33 @@ class GatewayService:
             '/waybill.api.v1.GatewayService/WatchTask',
             waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/WatchTasks',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.WatchTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1376,6 +1642,276 @@ class GatewayService:
             '/waybill.api.v1.GatewayService/SetTenantBudget',
             waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_gateway__pb2.SetTenantBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/CreateSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.CreateScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/GetSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListSchedules',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/UpdateSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.UpdateScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/DeleteSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.DeleteScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/PauseSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.PauseScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ResumeSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ResumeScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TriggerSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/TriggerSchedule',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.TriggerScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/ListTemplates',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.ListTemplatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.GatewayService/GetTemplate',
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_gateway__pb2.GetTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class GatewayServiceStub:
     """Accepts many tasks; each is accepted or refused on its own.
     Errors: INVALID_ARGUMENT if there are none or over 1,000.
     """
+    RunTask: _grpc.UnaryStreamMultiCallable[_gateway_pb2.RunTaskRequest, _gateway_pb2.RunTaskResponse]
+    """Accepts a task and streams its events, until it has ended or the caller leaves; leaving does not stop the task.
+    Idempotent under request_id: the same request again goes on with the same task. Errors: as SubmitTask, WatchTask.
+    """
     GetTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetTaskRequest, _gateway_pb2.GetTaskResponse]
     """Returns a task in any state. Errors: NOT_FOUND."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListTasksRequest, _gateway_pb2.ListTasksResponse]
@@ -57,6 +61,12 @@ class GatewayServiceStub:
     WatchTask: _grpc.UnaryStreamMultiCallable[_gateway_pb2.WatchTaskRequest, _gateway_pb2.WatchTaskResponse]
     """Streams a task's events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
+    """
+    WatchTasks: _grpc.UnaryStreamMultiCallable[_gateway_pb2.WatchTasksRequest, _gateway_pb2.WatchTasksResponse]
+    """Streams the results of the tenant's tasks as they end, in that order, those that have ended already included; a task
+    that is retried and ends again is told again. Ends after all of them if tasks are named; else it never does.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (reason CURSOR_EXPIRED) if results after the cursor are not kept any more, or
+    (reason CURSOR_UNKNOWN) if a failover of the store lost the result that it stands for: begin without a cursor.
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.CancelTaskRequest, _gateway_pb2.CancelTaskResponse]
     """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
@@ -128,6 +138,34 @@ class GatewayServiceStub:
     """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
     INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
     """
+    CreateSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.CreateScheduleRequest, _gateway_pb2.CreateScheduleResponse]
+    """Creates a schedule. Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS (reason SCHEDULE_EXISTS) for a name that
+    is taken, or as CancelTask; RESOURCE_EXHAUSTED if the tenant has 10,000 schedules, or the store is full.
+    """
+    GetSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetScheduleRequest, _gateway_pb2.GetScheduleResponse]
+    """Returns a schedule. Errors: NOT_FOUND."""
+    ListSchedules: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListSchedulesRequest, _gateway_pb2.ListSchedulesResponse]
+    """Lists the tenant's schedules by name. Errors: INVALID_ARGUMENT for a bad page token."""
+    UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.UpdateScheduleRequest, _gateway_pb2.UpdateScheduleResponse]
+    """Replaces all that a caller sets of a schedule, except whether it is paused. Its tasks go on as they were submitted.
+    Errors: INVALID_ARGUMENT; NOT_FOUND; ALREADY_EXISTS as CancelTask.
+    """
+    DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.DeleteScheduleRequest, _gateway_pb2.DeleteScheduleResponse]
+    """Deletes a schedule; its tasks go on. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+    PauseSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.PauseScheduleRequest, _gateway_pb2.PauseScheduleResponse]
+    """Pauses a schedule: no firing is due, and none that falls into the pause is made up for. Pausing again changes nothing.
+    Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+    """
+    ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ResumeScheduleRequest, _gateway_pb2.ResumeScheduleResponse]
+    """Resumes a schedule with the next firing after now. Errors: as PauseSchedule."""
+    TriggerSchedule: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.TriggerScheduleRequest, _gateway_pb2.TriggerScheduleResponse]
+    """Fires a schedule now, paused or not, whatever its overlap policy; what is due later stays. Errors: NOT_FOUND; what
+    SubmitTask refuses its spec with; ALREADY_EXISTS as CancelTask.
+    """
+    ListTemplates: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListTemplatesRequest, _gateway_pb2.ListTemplatesResponse]
+    """Lists the planner's plan templates by name."""
+    GetTemplate: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.GetTemplateRequest, _gateway_pb2.GetTemplateResponse]
+    """Returns a plan template with its plan. Errors: NOT_FOUND."""
     ListLimits: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListLimitsRequest, _gateway_pb2.ListLimitsResponse]
     """Lists the limits that were set or learned, with who holds and waits."""
     SetLimit: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SetLimitRequest, _gateway_pb2.SetLimitResponse]
@@ -150,6 +188,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Accepts many tasks; each is accepted or refused on its own.
     Errors: INVALID_ARGUMENT if there are none or over 1,000.
     """
+    RunTask: _aio.UnaryStreamMultiCallable[_gateway_pb2.RunTaskRequest, _gateway_pb2.RunTaskResponse]  # type: ignore[assignment]
+    """Accepts a task and streams its events, until it has ended or the caller leaves; leaving does not stop the task.
+    Idempotent under request_id: the same request again goes on with the same task. Errors: as SubmitTask, WatchTask.
+    """
     GetTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetTaskRequest, _gateway_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Returns a task in any state. Errors: NOT_FOUND."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListTasksRequest, _gateway_pb2.ListTasksResponse]  # type: ignore[assignment]
@@ -161,6 +203,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     WatchTask: _aio.UnaryStreamMultiCallable[_gateway_pb2.WatchTaskRequest, _gateway_pb2.WatchTaskResponse]  # type: ignore[assignment]
     """Streams a task's events from a sequence number on; ends after the terminal event.
     Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
+    """
+    WatchTasks: _aio.UnaryStreamMultiCallable[_gateway_pb2.WatchTasksRequest, _gateway_pb2.WatchTasksResponse]  # type: ignore[assignment]
+    """Streams the results of the tenant's tasks as they end, in that order, those that have ended already included; a task
+    that is retried and ends again is told again. Ends after all of them if tasks are named; else it never does.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (reason CURSOR_EXPIRED) if results after the cursor are not kept any more, or
+    (reason CURSOR_UNKNOWN) if a failover of the store lost the result that it stands for: begin without a cursor.
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CancelTaskRequest, _gateway_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancels a task that has not ended. Steps that run are told to stop; the task is CANCELLED when all have.
@@ -232,6 +280,34 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
     INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
     """
+    CreateSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.CreateScheduleRequest, _gateway_pb2.CreateScheduleResponse]  # type: ignore[assignment]
+    """Creates a schedule. Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS (reason SCHEDULE_EXISTS) for a name that
+    is taken, or as CancelTask; RESOURCE_EXHAUSTED if the tenant has 10,000 schedules, or the store is full.
+    """
+    GetSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetScheduleRequest, _gateway_pb2.GetScheduleResponse]  # type: ignore[assignment]
+    """Returns a schedule. Errors: NOT_FOUND."""
+    ListSchedules: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListSchedulesRequest, _gateway_pb2.ListSchedulesResponse]  # type: ignore[assignment]
+    """Lists the tenant's schedules by name. Errors: INVALID_ARGUMENT for a bad page token."""
+    UpdateSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.UpdateScheduleRequest, _gateway_pb2.UpdateScheduleResponse]  # type: ignore[assignment]
+    """Replaces all that a caller sets of a schedule, except whether it is paused. Its tasks go on as they were submitted.
+    Errors: INVALID_ARGUMENT; NOT_FOUND; ALREADY_EXISTS as CancelTask.
+    """
+    DeleteSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.DeleteScheduleRequest, _gateway_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
+    """Deletes a schedule; its tasks go on. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+    PauseSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.PauseScheduleRequest, _gateway_pb2.PauseScheduleResponse]  # type: ignore[assignment]
+    """Pauses a schedule: no firing is due, and none that falls into the pause is made up for. Pausing again changes nothing.
+    Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+    """
+    ResumeSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ResumeScheduleRequest, _gateway_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
+    """Resumes a schedule with the next firing after now. Errors: as PauseSchedule."""
+    TriggerSchedule: _aio.UnaryUnaryMultiCallable[_gateway_pb2.TriggerScheduleRequest, _gateway_pb2.TriggerScheduleResponse]  # type: ignore[assignment]
+    """Fires a schedule now, paused or not, whatever its overlap policy; what is due later stays. Errors: NOT_FOUND; what
+    SubmitTask refuses its spec with; ALREADY_EXISTS as CancelTask.
+    """
+    ListTemplates: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListTemplatesRequest, _gateway_pb2.ListTemplatesResponse]  # type: ignore[assignment]
+    """Lists the planner's plan templates by name."""
+    GetTemplate: _aio.UnaryUnaryMultiCallable[_gateway_pb2.GetTemplateRequest, _gateway_pb2.GetTemplateResponse]  # type: ignore[assignment]
+    """Returns a plan template with its plan. Errors: NOT_FOUND."""
     ListLimits: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListLimitsRequest, _gateway_pb2.ListLimitsResponse]  # type: ignore[assignment]
     """Lists the limits that were set or learned, with who holds and waits."""
     SetLimit: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SetLimitRequest, _gateway_pb2.SetLimitResponse]  # type: ignore[assignment]
@@ -262,6 +338,16 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gateway_pb2.BatchSubmitTasksResponse, _abc.Awaitable[_gateway_pb2.BatchSubmitTasksResponse]]:
         """Accepts many tasks; each is accepted or refused on its own.
         Errors: INVALID_ARGUMENT if there are none or over 1,000.
+        """
+
+    @_abc_1.abstractmethod
+    def RunTask(
+        self,
+        request: _gateway_pb2.RunTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.RunTaskResponse], _abc.AsyncIterator[_gateway_pb2.RunTaskResponse]]:
+        """Accepts a task and streams its events, until it has ended or the caller leaves; leaving does not stop the task.
+        Idempotent under request_id: the same request again goes on with the same task. Errors: as SubmitTask, WatchTask.
         """
 
     @_abc_1.abstractmethod
@@ -304,6 +390,18 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.WatchTaskResponse], _abc.AsyncIterator[_gateway_pb2.WatchTaskResponse]]:
         """Streams a task's events from a sequence number on; ends after the terminal event.
         Errors: NOT_FOUND; INVALID_ARGUMENT if the sequence number lies beyond the next event.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchTasks(
+        self,
+        request: _gateway_pb2.WatchTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.WatchTasksResponse], _abc.AsyncIterator[_gateway_pb2.WatchTasksResponse]]:
+        """Streams the results of the tenant's tasks as they end, in that order, those that have ended already included; a task
+        that is retried and ends again is told again. Ends after all of them if tasks are named; else it never does.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (reason CURSOR_EXPIRED) if results after the cursor are not kept any more, or
+        (reason CURSOR_UNKNOWN) if a failover of the store lost the result that it stands for: begin without a cursor.
         """
 
     @_abc_1.abstractmethod
@@ -507,6 +605,94 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets what the caller's tenant may spend. Calls that are under way are not stopped by a lower limit. Errors:
         INVALID_ARGUMENT; ALREADY_EXISTS as CancelTask.
         """
+
+    @_abc_1.abstractmethod
+    def CreateSchedule(
+        self,
+        request: _gateway_pb2.CreateScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.CreateScheduleResponse, _abc.Awaitable[_gateway_pb2.CreateScheduleResponse]]:
+        """Creates a schedule. Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS (reason SCHEDULE_EXISTS) for a name that
+        is taken, or as CancelTask; RESOURCE_EXHAUSTED if the tenant has 10,000 schedules, or the store is full.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSchedule(
+        self,
+        request: _gateway_pb2.GetScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetScheduleResponse, _abc.Awaitable[_gateway_pb2.GetScheduleResponse]]:
+        """Returns a schedule. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def ListSchedules(
+        self,
+        request: _gateway_pb2.ListSchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListSchedulesResponse, _abc.Awaitable[_gateway_pb2.ListSchedulesResponse]]:
+        """Lists the tenant's schedules by name. Errors: INVALID_ARGUMENT for a bad page token."""
+
+    @_abc_1.abstractmethod
+    def UpdateSchedule(
+        self,
+        request: _gateway_pb2.UpdateScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.UpdateScheduleResponse, _abc.Awaitable[_gateway_pb2.UpdateScheduleResponse]]:
+        """Replaces all that a caller sets of a schedule, except whether it is paused. Its tasks go on as they were submitted.
+        Errors: INVALID_ARGUMENT; NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSchedule(
+        self,
+        request: _gateway_pb2.DeleteScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.DeleteScheduleResponse, _abc.Awaitable[_gateway_pb2.DeleteScheduleResponse]]:
+        """Deletes a schedule; its tasks go on. Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask."""
+
+    @_abc_1.abstractmethod
+    def PauseSchedule(
+        self,
+        request: _gateway_pb2.PauseScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.PauseScheduleResponse, _abc.Awaitable[_gateway_pb2.PauseScheduleResponse]]:
+        """Pauses a schedule: no firing is due, and none that falls into the pause is made up for. Pausing again changes nothing.
+        Errors: NOT_FOUND; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeSchedule(
+        self,
+        request: _gateway_pb2.ResumeScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ResumeScheduleResponse, _abc.Awaitable[_gateway_pb2.ResumeScheduleResponse]]:
+        """Resumes a schedule with the next firing after now. Errors: as PauseSchedule."""
+
+    @_abc_1.abstractmethod
+    def TriggerSchedule(
+        self,
+        request: _gateway_pb2.TriggerScheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.TriggerScheduleResponse, _abc.Awaitable[_gateway_pb2.TriggerScheduleResponse]]:
+        """Fires a schedule now, paused or not, whatever its overlap policy; what is due later stays. Errors: NOT_FOUND; what
+        SubmitTask refuses its spec with; ALREADY_EXISTS as CancelTask.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTemplates(
+        self,
+        request: _gateway_pb2.ListTemplatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.ListTemplatesResponse, _abc.Awaitable[_gateway_pb2.ListTemplatesResponse]]:
+        """Lists the planner's plan templates by name."""
+
+    @_abc_1.abstractmethod
+    def GetTemplate(
+        self,
+        request: _gateway_pb2.GetTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gateway_pb2.GetTemplateResponse, _abc.Awaitable[_gateway_pb2.GetTemplateResponse]]:
+        """Returns a plan template with its plan. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListLimits(

@@ -402,6 +402,104 @@ class RevisePlanResponse(_message.Message):
 Global___RevisePlanResponse: _TypeAlias = RevisePlanResponse  # noqa: Y015
 
 @_typing.final
+class DescribeTemplatesRequest(_message.Message):
+    """Request of DescribeTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name of the one template wanted, with its plan. Default: all, without their plans."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTemplatesRequest: _TypeAlias = DescribeTemplatesRequest  # noqa: Y015
+
+@_typing.final
+class DescribeTemplatesResponse(_message.Message):
+    """Response of DescribeTemplates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def templates(self) -> _containers.RepeatedCompositeFieldContainer[_task_pb2.Template]:
+        """The templates by name."""
+
+    def __init__(
+        self,
+        *,
+        templates: _abc.Iterable[_task_pb2.Template] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["templates", b"templates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTemplatesResponse: _TypeAlias = DescribeTemplatesResponse  # noqa: Y015
+
+@_typing.final
+class ExpandTemplateRequest(_message.Message):
+    """Request of ExpandTemplate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    template: _builtins.str
+    """Id of the template, as in TaskSpec."""
+    @_builtins.property
+    def parameters(self) -> _task_pb2.Payload:
+        """As in TaskSpec."""
+
+    def __init__(
+        self,
+        *,
+        template: _builtins.str = ...,
+        parameters: _task_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpandTemplateRequest: _TypeAlias = ExpandTemplateRequest  # noqa: Y015
+
+@_typing.final
+class ExpandTemplateResponse(_message.Message):
+    """Response of ExpandTemplate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def plan(self) -> _task_pb2.Plan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        plan: _task_pb2.Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpandTemplateResponse: _TypeAlias = ExpandTemplateResponse  # noqa: Y015
+
+@_typing.final
 class GetPlannerModelRequest(_message.Message):
     """Request of GetPlannerModel."""
 

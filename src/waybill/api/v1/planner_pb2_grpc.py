@@ -50,6 +50,16 @@ class PlannerServiceStub:
                 request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.SerializeToString,
                 response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.FromString,
                 _registered_method=True)
+        self.DescribeTemplates = channel.unary_unary(
+                '/waybill.api.v1.PlannerService/DescribeTemplates',
+                request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesResponse.FromString,
+                _registered_method=True)
+        self.ExpandTemplate = channel.unary_unary(
+                '/waybill.api.v1.PlannerService/ExpandTemplate',
+                request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateRequest.SerializeToString,
+                response_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateResponse.FromString,
+                _registered_method=True)
         self.GetPlannerModel = channel.unary_unary(
                 '/waybill.api.v1.PlannerService/GetPlannerModel',
                 request_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.GetPlannerModelRequest.SerializeToString,
@@ -86,6 +96,21 @@ class PlannerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeTemplates(self, request, context):
+        """Describes the planner's plan templates. Errors: NOT_FOUND for a name that none has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpandTemplate(self, request, context):
+        """Makes a plan from a template. The plan is not checked against agents. Errors: NOT_FOUND (reason TEMPLATE_NOT_FOUND);
+        INVALID_ARGUMENT with every violation of the parameters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPlannerModel(self, request, context):
         """Tells whether the planner has a model, and what its calls are governed and priced by.
         """
@@ -110,6 +135,16 @@ def add_PlannerServiceServicer_to_server(servicer, server):
                     servicer.RevisePlan,
                     request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.FromString,
                     response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.SerializeToString,
+            ),
+            'DescribeTemplates': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTemplates,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesResponse.SerializeToString,
+            ),
+            'ExpandTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpandTemplate,
+                    request_deserializer=waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateRequest.FromString,
+                    response_serializer=waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateResponse.SerializeToString,
             ),
             'GetPlannerModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPlannerModel,
@@ -199,6 +234,60 @@ class PlannerService:
             '/waybill.api.v1.PlannerService/RevisePlan',
             waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanRequest.SerializeToString,
             waybill_dot_api_dot_v1_dot_planner__pb2.RevisePlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTemplates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.PlannerService/DescribeTemplates',
+            waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_planner__pb2.DescribeTemplatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpandTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/waybill.api.v1.PlannerService/ExpandTemplate',
+            waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateRequest.SerializeToString,
+            waybill_dot_api_dot_v1_dot_planner__pb2.ExpandTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,12 @@ class PlannerServiceStub:
     """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
     Errors: INVALID_ARGUMENT if the request makes no sense.
     """
+    DescribeTemplates: _grpc.UnaryUnaryMultiCallable[_planner_pb2.DescribeTemplatesRequest, _planner_pb2.DescribeTemplatesResponse]
+    """Describes the planner's plan templates. Errors: NOT_FOUND for a name that none has."""
+    ExpandTemplate: _grpc.UnaryUnaryMultiCallable[_planner_pb2.ExpandTemplateRequest, _planner_pb2.ExpandTemplateResponse]
+    """Makes a plan from a template. The plan is not checked against agents. Errors: NOT_FOUND (reason TEMPLATE_NOT_FOUND);
+    INVALID_ARGUMENT with every violation of the parameters.
+    """
     GetPlannerModel: _grpc.UnaryUnaryMultiCallable[_planner_pb2.GetPlannerModelRequest, _planner_pb2.GetPlannerModelResponse]
     """Tells whether the planner has a model, and what its calls are governed and priced by."""
 
@@ -66,6 +72,12 @@ class PlannerServiceAsyncStub(PlannerServiceStub):
     RevisePlan: _aio.UnaryStreamMultiCallable[_planner_pb2.RevisePlanRequest, _planner_pb2.RevisePlanResponse]  # type: ignore[assignment]
     """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
     Errors: INVALID_ARGUMENT if the request makes no sense.
+    """
+    DescribeTemplates: _aio.UnaryUnaryMultiCallable[_planner_pb2.DescribeTemplatesRequest, _planner_pb2.DescribeTemplatesResponse]  # type: ignore[assignment]
+    """Describes the planner's plan templates. Errors: NOT_FOUND for a name that none has."""
+    ExpandTemplate: _aio.UnaryUnaryMultiCallable[_planner_pb2.ExpandTemplateRequest, _planner_pb2.ExpandTemplateResponse]  # type: ignore[assignment]
+    """Makes a plan from a template. The plan is not checked against agents. Errors: NOT_FOUND (reason TEMPLATE_NOT_FOUND);
+    INVALID_ARGUMENT with every violation of the parameters.
     """
     GetPlannerModel: _aio.UnaryUnaryMultiCallable[_planner_pb2.GetPlannerModelRequest, _planner_pb2.GetPlannerModelResponse]  # type: ignore[assignment]
     """Tells whether the planner has a model, and what its calls are governed and priced by."""
@@ -102,6 +114,24 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_planner_pb2.RevisePlanResponse], _abc.AsyncIterator[_planner_pb2.RevisePlanResponse]]:
         """Revises a plan that runs, and tells how far it is. The stream ends after the patch, or without one if there is none.
         Errors: INVALID_ARGUMENT if the request makes no sense.
+        """
+
+    @_abc_1.abstractmethod
+    def DescribeTemplates(
+        self,
+        request: _planner_pb2.DescribeTemplatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.DescribeTemplatesResponse, _abc.Awaitable[_planner_pb2.DescribeTemplatesResponse]]:
+        """Describes the planner's plan templates. Errors: NOT_FOUND for a name that none has."""
+
+    @_abc_1.abstractmethod
+    def ExpandTemplate(
+        self,
+        request: _planner_pb2.ExpandTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_planner_pb2.ExpandTemplateResponse, _abc.Awaitable[_planner_pb2.ExpandTemplateResponse]]:
+        """Makes a plan from a template. The plan is not checked against agents. Errors: NOT_FOUND (reason TEMPLATE_NOT_FOUND);
+        INVALID_ARGUMENT with every violation of the parameters.
         """
 
     @_abc_1.abstractmethod

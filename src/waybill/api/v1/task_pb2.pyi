@@ -44,6 +44,8 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """Ended: was cancelled by a caller."""
     TASK_STATE_PAUSED: _TaskState.ValueType  # 7
     """Held by an operator: running steps go on to their end, nothing else starts until it is resumed."""
+    TASK_STATE_SCHEDULED: _TaskState.ValueType  # 8
+    """Accepted; begins at its start_time."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """The state of a task."""
@@ -64,6 +66,8 @@ TASK_STATE_CANCELLED: TaskState.ValueType  # 6
 """Ended: was cancelled by a caller."""
 TASK_STATE_PAUSED: TaskState.ValueType  # 7
 """Held by an operator: running steps go on to their end, nothing else starts until it is resumed."""
+TASK_STATE_SCHEDULED: TaskState.ValueType  # 8
+"""Accepted; begins at its start_time."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
 class _StepState:
@@ -330,6 +334,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """A model call has ended, or more is known of one that had. Sets: step, attempt, call, model, and usage of this call,
     which replaces what an earlier event told of the same call.
     """
+    EVENT_TYPE_TASK_STARTED: _EventType.ValueType  # 20
+    """A SCHEDULED task begins. Sets: state (PLANNING or RUNNING)."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What an event tells."""
@@ -392,7 +398,103 @@ EVENT_TYPE_CALL_ENDED: EventType.ValueType  # 19
 """A model call has ended, or more is known of one that had. Sets: step, attempt, call, model, and usage of this call,
 which replaces what an earlier event told of the same call.
 """
+EVENT_TYPE_TASK_STARTED: EventType.ValueType  # 20
+"""A SCHEDULED task begins. Sets: state (PLANNING or RUNNING)."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
+
+class _OverlapPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverlapPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OverlapPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERLAP_POLICY_UNSPECIFIED: _OverlapPolicy.ValueType  # 0
+    """Same as OVERLAP_POLICY_SKIP."""
+    OVERLAP_POLICY_SKIP: _OverlapPolicy.ValueType  # 1
+    """The firing is skipped. The default."""
+    OVERLAP_POLICY_QUEUE: _OverlapPolicy.ValueType  # 2
+    """The firing waits until that task has ended; of several that wait, only the newest is made."""
+    OVERLAP_POLICY_CANCEL: _OverlapPolicy.ValueType  # 3
+    """That task is cancelled, and the firing is made at once."""
+    OVERLAP_POLICY_ALLOW: _OverlapPolicy.ValueType  # 4
+    """The firing is made at once; both tasks run."""
+
+class OverlapPolicy(_OverlapPolicy, metaclass=_OverlapPolicyEnumTypeWrapper):
+    """What a schedule does when a firing is due while the task of an earlier firing has not ended."""
+
+OVERLAP_POLICY_UNSPECIFIED: OverlapPolicy.ValueType  # 0
+"""Same as OVERLAP_POLICY_SKIP."""
+OVERLAP_POLICY_SKIP: OverlapPolicy.ValueType  # 1
+"""The firing is skipped. The default."""
+OVERLAP_POLICY_QUEUE: OverlapPolicy.ValueType  # 2
+"""The firing waits until that task has ended; of several that wait, only the newest is made."""
+OVERLAP_POLICY_CANCEL: OverlapPolicy.ValueType  # 3
+"""That task is cancelled, and the firing is made at once."""
+OVERLAP_POLICY_ALLOW: OverlapPolicy.ValueType  # 4
+"""The firing is made at once; both tasks run."""
+Global___OverlapPolicy: _TypeAlias = OverlapPolicy  # noqa: Y015
+
+class _CatchUpPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatchUpPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatchUpPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATCH_UP_POLICY_UNSPECIFIED: _CatchUpPolicy.ValueType  # 0
+    """Same as CATCH_UP_POLICY_LATEST."""
+    CATCH_UP_POLICY_LATEST: _CatchUpPolicy.ValueType  # 1
+    """The newest missed firing is made, late; the others are skipped. The default."""
+    CATCH_UP_POLICY_ALL: _CatchUpPolicy.ValueType  # 2
+    """Each is made, oldest first, subject to the overlap policy; at most the newest 1,000."""
+    CATCH_UP_POLICY_NONE: _CatchUpPolicy.ValueType  # 3
+    """None is made."""
+
+class CatchUpPolicy(_CatchUpPolicy, metaclass=_CatchUpPolicyEnumTypeWrapper):
+    """What a schedule does with firings that were missed because no dispatcher ran. Firings that fall into a pause are never
+    made up for.
+    """
+
+CATCH_UP_POLICY_UNSPECIFIED: CatchUpPolicy.ValueType  # 0
+"""Same as CATCH_UP_POLICY_LATEST."""
+CATCH_UP_POLICY_LATEST: CatchUpPolicy.ValueType  # 1
+"""The newest missed firing is made, late; the others are skipped. The default."""
+CATCH_UP_POLICY_ALL: CatchUpPolicy.ValueType  # 2
+"""Each is made, oldest first, subject to the overlap policy; at most the newest 1,000."""
+CATCH_UP_POLICY_NONE: CatchUpPolicy.ValueType  # 3
+"""None is made."""
+Global___CatchUpPolicy: _TypeAlias = CatchUpPolicy  # noqa: Y015
+
+class _FiringOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FiringOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FiringOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIRING_OUTCOME_UNSPECIFIED: _FiringOutcome.ValueType  # 0
+    """Never sent."""
+    FIRING_OUTCOME_SUBMITTED: _FiringOutcome.ValueType  # 1
+    """A task was submitted."""
+    FIRING_OUTCOME_SKIPPED: _FiringOutcome.ValueType  # 2
+    """Nothing was done: the task of an earlier firing had not ended."""
+    FIRING_OUTCOME_MISSED: _FiringOutcome.ValueType  # 3
+    """Nothing was done: it was missed, and the catch-up policy or window does not make up for it."""
+    FIRING_OUTCOME_FAILED: _FiringOutcome.ValueType  # 4
+    """The submission was refused; see failure."""
+
+class FiringOutcome(_FiringOutcome, metaclass=_FiringOutcomeEnumTypeWrapper):
+    """What became of a firing."""
+
+FIRING_OUTCOME_UNSPECIFIED: FiringOutcome.ValueType  # 0
+"""Never sent."""
+FIRING_OUTCOME_SUBMITTED: FiringOutcome.ValueType  # 1
+"""A task was submitted."""
+FIRING_OUTCOME_SKIPPED: FiringOutcome.ValueType  # 2
+"""Nothing was done: the task of an earlier firing had not ended."""
+FIRING_OUTCOME_MISSED: FiringOutcome.ValueType  # 3
+"""Nothing was done: it was missed, and the catch-up policy or window does not make up for it."""
+FIRING_OUTCOME_FAILED: FiringOutcome.ValueType  # 4
+"""The submission was refused; see failure."""
+Global___FiringOutcome: _TypeAlias = FiringOutcome  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
@@ -848,19 +950,23 @@ class TaskSpec(_message.Message):
     TEMPLATE_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
     goal: _builtins.str
-    """The goal, in words; at most 16 KiB. Exactly one of goal and plan is required."""
+    """The goal, in words; at most 16 KiB. Exactly one of goal, plan and the template of a plan is required."""
     priority: Global___Priority.ValueType
     """Priority. Default: PRIORITY_NORMAL."""
     deadline_ms: _builtins.int
-    """Milliseconds after acceptance at which the task fails with DEADLINE_EXCEEDED, running steps being stopped;
-    up to 31,536,000,000 (a year). Default (0): never. RetryTask grants the same span again.
+    """Milliseconds after acceptance, or after start_time if there is one, at which the task fails with DEADLINE_EXCEEDED,
+    running steps being stopped; up to 31,536,000,000 (a year). Default (0): never. RetryTask grants the same span again.
     """
     template: _builtins.str
-    """Name of the template that the plan was made from, for lists; up to 64 of a-z, 0-9, "_" and "-". Default: none."""
+    """Name of a plan template; up to 64 of a-z, 0-9, "_" and "-". Without a goal and a plan, the plan is made from the
+    planner's template of this name. With a plan it only says, for lists, what the plan was made from. Default: none.
+    """
     @_builtins.property
     def plan(self) -> Global___Plan:
-        """An explicit plan. Exactly one of goal and plan is required."""
+        """An explicit plan."""
 
     @_builtins.property
     def input(self) -> Global___Payload:
@@ -886,6 +992,18 @@ class TaskSpec(_message.Message):
     def policy(self) -> Global___TaskPolicy:
         """What the task may do. Default: all that the operator allows."""
 
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the task begins; until then it is SCHEDULED, and can be cancelled. At most a year ahead; a time that has passed
+        begins it at once. Default: at once.
+        """
+
+    @_builtins.property
+    def parameters(self) -> Global___Payload:
+        """Parameters of the template: a JSON object that fits its parameters_schema; at most 1 MiB. Only with a template and
+        neither goal nor plan. Default: {}.
+        """
+
     def __init__(
         self,
         *,
@@ -900,10 +1018,12 @@ class TaskSpec(_message.Message):
         template: _builtins.str = ...,
         budget: Global___Budget | None = ...,
         policy: Global___TaskPolicy | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        parameters: Global___Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "input", b"input", "plan", b"plan", "policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "input", b"input", "parameters", b"parameters", "plan", b"plan", "policy", b"policy", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "deadline_ms", b"deadline_ms", "documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "paths", b"paths", "plan", b"plan", "policy", b"policy", "priority", b"priority", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "deadline_ms", b"deadline_ms", "documents", b"documents", "goal", b"goal", "input", b"input", "labels", b"labels", "parameters", b"parameters", "paths", b"paths", "plan", b"plan", "policy", b"policy", "priority", b"priority", "start_time", b"start_time", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1024,6 +1144,7 @@ class Task(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     RESERVED_MICROUSD_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "tasks/{task}". Set by the server."""
     state: Global___TaskState.ValueType
@@ -1086,6 +1207,10 @@ class Task(_message.Message):
     def policy(self) -> Global___TaskPolicy:
         """What it may do. Unset without a policy. Absent in lists."""
 
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins, or began, if it was submitted to begin later. Unset otherwise."""
+
     def __init__(
         self,
         *,
@@ -1110,10 +1235,11 @@ class Task(_message.Message):
         budget: Global___Budget | None = ...,
         reserved_microusd: _builtins.int = ...,
         policy: Global___TaskPolicy | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "policy", b"policy", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "failure", b"failure", "output", b"output", "policy", b"policy", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "policy", b"policy", "priority", b"priority", "reserved_microusd", b"reserved_microusd", "state", b"state", "step_count", b"step_count", "template", b"template", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "budget", b"budget", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "ended_step_count", b"ended_step_count", "failure", b"failure", "goal", b"goal", "labels", b"labels", "last_sequence", b"last_sequence", "name", b"name", "output", b"output", "plan_revision", b"plan_revision", "policy", b"policy", "priority", b"priority", "reserved_microusd", b"reserved_microusd", "start_time", b"start_time", "state", b"state", "step_count", b"step_count", "template", b"template", "usage", b"usage", "waiting_reason", b"waiting_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1754,7 +1880,7 @@ class TaskEvent(_message.Message):
     run_ms: _builtins.int
     """Milliseconds between started and ended."""
     elapsed_ms: _builtins.int
-    """Milliseconds between acceptance and the end of the task."""
+    """Milliseconds between acceptance, or the start of a task that was SCHEDULED, and the end of the task."""
     text_offset: _builtins.int
     """Characters that the attempt had streamed before this text: 0 begins its text anew."""
     digest: _builtins.int
@@ -1873,9 +1999,9 @@ class TaskMetrics(_message.Message):
     name: _builtins.str
     """Resource name of the task."""
     elapsed_ms: _builtins.int
-    """Milliseconds from acceptance to the end, or to now."""
+    """Milliseconds from acceptance, or from the start of a task that was SCHEDULED, to the end or to now; 0 while it is."""
     planning_ms: _builtins.int
-    """Milliseconds from acceptance to the plan."""
+    """Milliseconds from acceptance, or from the start, to the plan."""
     wait_ms: _builtins.int
     """Sum of the steps' waits."""
     run_ms: _builtins.int
@@ -1986,6 +2112,229 @@ class Tenant(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
+
+@_typing.final
+class Firing(_message.Message):
+    """One firing of a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    TRIGGERED_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    outcome: Global___FiringOutcome.ValueType
+    """What became of it."""
+    task: _builtins.str
+    """Resource name of its task, if one was submitted."""
+    triggered: _builtins.bool
+    """Whether it was asked for by TriggerSchedule."""
+    count: _builtins.int
+    """Firings that this one stands for, itself included: missed or skipped ones in a row are told as one. At least 1."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was due."""
+
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why the submission was refused."""
+
+    def __init__(
+        self,
+        *,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___FiringOutcome.ValueType = ...,
+        task: _builtins.str = ...,
+        failure: Global___Failure | None = ...,
+        triggered: _builtins.bool = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "due_time", b"due_time", "failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "decide_time", b"decide_time", "due_time", b"due_time", "failure", b"failure", "outcome", b"outcome", "task", b"task", "triggered", b"triggered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Firing: _TypeAlias = Firing  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    """Tasks that are submitted again and again. Its tasks carry the label "waybill.schedule" with the schedule's id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    CRON_FIELD_NUMBER: _builtins.int
+    INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    OVERLAP_POLICY_FIELD_NUMBER: _builtins.int
+    CATCH_UP_POLICY_FIELD_NUMBER: _builtins.int
+    CATCH_UP_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    FIRINGS_FIELD_NUMBER: _builtins.int
+    SUBMITTED_COUNT_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, "schedules/{schedule}"; the id is a lower-case letter or digit, then up to 63 of a-z, 0-9, "_", "-"."""
+    cron: _builtins.str
+    """When it fires, as a cron expression of five fields, such as "30 8 * * MON-FRI". Exactly one of cron and interval_ms
+    is required.
+    """
+    interval_ms: _builtins.int
+    """Milliseconds between firings, 1,000 to 31,536,000,000 (a year), counted from begin_time, or from the creation."""
+    time_zone: _builtins.str
+    """IANA time zone of the cron expression, such as "Europe/Berlin". Default: "UTC". Where clocks are put forward, a time
+    of day that does not exist fires as soon as the clocks were changed; where they are put back, one that comes twice
+    fires once. Expressions with "*" or a step in minute or hour follow the elapsed time instead.
+    """
+    overlap_policy: Global___OverlapPolicy.ValueType
+    """What happens while an earlier task has not ended. Default: OVERLAP_POLICY_SKIP."""
+    catch_up_policy: Global___CatchUpPolicy.ValueType
+    """What happens to missed firings. Default: CATCH_UP_POLICY_LATEST."""
+    catch_up_window_ms: _builtins.int
+    """Longest time in milliseconds by which a missed firing may be late and still be made, 1,000 to 31,536,000,000.
+    Default (0): 86,400,000 (a day). A firing that is late by less than 10 seconds never counts as missed.
+    """
+    paused: _builtins.bool
+    """Whether it is paused: nothing fires but TriggerSchedule. Set on creation, then by PauseSchedule and ResumeSchedule."""
+    submitted_count: _builtins.int
+    """Tasks that were submitted so far. Set by the server."""
+    queued: _builtins.bool
+    """Whether a firing waits for the end of an earlier task. Set by the server."""
+    @_builtins.property
+    def spec(self) -> Global___TaskSpec:
+        """What each firing submits; without start_time. Required."""
+
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """No firing is due before this time. Default: the creation."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """No firing is due at or after this time. Default: none."""
+
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """When the next firing is due. Set by the server; unset if there is none, or while it is paused."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was created. Set by the server."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last created, updated, paused or resumed. Set by the server."""
+
+    @_builtins.property
+    def firings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Firing]:
+        """The newest firings, newest first; at most 20. Set by the server. Absent in lists."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        spec: Global___TaskSpec | None = ...,
+        cron: _builtins.str = ...,
+        interval_ms: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        overlap_policy: Global___OverlapPolicy.ValueType = ...,
+        catch_up_policy: Global___CatchUpPolicy.ValueType = ...,
+        catch_up_window_ms: _builtins.int = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        paused: _builtins.bool = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        firings: _abc.Iterable[Global___Firing] | None = ...,
+        submitted_count: _builtins.int = ...,
+        queued: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "create_time", b"create_time", "end_time", b"end_time", "next_time", b"next_time", "spec", b"spec", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "catch_up_policy", b"catch_up_policy", "catch_up_window_ms", b"catch_up_window_ms", "create_time", b"create_time", "cron", b"cron", "end_time", b"end_time", "firings", b"firings", "interval_ms", b"interval_ms", "name", b"name", "next_time", b"next_time", "overlap_policy", b"overlap_policy", "paused", b"paused", "queued", b"queued", "spec", b"spec", "submitted_count", b"submitted_count", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class Template(_message.Message):
+    """A plan with typed parameters, kept by the planner as a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_SCHEMA_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, "templates/{template}"."""
+    description: _builtins.str
+    """What it does, for people."""
+    parameters_schema: _builtins.str
+    """JSON Schema of its parameters, as JSON text: an object."""
+    plan: _builtins.str
+    """The plan as JSON text, with references such as "${parameters.question}". Absent in lists."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_schema: _builtins.str = ...,
+        plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_schema", b"parameters_schema", "plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Template: _TypeAlias = Template  # noqa: Y015
+
+@_typing.final
+class TaskResult(_message.Message):
+    """The result of a task that has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Cursor that goes on after this result."""
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task as it ended, with its output. If it is neither in the store nor in the archive any more, only name, state
+        and end_time are set.
+        """
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskResult: _TypeAlias = TaskResult  # noqa: Y015
 
 @_typing.final
 class FieldViolation(_message.Message):
