@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
 from waybill.api.v1 import task_pb2
+from waybill.core.answers import check_answer
 from waybill.core.limits import MAX_INPUT_BYTES
-from waybill.core.references import below
-from waybill.core.schema import misfits
-from waybill.errors import InvalidArgument, Violation
+from waybill.errors import InvalidArgument
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Request
 from waybill.rpc.payloads import payload_defect
 from waybill_dispatcher.history import History
-
-_MISFITS_TOLD = 20
 
 
 class Answers:
@@ -38,21 +33,6 @@ class Answers:
         record = await self._history.changeable(request.tenant, task_id)
         step = await self._history.numbered_step(record, step_name)
         if step.question is not None and step.question.answer_schema:
-            await asyncio.to_thread(_check, step.question.answer_schema, answer.data)
+            await asyncio.to_thread(check_answer, step.question.answer_schema, answer.data)
         await self._ledger.answer(task_id, step.number, answer.data, request)
         return await self._history.step(request.tenant, task_id, step_name)
-
-
-def _check(schema: str, answer: bytes) -> None:
-    """Raises InvalidArgument for an answer that does not fit."""
-    found = []
-    for path, problem in misfits(schema, msgspec.json.decode(answer)):
-        field = "answer"
-        for part in path:
-            field = below(field, part)
-        found.append(Violation(field, problem))
-        if len(found) == _MISFITS_TOLD:
-            break
-    if found:
-        shown = "; ".join(f"{violation.field}: {violation.description}" for violation in found[:3])
-        raise InvalidArgument(f"the answer does not fit the question: {shown}", found)

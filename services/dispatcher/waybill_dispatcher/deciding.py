@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from waybill.core.limits import KIB, MAX_EVENT_MESSAGE_CHARS
-from waybill.core.references import unmet
+from waybill.core.limits import KIB
+from waybill.core.references import first_unmet
 from waybill.errors import WaybillError
 from waybill.ledger.bells import DECISIONS, Bells
 from waybill.ledger.ledger import Ledger
@@ -63,14 +63,5 @@ class Deciding:
 async def _why_not(lease: DecisionLease) -> str:
     """Why not all conditions hold; empty if they do."""
     if sum(map(len, lease.inputs.values())) < _LARGE_BYTES:
-        return _first_unmet(lease)
-    return await asyncio.to_thread(_first_unmet, lease)
-
-
-def _first_unmet(lease: DecisionLease) -> str:
-    for position, condition in enumerate(lease.conditions):
-        why = unmet(condition.path, lease.inputs[condition.number])
-        if why:
-            root = f"step {condition.number}" if condition.number else "the task"
-            return f"when[{position}], {condition.path} of {root}, {why}"[:MAX_EVENT_MESSAGE_CHARS]
-    return ""
+        return first_unmet(lease.conditions, lease.inputs)
+    return await asyncio.to_thread(first_unmet, lease.conditions, lease.inputs)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from waybill.api.v1 import task_pb2
+from waybill.core.outputs import joined_outputs
 from waybill.core.references import may_hold_references, references_of, resolve
 from waybill.core.task import Event, StepState, TaskState
 from waybill.errors import FailedPrecondition, NotFound, Permanent
@@ -125,9 +126,7 @@ class History:
         if len(record.sinks) == 1:
             return outputs[0]
         names = await self.step_names(found, record.sinks)
-        return views.joined_outputs(
-            [(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)]
-        )
+        return joined_outputs([(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)])
 
     async def all_steps(self, found: Found) -> list[StepRecord]:
         """Every step of a task, without inputs and outputs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
@@ -92,13 +91,6 @@ def task_message(
         reserved_microusd=record.reserved_microusd,
         policy=policy_to_proto(policy),
     )
-
-
-def joined_outputs(named: Sequence[tuple[str, bytes]]) -> bytes:
-    """What a task returns: the output of its one last step, or an object of the outputs of several by step name."""
-    if len(named) == 1:
-        return named[0][1]
-    return msgspec.json.encode({name: msgspec.Raw(output) for name, output in named})
 
 
 def step_message(

@@ -12,7 +12,6 @@ import msgspec
 import psutil
 import pytest
 from waybill_worker import frames
-from waybill_worker.context import MAX_TEXT_CHARS
 from waybill_worker.outbox import MAX_APPENDED_CHARS
 from waybill_worker.pool import ProcessPool
 from worker_fake_ledger import FakeLedger
@@ -28,6 +27,7 @@ from waybill.core.limits import (
 )
 from waybill.core.task import Event, Usage
 from waybill.ledger.records import Outcome, StepRef
+from waybill.reporting import MAX_TEXT_CHARS
 
 HOSTILE = "worker_hostile_agents"
 every_place = pytest.mark.parametrize("place", ["", "-in-process", "-in-thread"])

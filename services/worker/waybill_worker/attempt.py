@@ -14,6 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from waybill.core import references
 from waybill.core.task import Failure
 from waybill.errors import Permanent
+from waybill.invocation import Result, Undecodable, result_of
 from waybill.ledger.records import Grant, Outcome, Settlement
 from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
@@ -21,7 +22,6 @@ from waybill_worker.calls import Calls, Slot
 from waybill_worker.context import AttemptContext, StreamedText
 from waybill_worker.effects import Effects
 from waybill_worker.execution import Execution
-from waybill_worker.invocation import Result, Undecodable, result_of
 from waybill_worker.outbox import Outbox
 
 _settled = cache(metrics.STEPS_SETTLED.labels)

@@ -15,10 +15,10 @@ from opentelemetry import context as otel_context
 
 from waybill.agent import AgentDefinition
 from waybill.core.task import Failure
+from waybill.invocation import Result, call, call_async
 from waybill.ledger.records import Outcome
 from waybill.telemetry import tracing
 from waybill_worker import frames, guard
-from waybill_worker.invocation import Result, call, call_async
 from waybill_worker.process_context import ProcessContext
 
 

@@ -16,19 +16,15 @@ from waybill.chat import ChatRequest, Message, Reply
 from waybill.chatting import Chat
 from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, Usage
-from waybill.errors import Permanent
 from waybill.ledger.records import Grant
 from waybill.models.config import model_missing
 from waybill.once import Once, Reconcile
+from waybill.reporting import streamed_chars, usage_of
 from waybill_worker.effects import Effects
 from waybill_worker.outbox import Outbox
 
-MAX_SPEND = 10**12
-"""Most that one call of `Context.spend` may report of each kind."""
 _MAX_TOTAL = 10**15
 """Most that an attempt can come to: whole numbers stay exact in the ledger, and so do their sums."""
-MAX_TEXT_CHARS = 16 * 1024 * 1024
-"""Most text that one attempt may stream."""
 Fetched = TypeVar("Fetched")
 Hook = Callable[[Context, str], Any]
 """The reconcile hook of an agent."""
@@ -47,32 +43,6 @@ class TaskFacts(Protocol):
 
     def hook(self, agent: str) -> Hook | None:
         """The reconcile hook of an agent, if it has one."""
-
-
-def usage_of(input_tokens: int, output_tokens: int, cost_microusd: int) -> Usage:
-    """The usage that an agent reports. Raises ValueError for a negative, fractional or absurd amount."""
-    for name, amount in (
-        ("input_tokens", input_tokens),
-        ("output_tokens", output_tokens),
-        ("cost_microusd", cost_microusd),
-    ):
-        if not isinstance(amount, int) or not 0 <= amount <= MAX_SPEND:
-            raise ValueError(f"spend: {name} is {_shown(amount)}, and must be a whole number from 0 to {MAX_SPEND}")
-    return Usage(input_tokens, output_tokens, cost_microusd)
-
-
-def streamed_chars(before: int, text: str) -> int:
-    """The characters that an attempt has streamed with this text. Raises Permanent if those are too many."""
-    if before + len(text) > MAX_TEXT_CHARS:
-        raise Permanent(
-            f"the attempt streams more than {MAX_TEXT_CHARS} characters: store so much text elsewhere, and tell where",
-            reason="TEXT_TOO_LARGE",
-        )
-    return before + len(text)
-
-
-def _shown(amount: object) -> str:
-    return repr(amount) if not isinstance(amount, int) or abs(amount) < 10**20 else "enormous"
 
 
 class AttemptContext(Context):

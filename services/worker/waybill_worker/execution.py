@@ -13,6 +13,7 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.patch import LinkedPatch
 from waybill.core.task import Document
 from waybill.errors import AgentError, Unavailable
+from waybill.invocation import Result, call_async, run_in_thread
 from waybill.ledger.records import Grant
 from waybill.models.client import ModelClient
 from waybill.telemetry import tracing
@@ -20,11 +21,9 @@ from waybill_worker import frames
 from waybill_worker.accounts import Accounts
 from waybill_worker.additions import linked_additions
 from waybill_worker.context import AttemptContext, Hook
-from waybill_worker.invocation import Result, call_async
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 from waybill_worker.pool import ProcessPool
-from waybill_worker.thread import run_in_thread
 
 Read = TypeVar("Read")
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context
 from typing import Any
 
-in_agent: ContextVar[bool] = ContextVar("in_agent", default=False)
-"""Set while an async agent runs; the tasks that it makes inherit it."""
+from waybill.invocation import in_agent
 
 
 def install(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
 
-from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MAX_EVENT_TEXT_BYTES
+from waybill.core.limits import MAX_EVENT_TEXT_BYTES
 from waybill.core.task import Event, EventType
 from waybill.errors import Unavailable
+from waybill.invocation import clean
 from waybill.ledger.records import Grant
+from waybill.reporting import progress_event
 from waybill.telemetry.logs import get_logger
-from waybill_worker.invocation import clean
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 
@@ -46,16 +46,14 @@ class Outbox:
 
     def progress(self, message: str, fraction: float | None) -> None:
         """Add a progress message; one that differs from the last in nothing but its fraction replaces it."""
-        message = clean(message)[:MAX_EVENT_MESSAGE_CHARS]
-        if fraction is not None:
-            fraction = None if math.isnan(fraction) else min(max(fraction, 0.0), 1.0)
+        told = progress_event(message, fraction)
         last = self._pending[-1] if self._pending else None
         crowded = len(self._pending) >= MAX_PENDING_EVENTS
-        if last is not None and last.type is EventType.STEP_PROGRESS and (crowded or last.message == message):
+        if last is not None and last.type is EventType.STEP_PROGRESS and (crowded or last.message == told.message):
             self._pending.pop()
         elif crowded and self._pending[-2].type is EventType.STEP_PROGRESS:
             self._pending.pop(-2)
-        self._add(Event(type=EventType.STEP_PROGRESS, message=message, fraction=fraction))
+        self._add(told)
 
     def text(self, text: str) -> None:
         """Add streamed text to the text event that is pending, as far as it has room, and to new ones: one append

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+from waybill.invocation import Result
 from waybill_worker import frames
 from waybill_worker.context import AttemptContext
-from waybill_worker.invocation import Result
 from waybill_worker.nursery import Nursery
 from waybill_worker.process import AgentProcess
 

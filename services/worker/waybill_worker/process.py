@@ -11,11 +11,11 @@ import socket
 import msgspec
 
 from waybill.core.task import Failure
+from waybill.invocation import Result
 from waybill.ledger.records import Outcome
 from waybill_worker import frames
 from waybill_worker.answers import Answers
 from waybill_worker.context import AttemptContext
-from waybill_worker.invocation import Result
 
 EXIT_WAIT_SECONDS = 2.0
 

@@ -19,12 +19,13 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS
 from waybill.core.task import Document, EffectState
 from waybill.errors import AgentError, BudgetExhausted, Permanent
+from waybill.invocation import clean
 from waybill.ledger.records import Effect
 from waybill.models.config import model_missing
 from waybill.once import Once, Reconcile, attempt_over
+from waybill.reporting import streamed_chars, usage_of
 from waybill_worker import frames
-from waybill_worker.context import Hook, streamed_chars, usage_of
-from waybill_worker.invocation import clean
+from waybill_worker.context import Hook
 
 Send = Callable[[frames.FromProcess], None]
 

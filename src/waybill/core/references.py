@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,8 @@ import jmespath
 import msgspec
 from jmespath.parser import ParsedResult
 
-from waybill.core.limits import MIB, STEP_NAME
+from waybill.core.limits import MAX_EVENT_MESSAGE_CHARS, MIB, STEP_NAME
+from waybill.core.plan import Condition
 from waybill.errors import Permanent
 
 MAX_EXPRESSION_CHARS = 1_000
@@ -147,6 +148,16 @@ def unmet(path: str, root: bytes) -> str:
     if found is None:
         return "leads to nothing"
     return "is false or empty" if found is False or found in ("", [], {}) else ""
+
+
+def first_unmet(conditions: Sequence[Condition], roots: Mapping[int, bytes]) -> str:
+    """Why not all conditions of a step hold, for people; empty if they do. `roots` are as in `unmet`, by number."""
+    for position, condition in enumerate(conditions):
+        why = unmet(condition.path, roots[condition.number])
+        if why:
+            root = f"step {condition.number}" if condition.number else "the task"
+            return f"when[{position}], {condition.path} of {root}, {why}"[:MAX_EVENT_MESSAGE_CHARS]
+    return ""
 
 
 class _Resolution:

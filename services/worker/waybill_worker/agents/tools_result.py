@@ -15,8 +15,8 @@ from mcp_types import (
     TextResourceContents,
 )
 
+from waybill.invocation import clean
 from waybill_worker.agents.tools_config import ToolServers
-from waybill_worker.invocation import clean
 
 MAX_RESULT_CHARS = 32 * 1024
 """Most characters of one result that are kept and shown to the model."""

@@ -1,9 +1,15 @@
-"""One call of an agent: input parsed, function run, output dumped, and every way to fail turned into a `Result`."""
+"""One call of an agent: input parsed, function run, output dumped, and every way to fail turned into a `Result`.
+
+The same for workers and for tests that run agents in memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +21,9 @@ from waybill.core.patch import LinkedPatch
 from waybill.core.task import Failure
 from waybill.errors import AgentError, BudgetExhausted, EffectUnknown, Permanent, Replan
 from waybill.ledger.records import Outcome
-from waybill_worker.guard import in_agent
+
+in_agent: contextvars.ContextVar[bool] = contextvars.ContextVar("in_agent", default=False)
+"""Set while an async agent runs; the tasks that it makes inherit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,32 @@ async def call_async(definition: AgentDefinition, context: Context, data: bytes)
         return result_of(error)
     finally:
         in_agent.reset(token)
+
+
+async def run_in_thread(definition: AgentDefinition, context: Context, data: bytes) -> Result:
+    """Run a plain agent in a thread of its own.
+
+    A thread cannot be killed: one that ignores its cancellation is left behind. So it is a daemon, and of no pool,
+    where it would keep a place.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Result] = loop.create_future()
+
+    def deliver(result: Result) -> None:
+        if not ended.done():
+            ended.set_result(result)
+
+    def body() -> None:
+        try:
+            result = call(definition, context, data)
+        except SystemExit as error:
+            result = result_of(error)
+        with contextlib.suppress(RuntimeError):  # the worker has ended meanwhile
+            loop.call_soon_threadsafe(deliver, result)
+
+    name = f"{definition.name}-{context.task}-{context.step}"
+    threading.Thread(target=contextvars.copy_context().run, args=(body,), name=name, daemon=True).start()
+    return await ended
 
 
 def result_of(error: BaseException) -> Result:
