@@ -51,12 +51,24 @@ MAX_ARTIFACT_BYTES = 256 * KIB
 MAX_USAGE_DAYS = 400
 MAX_LIMIT = 1_000_000_000
 MAX_TOKENS_PER_MINUTE = 10**12
+MAX_SCHEDULES_PER_TENANT = 10_000
+MAX_SCHEDULE_SPEC_BYTES = 4 * MIB
+MAX_CRON_CHARS = 255
+MIN_INTERVAL_MS = 1_000
+MAX_INTERVAL_MS = 365 * 24 * 3_600_000
+MIN_CATCH_UP_WINDOW_MS = 1_000
+MAX_CATCH_UP_WINDOW_MS = MAX_INTERVAL_MS
+MAX_CATCH_UP_FIRINGS = 1_000
+MAX_KEPT_FIRINGS = 20
+RESERVED_LABEL_PREFIX = "waybill."
+"""What the keys of labels begin with that only the product sets."""
 
 STEP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 AGENT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LIMIT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LIMIT_NAME = re.compile(r"(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SCHEDULE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")

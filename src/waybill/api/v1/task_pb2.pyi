@@ -443,7 +443,7 @@ class _CatchUpPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatchUp
     CATCH_UP_POLICY_UNSPECIFIED: _CatchUpPolicy.ValueType  # 0
     """Same as CATCH_UP_POLICY_LATEST."""
     CATCH_UP_POLICY_LATEST: _CatchUpPolicy.ValueType  # 1
-    """The newest missed firing is made, late; the others are skipped. The default."""
+    """The newest missed firing is made, late; the others are MISSED. The default."""
     CATCH_UP_POLICY_ALL: _CatchUpPolicy.ValueType  # 2
     """Each is made, oldest first, subject to the overlap policy; at most the newest 1,000."""
     CATCH_UP_POLICY_NONE: _CatchUpPolicy.ValueType  # 3
@@ -457,7 +457,7 @@ class CatchUpPolicy(_CatchUpPolicy, metaclass=_CatchUpPolicyEnumTypeWrapper):
 CATCH_UP_POLICY_UNSPECIFIED: CatchUpPolicy.ValueType  # 0
 """Same as CATCH_UP_POLICY_LATEST."""
 CATCH_UP_POLICY_LATEST: CatchUpPolicy.ValueType  # 1
-"""The newest missed firing is made, late; the others are skipped. The default."""
+"""The newest missed firing is made, late; the others are MISSED. The default."""
 CATCH_UP_POLICY_ALL: CatchUpPolicy.ValueType  # 2
 """Each is made, oldest first, subject to the overlap policy; at most the newest 1,000."""
 CATCH_UP_POLICY_NONE: CatchUpPolicy.ValueType  # 3
@@ -2191,15 +2191,15 @@ class Schedule(_message.Message):
     name: _builtins.str
     """Resource name, "schedules/{schedule}"; the id is a lower-case letter or digit, then up to 63 of a-z, 0-9, "_", "-"."""
     cron: _builtins.str
-    """When it fires, as a cron expression of five fields, such as "30 8 * * MON-FRI". Exactly one of cron and interval_ms
-    is required.
+    """When it fires, as a cron expression of five fields, such as "30 8 * * MON-FRI"; at most 255 characters. One that
+    never fires is refused. Exactly one of cron and interval_ms is required.
     """
     interval_ms: _builtins.int
     """Milliseconds between firings, 1,000 to 31,536,000,000 (a year), counted from begin_time, or from the creation."""
     time_zone: _builtins.str
     """IANA time zone of the cron expression, such as "Europe/Berlin". Default: "UTC". Where clocks are put forward, a time
     of day that does not exist fires as soon as the clocks were changed; where they are put back, one that comes twice
-    fires once. Expressions with "*" or a step in minute or hour follow the elapsed time instead.
+    fires the first time. Expressions whose minute or hour begins with "*" follow the elapsed time instead.
     """
     overlap_policy: Global___OverlapPolicy.ValueType
     """What happens while an earlier task has not ended. Default: OVERLAP_POLICY_SKIP."""
@@ -2217,7 +2217,7 @@ class Schedule(_message.Message):
     """Whether a firing waits for the end of an earlier task. Set by the server."""
     @_builtins.property
     def spec(self) -> Global___TaskSpec:
-        """What each firing submits; without start_time. Required."""
+        """What each firing submits; without start_time; at most 4 MiB. Required."""
 
     @_builtins.property
     def begin_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,130 @@
+"""Schedules: what is to become of the times that are due. Pure: the ledger keeps the state, and applies it once."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from waybill.core.limits import MAX_CATCH_UP_FIRINGS
+from waybill.core.recurrence import Recurrence
+from waybill.core.task import Failure
+
+GRACE_MS = 10_000
+"""A firing that is late by less than this is on time, whatever the policy."""
+DEFAULT_WINDOW_MS = 86_400_000
+LABEL = "waybill.schedule"
+"""The label that tasks of a schedule carry, with its id."""
+_LOOKED_AT = 2 * MAX_CATCH_UP_FIRINGS
+"""Most due times of a cron expression that one decision looks at."""
+
+
+class Overlap(StrEnum):
+    """What a firing does while a task of an earlier one has not ended, spelled as in JSON."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL = "cancel"
+    ALLOW = "allow"
+
+
+class CatchUp(StrEnum):
+    """What becomes of firings that were missed because no dispatcher ran, spelled as in JSON."""
+
+    LATEST = "latest"
+    ALL = "all"
+    NONE = "none"
+
+
+class FiringOutcome(StrEnum):
+    """What became of a firing, spelled as in JSON."""
+
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+class Firing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One firing that was decided, in the JSON form the ledger keeps; `count` firings in a row that this one, the
+    newest of them, stands for.
+    """
+
+    due_ms: int
+    decided_ms: int
+    outcome: FiringOutcome
+    task: str = ""
+    failure: Failure | None = None
+    triggered: bool = False
+    count: int = 1
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a schedule fires, and what it does where it cannot as planned; kept by the ledger as JSON."""
+
+    rule: Recurrence
+    overlap: Overlap = Overlap.SKIP
+    catch_up: CatchUp = CatchUp.LATEST
+    window_ms: int = DEFAULT_WINDOW_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done next: `missed` firings up to `missed_ms` are not made up for, then the one of `due_ms` is
+    made, if there is one, and the next one is due at `next_ms`, if ever.
+    """
+
+    missed: int
+    missed_ms: int
+    due_ms: int | None
+    next_ms: int | None
+
+
+def decide(terms: Terms, next_ms: int, now_ms: int) -> Decision | None:
+    """The first decision about what is due from `next_ms` on; None if nothing is due yet.
+
+    Make it, and decide again: whoever is stopped between two decisions leaves the rest to the next one.
+    """
+    if next_ms > now_ms:
+        return None
+    times = _due_times(terms.rule, next_ms, now_ms)
+    late = bisect.bisect_right(times, now_ms - GRACE_MS)
+    made = _first_made(terms, times, late, now_ms)
+    last_ms = times[made] if made < len(times) else times[-1]
+    return Decision(
+        missed=made,
+        missed_ms=times[made - 1] if made else 0,
+        due_ms=times[made] if made < len(times) else None,
+        next_ms=times[made + 1] if made + 1 < len(times) else terms.rule.next_after(last_ms),
+    )
+
+
+def overdue(terms: Terms, next_ms: int, now_ms: int) -> int:
+    """How many firings are due from `next_ms` to now; of a cron expression no more than are looked at at once."""
+    return len(_due_times(terms.rule, next_ms, now_ms)) if 0 < next_ms <= now_ms else 0
+
+
+def _due_times(rule: Recurrence, next_ms: int, now_ms: int) -> Sequence[int]:
+    """What is due, oldest first. What was announced is, even if the rules of its time zone are others by now."""
+    following = rule.due_times(next_ms, now_ms, _LOOKED_AT - 1)
+    if isinstance(following, range) and following.start == next_ms + following.step:
+        return range(next_ms, following.stop, following.step)
+    return [next_ms, *following]
+
+
+def _first_made(terms: Terms, times: Sequence[int], late: int, now_ms: int) -> int:
+    """Position of the first firing that is made; the first `late` ones were missed."""
+    if late == 0:
+        return 0
+    if terms.catch_up is CatchUp.NONE:
+        return late
+    # Where no more were looked at than these, the newest ones lie beyond.
+    is_cut = late == len(times) == _LOOKED_AT and not isinstance(times, range)
+    newest = 1 if terms.catch_up is CatchUp.LATEST else MAX_CATCH_UP_FIRINGS
+    if is_cut and terms.catch_up is CatchUp.LATEST:
+        return late
+    within_window = bisect.bisect_left(times, now_ms - terms.window_ms)
+    return min(late, max(late - newest, within_window))
