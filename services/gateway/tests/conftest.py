@@ -81,6 +81,7 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
                 log.append(_event(len(log) + 1, PROGRESS, text))
             if finish:
                 log.append(_event(len(log) + 1, FINISHED))
+                self._set_state(name, task_pb2.TASK_STATE_SUCCEEDED)
             self._news.notify_all()
 
     async def retry(self, name: str) -> None:
@@ -88,6 +89,7 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         log = self.events[name]
         async with self._news:
             log.append(_event(len(log) + 1, RETRIED))
+            self._set_state(name, task_pb2.TASK_STATE_RUNNING)
             self._news.notify_all()
 
     async def finish_and_retry(self, name: str) -> None:
@@ -104,6 +106,15 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
             log = self.events[name][:kept]
             self.events[name] = [*log, _event(kept + 1, PROGRESS, text)]
             self._news.notify_all()
+
+    def _set_state(self, name: str, state: task_pb2.TaskState.ValueType) -> None:
+        for (_, owned), task in self.tasks.items():
+            if owned == name:
+                task.state = state
+                if state == task_pb2.TASK_STATE_SUCCEEDED:
+                    task.output.data = b'{"answer": 42}'
+                else:
+                    task.ClearField("output")
 
     async def break_streams(self) -> None:
         """End every open stream with UNAVAILABLE."""

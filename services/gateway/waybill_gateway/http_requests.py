@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from waybill.api.v1 import task_pb2
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core.limits import MIB
 from waybill.core.task import TaskState
 from waybill.errors import InvalidArgument
 from waybill.rpc.caller import DEFAULT_TENANT, TENANT_KEY, checked_tenant
 from waybill.rpc.enums import TASK_STATE_TO_PROTO
+from waybill.rpc.specs import submission_from_json
 from waybill_gateway.caller import Caller
 from waybill_gateway.filters import PARAMETERS, check_filter
 from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Action, chosen_request_id, read_action, time_of
@@ -69,6 +70,13 @@ async def action_of(request: Request, form: type[_Form], max_bytes: int) -> _For
     action = read_action(await body_of(request, max_bytes), form)
     action.request_id = chosen_request_id(action.request_id, request.headers.getlist(IDEMPOTENCY_KEY))
     return action
+
+
+async def submission_of(request: Request, max_bytes: int) -> gateway_pb2.SubmitTaskRequest:
+    """The submission in the body, its `request_id` set by the header `Idempotency-Key` too. Raises as above."""
+    submission = submission_from_json(await body_of(request, max_bytes))
+    submission.request_id = chosen_request_id(submission.request_id, request.headers.getlist(IDEMPOTENCY_KEY))
+    return submission
 
 
 async def _discard(chunks: AsyncIterator[bytes]) -> None:

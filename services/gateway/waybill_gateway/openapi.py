@@ -104,6 +104,16 @@ OPERATIONS = (
         _object(results={"type": "array", "items": _RESULT}),
         BatchForm,
     ),
+    Operation(
+        "POST",
+        "/v1/tasks:run",
+        "RunTask",
+        "Accept a task durably and stream its events until it has ended; `Last-Event-ID` resumes.",
+        _TEXT,
+        SubmissionForm,
+        (("from_sequence", {"type": "integer", "minimum": 0}),),
+        streams=True,
+    ),
     _act(
         "/v1/tasks:retry",
         "RetryTasks",

@@ -37,6 +37,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """As in the contract."""
         return await self._verbs.batch_submit_tasks(self._caller(context), request)
 
+    async def RunTask(
+        self, request: gateway_pb2.RunTaskRequest, context: Any
+    ) -> AsyncIterator[gateway_pb2.RunTaskResponse]:
+        """As in the contract. A deadline bounds the stream; without one it lasts as long as the task."""
+        caller = self._caller(context, self._call_timeout_seconds)
+        run = await self._verbs.run_task(caller, request)
+        yield gateway_pb2.RunTaskResponse(task=run.task)
+        async with aclosing(run.batches()) as batches:
+            async for events in batches:
+                yield gateway_pb2.RunTaskResponse(events=events)
+        yield gateway_pb2.RunTaskResponse(task=run.task)
+
     async def GetTask(self, request: gateway_pb2.GetTaskRequest, context: Any) -> gateway_pb2.GetTaskResponse:
         """As in the contract."""
         return await self._verbs.get_task(self._caller(context), request)

@@ -21,6 +21,7 @@ from waybill_gateway.grouping import SubmissionGroup
 from waybill_gateway.letters import Letters
 from waybill_gateway.pauses import Pauses
 from waybill_gateway.place import Place
+from waybill_gateway.run import Run
 from waybill_gateway.spending import Spending
 from waybill_gateway.steering import Steering
 from waybill_gateway.submission import admitted_request_id
@@ -28,6 +29,9 @@ from waybill_gateway.watch import Watch
 
 if TYPE_CHECKING:
     from waybill.api.v1.dispatcher_pb2_grpc import DispatcherServiceAsyncStub
+
+_READ_TIMEOUT_SECONDS = 5.0
+"""Longest wait for one read of a run, which goes on reading as long as its caller stays."""
 
 
 class Verbs:
@@ -137,11 +141,28 @@ class Verbs:
         With `rewind`, a first event beyond the next one starts the history over instead of being refused.
         """
         name = fields.task_name("name", request.name)
-        if request.from_sequence < 0:
-            described = f"is {request.from_sequence}; events are numbered from 1"
-            raise InvalidArgument.of_field("from_sequence", described)
-        place = Place(request.from_sequence or 1, request.after_digest)
-        return await self.fanout.open(caller, name, place, rewind=rewind)
+        return await self.fanout.open(caller, name, _place(request), rewind=rewind)
+
+    async def run_task(self, caller: Caller, request: gateway_pb2.RunTaskRequest, *, rewind: bool = False) -> Run:
+        """Accept a task and return the way to its end; the task is durable by then. `rewind` is as in a watch."""
+        place = _place(request)
+        submission = gateway_pb2.SubmitTaskRequest(spec=request.spec, request_id=request.request_id)
+        task = (await self.submit_task(caller, submission)).task
+        reading = gateway_pb2.GetTaskRequest(name=task.name)
+
+        def reader() -> Caller:
+            return Caller.within(caller.tenant, _READ_TIMEOUT_SECONDS)
+
+        async def read_task() -> task_pb2.Task:
+            return (await self.get_task(reader(), reading)).task
+
+        return Run(
+            task,
+            place,
+            open_watch=lambda wanted: self.fanout.open(reader(), task.name, wanted, rewind=rewind),
+            read_task=read_task,
+            stopping=lambda: self.fanout.closed,
+        )
 
     async def list_agents(
         self, caller: Caller, _request: gateway_pb2.ListAgentsRequest
@@ -169,6 +190,13 @@ class Verbs:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return response
+
+
+def _place(request: gateway_pb2.WatchTaskRequest | gateway_pb2.RunTaskRequest) -> Place:
+    """Where a watch begins. Raises `InvalidArgument` for a number that no event has."""
+    if request.from_sequence < 0:
+        raise InvalidArgument.of_field("from_sequence", f"is {request.from_sequence}; events are numbered from 1")
+    return Place(request.from_sequence or 1, request.after_digest)
 
 
 def _refused(refusal: gateway_pb2.SubmitRefusal) -> WaybillError:
