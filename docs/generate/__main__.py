@@ -10,6 +10,7 @@ import agents_page
 import api_page
 import cli_page
 import events_page
+import exits_page
 import metrics_page
 import settings_page
 
@@ -20,6 +21,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "api": api_page.page,
     "cli": cli_page.page,
     "events": events_page.page,
+    "exit-codes": exits_page.page,
     "metrics": metrics_page.page,
     "settings": settings_page.page,
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from waybill.agent import Context, agent
-from waybill.chat import Message, Reply, Tool, ToolCall
-from waybill.core.budget import Budget, BudgetAction, TaskPolicy
-from waybill.once import NOT_DONE
 
 if TYPE_CHECKING:
+    from waybill.chat import Message, Reply, Tool, ToolCall
     from waybill.client import Client
+    from waybill.core.budget import Budget, BudgetAction, TaskPolicy
+    from waybill.once import NOT_DONE
 
 __all__ = [
     "NOT_DONE",
@@ -26,11 +26,25 @@ __all__ = [
     "agent",
 ]
 
+_HOMES = {
+    "NOT_DONE": "once",
+    "Budget": "core.budget",
+    "BudgetAction": "core.budget",
+    "Client": "client",
+    "Message": "chat",
+    "Reply": "chat",
+    "TaskPolicy": "core.budget",
+    "Tool": "chat",
+    "ToolCall": "chat",
+}
+"""Where names live that are loaded when they are first asked for: every command imports this package at its start."""
+
 
 def __getattr__(name: str) -> Any:
-    """Load the client when it is first asked for: agents need none of what it stands on."""
-    if name == "Client":
-        from waybill.client import Client
+    """Load a name from its home, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Client
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

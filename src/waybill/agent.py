@@ -9,22 +9,23 @@ guards them with `Context.once`.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
-
-from waybill.chat import Message, Tool
-from waybill.core.budget import TaskPolicy
 from waybill.core.limits import AGENT_NAME
-from waybill.core.plan import RetryPolicy
-from waybill.core.task import Document
-from waybill.errors import Permanent
+
+# What only agents need is imported when one is defined or run: `import waybill` stands at the start of every command.
+if TYPE_CHECKING:
+    from pydantic import BaseModel, TypeAdapter
+
+    from waybill.chat import Message, Tool
+    from waybill.core.budget import TaskPolicy
+    from waybill.core.plan import RetryPolicy
+    from waybill.core.task import Document
 
 ENTRY_POINT_GROUP = "waybill.agents"
 Isolation = Literal["process", "thread"]
@@ -182,6 +183,10 @@ class AgentDefinition:
 
         Raises `Permanent` naming every field that does not fit: no repetition could mend it.
         """
+        from pydantic import ValidationError
+
+        from waybill.errors import Permanent
+
         try:
             model = self.input_model.model_validate_json(data)
         except ValidationError as error:
@@ -193,6 +198,8 @@ class AgentDefinition:
 
     def dump_output(self, value: Any) -> bytes:
         """JSON text of what the agent returned. Raises `Permanent` if it has no JSON form."""
+        from waybill.errors import Permanent
+
         try:
             return self.output_type.dump_json(value, warnings="error")
         except Exception as error:  # pydantic raises several types here, none of them worth a retry
@@ -256,6 +263,8 @@ def _define(
     reconcile: Callable[[Context, str], Any] | None,
     uses_model: bool,
 ) -> AgentDefinition:
+    from pydantic import ConfigDict, TypeAdapter, create_model
+
     name = name or function.__name__.replace("_", "-")
     if not AGENT_NAME.fullmatch(name):
         raise ValueError(f"agent name {name!r}: use a lower-case letter, then up to 63 of a-z, 0-9, _ and -")
@@ -296,7 +305,9 @@ def load_agents(modules: Iterable[str], *, entry_points: bool = True) -> dict[st
     """
     names = list(modules)
     if entry_points:
-        names += [point.value.split(":")[0] for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)]
+        from importlib import metadata
+
+        names += [point.value.split(":")[0] for point in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     found: dict[str, AgentDefinition] = {}
     for module_name in dict.fromkeys(names):
         module = importlib.import_module(module_name)

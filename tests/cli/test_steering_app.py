@@ -174,7 +174,8 @@ def test_a_task_is_steered_and_its_state_printed(waybill: Waybill, gateway: Gate
     assert gateway.seen[0].request_id
     assert gateway.seen[1].request_id == "mine"
     refused = waybill(verb, "ended")
-    assert (refused.exit_code, refused.stderr) == (2, "waybill: it has ended\n")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("waybill: it has ended; `waybill show TASK`")
 
 
 def test_many_tasks_are_retried_and_their_names_printed(waybill: Waybill, gateway: Gateway) -> None:
@@ -241,12 +242,17 @@ def test_a_watch_of_an_archived_task_says_how_it_ended(waybill: Waybill) -> None
     assert "archive" in watched.stderr
 
 
+def cells_of(table: str) -> list[str]:
+    """The rows of a table below its titles, without the space between the cells."""
+    return [" ".join(line.split()) for line in table.splitlines()[1:]]
+
+
 def test_effects_are_listed_and_decided(waybill: Waybill, gateway: Gateway) -> None:
-    assert waybill("effect", "list", "t1").stdout == "a  mail  unknown  attempt=2\n"
+    assert cells_of(waybill("effect", "list", "t1").stdout) == ["a mail unknown 2"]
     assert json.loads(waybill("effect", "list", "t1", "--json").stdout)["state"] == "unknown"
     done = waybill("effect", "resolve", "t1", "a", "mail", "--done", "--result", '{"id":5}')
-    assert done.stdout == 'a  mail  done  attempt=2  {"id":5}\n'
-    assert waybill("effect", "resolve", "t1", "a", "mail", "--failed").stdout == "a  mail  failed  attempt=2\n"
+    assert cells_of(done.stdout) == ['a mail done 2 {"id":5}']
+    assert cells_of(waybill("effect", "resolve", "t1", "a", "mail", "--failed").stdout) == ["a mail failed 2"]
     assert [request.step for request in gateway.seen] == [STEP, STEP]
     for wrong in ((), ("--done", "--failed"), ("--failed", "--result", "1"), ("--done", "--result", "x")):
         assert waybill("effect", "resolve", "t1", "a", "mail", *wrong).exit_code == 2
@@ -254,7 +260,7 @@ def test_effects_are_listed_and_decided(waybill: Waybill, gateway: Gateway) -> N
 
 
 def test_dead_letters_are_listed_shown_retried_and_dropped(waybill: Waybill, gateway: Gateway) -> None:
-    assert f"deadLetters/t1.1  {STEP}  echo  deaths=3  WORKER_LOST" in waybill("dead", "list").stdout
+    assert f"deadLetters/t1.1 {STEP} echo 3 WORKER_LOST" in cells_of(waybill("dead", "list").stdout)[0]
     assert json.loads(waybill("dead", "list", "--json").stdout)["deaths"] == 3
     shown = waybill("dead", "show", "t1.1").stdout
     assert "worker-7" in shown
@@ -267,7 +273,7 @@ def test_dead_letters_are_listed_shown_retried_and_dropped(waybill: Waybill, gat
 
 
 def test_agents_and_the_tenant_are_paused_and_resumed(waybill: Waybill, gateway: Gateway) -> None:
-    assert "(paused)" in waybill("agents").stdout
+    assert cells_of(waybill("agents").stdout) == ["echo 0 0 0 paused"]
     assert waybill("agents", "pause", "echo").stdout == "agents/echo paused\n"
     assert waybill("agents", "resume", "echo").stdout == "agents/echo running\n"
     assert waybill("tenant", "pause").stdout == "acme paused\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from waybill.api.v1 import gateway_pb2
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, tables
 from waybill.cli.gateway import WATCH_PATIENCE_SECONDS, client_of, json_line
 from waybill.cli.reading import Typed, TypedFilter, submission, task_filter
@@ -79,17 +79,22 @@ async def _task_with_steps(client: Client, name: str, *, attempts: bool) -> dict
 
 
 async def list_tasks(address: str, tenant: str, typed: TypedFilter, limit: int, *, as_json: bool) -> int:
-    """Print the newest tasks, one a line."""
+    """Print the newest tasks."""
     request = gateway_pb2.ListTasksRequest(filter=task_filter(typed).message())
-    left = limit
+    found: list[task_pb2.Task] = []
     async with client_of(address, tenant) as client:
-        while left > 0:
-            request.page_size = min(left, 200)
+        while len(found) < limit:
+            request.page_size = min(limit - len(found), 200)
             page = await client.call("ListTasks", request)
-            for task in page.tasks:
-                print(json_line(conversion.task_to_json(task)) if as_json else tables.task_line(task))
-            left -= len(page.tasks)
+            found += page.tasks
             request.page_token = page.next_page_token
             if not page.next_page_token:
                 break
+    if as_json:
+        for task in found:
+            print(json_line(conversion.task_to_json(task)))
+    elif found:
+        tables.print_tasks(found)
+    else:
+        exits.say(f"tenant {tenant} has no such task" if typed != TypedFilter() else f"tenant {tenant} has no task yet")
     return exits.OK

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from waybill.cli.advice import advice, typed
 from waybill.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -20,12 +21,23 @@ from waybill.errors import (
 
 OK = 0
 FAILED = 1
-"""The task failed or was cancelled, or something went wrong that is nobody's usage."""
 USAGE = 2
-"""The command, or what it asks for, has to be changed."""
 UNAVAILABLE = 3
-"""Nothing is wrong with the command: try again once the service is there or has room."""
 INTERRUPTED = 130
+TERMINATED = 143
+
+MEANINGS = {
+    OK: "It is done. Of `watch`, `submit --watch` and `run`: the task succeeded. Of `up`: it was stopped in order.",
+    FAILED: "The task failed or was cancelled; or something went wrong inside Waybill, or nobody reads the output.",
+    USAGE: "The command, or what it asks for, has to be changed: an unknown option, a value that does not fit, a task "
+    "that does not exist or is in the wrong state, a request id that was used for something else, a data directory "
+    "that another suite uses. Repeating it changes nothing.",
+    UNAVAILABLE: "Nothing is wrong with the command: no gateway answers, the store is away or full, a service of the "
+    "suite does not start. Repeat it later.",
+    INTERRUPTED: "Ctrl-C (SIGINT). A task that was watched goes on; the one of `run` is cancelled.",
+    TERMINATED: "SIGTERM, of `run`; SIGHUP gives 129 in the same way.",
+}
+"""What each exit code says, for the reference."""
 
 _SHOWN_VIOLATIONS = 20
 
@@ -48,10 +60,8 @@ def say(message: str) -> None:
 
 def say_error(error: WaybillError) -> None:
     """What went wrong and what to do about it."""
-    message = error.message
-    if error.reason == "GATEWAY_UNREACHABLE":
-        message += ": start the suite with `waybill up`, or name a running one with --address"
-    say(message)
+    message, next_step = typed(error.message), advice(error)
+    say(f"{message}; {next_step}" if next_step else message)
     if isinstance(error, InvalidArgument) and len(error.violations) > 1:
         for violation in error.violations[:_SHOWN_VIOLATIONS]:
             print(f"  {violation.field}: {violation.description}", file=sys.stderr)

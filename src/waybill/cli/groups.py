@@ -10,11 +10,12 @@ from waybill.cli.options import GATEWAY, TENANT, Address, Json, RequestId, StepN
 
 effect_app = typer.Typer(help="Look at effects that agents guard, and decide unknown ones.", no_args_is_help=True)
 dead_app = typer.Typer(
-    help="Look at dead letters: steps that were given up because they kill the process that runs them.",
+    help="Look at dead letters and retry or drop them. They are steps that were given up because they kill the process "
+    "that runs them.",
     no_args_is_help=True,
 )
 agents_app = typer.Typer(
-    help="Print the agents that workers have announced, with their workers and backlog; pause and resume one."
+    help="Print the agents that workers have announced. Pause and resume one.",
 )
 tenant_app = typer.Typer(help="Pause and resume the tenant.", no_args_is_help=True)
 
@@ -24,7 +25,7 @@ AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="Name of an agen
 
 @effect_app.command("list")
 def list_effects(task: TaskName, json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print the effects that a task's agents guard, one a line."""
+    """Print the effects that a task's agents guard."""
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
@@ -44,7 +45,10 @@ def resolve_effect(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Decide an effect that nobody knows the end of; `waybill retry` then goes on from there."""
+    """Decide an effect that nobody knows the end of.
+
+    `waybill retry` then goes on from there.
+    """
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
@@ -54,7 +58,7 @@ def resolve_effect(
 
 @dead_app.command("list")
 def list_letters(json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print the dead letters, newest first, one a line."""
+    """Print the dead letters, newest first."""
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
@@ -83,18 +87,18 @@ def retry_letter(
 
 @dead_app.command("drop")
 def drop_letter(
-    letter: Letter, request_id: RequestId = "", address: Address = GATEWAY, tenant: Tenant = TENANT
+    letter: Letter, request_id: RequestId = "", json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT
 ) -> None:
     """Remove a dead letter; its task stays as it ended."""
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
-    raise typer.Exit(finish(lambda: operating.drop_letter(address, tenant, letter, request_id)))
+    raise typer.Exit(finish(lambda: operating.drop_letter(address, tenant, letter, request_id, as_json=json)))
 
 
 @agents_app.callback(invoke_without_command=True)
 def agents(context: typer.Context, json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print the agents that workers have announced, with their workers and backlog; pause and resume one."""
+    """Print the agents that workers have announced, with their workers and backlog. Pause and resume one."""
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
@@ -106,7 +110,10 @@ def agents(context: typer.Context, json: Json = False, address: Address = GATEWA
 def pause_agent(
     name: AgentName, request_id: RequestId = "", json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT
 ) -> None:
-    """Pause an agent for all tenants: what runs goes on to its end, nothing else of it starts."""
+    """Pause an agent for all tenants.
+
+    What runs goes on to its end, nothing else of it starts.
+    """
     from waybill.cli import operating
     from waybill.cli.exits import finish
 
@@ -128,7 +135,10 @@ def resume_agent(
 def pause_tenant(
     request_id: RequestId = "", json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT
 ) -> None:
-    """Pause the tenant: what runs goes on to its end, nothing else of it starts."""
+    """Pause the tenant.
+
+    What runs goes on to its end, nothing else of it starts.
+    """
     from waybill.cli import operating
     from waybill.cli.exits import finish
 

@@ -25,16 +25,18 @@ from waybill.cli.options import (
     WantedLabels,
     WantedTemplate,
 )
+from waybill.cli.sections import Section, SectionedGroup
 from waybill.cli.spending_app import budget_app, limits_app, spending_app
 from waybill.cli.steering_app import steering_app
 from waybill.core.task import Priority, TaskState
 
 app = typer.Typer(
     name="waybill",
-    help="Run multi-step agent tasks. Exit codes: 0 ok, 1 the task failed or was cancelled, 2 bad usage or a bad "
-    "request, 3 unavailable, 130 interrupted.",
+    cls=SectionedGroup,
+    help="Run multi-step agent tasks. `waybill init` writes a project of your own, `waybill up` runs the suite.",
+    epilog="Exit codes: 0 done, 1 the task failed or was cancelled, 2 bad usage or a bad request, 3 unavailable, "
+    "130 interrupted.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -46,7 +48,7 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@app.command()
+@app.command(rich_help_panel=Section.BEGIN)
 def up(
     grpc_port: Annotated[
         int, typer.Option(envvar="WAYBILL_GATEWAY_GRPC_PORT", min=0, max=65535, help="gRPC port; 0 for a free one.")
@@ -59,16 +61,21 @@ def up(
     archive: Annotated[
         bool, typer.Option("--archive", help="Keep ended tasks for good, in archive.db of the data directory.")
     ] = False,
+    json: Json = False,
 ) -> None:
-    """Start the suite and keep it running until Ctrl-C. WAYBILL_REDIS_URL uses a Redis of yours as the store."""
+    """Start the suite and keep it running until Ctrl-C.
+
+    WAYBILL_REDIS_URL uses a Redis of yours as the store.
+    """
     from waybill.cli.exits import finish
     from waybill.cli.suite import SuiteOptions
     from waybill.cli.up import up as command
 
-    raise typer.Exit(finish(lambda: command(SuiteOptions(grpc_port, http_port, workers, archive=archive), data_dir)))
+    options = SuiteOptions(grpc_port, http_port, workers, archive=archive)
+    raise typer.Exit(finish(lambda: command(options, data_dir, as_json=json)))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.BEGIN)
 def run(
     goal: Annotated[str, typer.Option(help="What to answer. Default: a question about Waybill.")] = "",
     sources: Sources = None,
@@ -79,7 +86,10 @@ def run(
     max_cost_usd: MaxCost = "",
     on_limit: OnLimit = None,
 ) -> None:
-    """Answer one goal on a private suite, print the report and stop everything. --json prints one line of JSON."""
+    """Answer one goal on a private suite, and stop it.
+
+    The report goes to stdout, the progress to stderr. --json prints one line of JSON.
+    """
     from waybill.cli.exits import finish
     from waybill.cli.reading import budget, split_sources
     from waybill.cli.run import question
@@ -92,7 +102,7 @@ def run(
     raise typer.Exit(finish(answer))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.TASKS)
 def submit(
     goal: Annotated[str, typer.Option(help="What to do, in words.")] = "",
     plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as JSON; - reads stdin.")] = None,
@@ -142,7 +152,7 @@ def submit(
     raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.TASKS)
 def watch(
     task: TaskName,
     from_sequence: Annotated[int, typer.Option(min=1, help="First event to show.")] = 1,
@@ -150,14 +160,17 @@ def watch(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Show a task's events until it has ended: a live tree on a terminal, one line an event elsewhere."""
+    """Show a task's events until it has ended.
+
+    On a terminal that is a live tree of its steps, elsewhere one line an event.
+    """
     from waybill.cli import commands
     from waybill.cli.exits import finish
 
     raise typer.Exit(finish(lambda: commands.watch(address, tenant, task, from_sequence, as_json=json)))
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=Section.TASKS)
 def list_tasks(
     state: Annotated[list[TaskState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
     label: WantedLabels = None,
@@ -170,7 +183,7 @@ def list_tasks(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Print the newest tasks, one a line."""
+    """Print the newest tasks."""
     from waybill.cli import commands
     from waybill.cli.exits import finish
     from waybill.cli.reading import TypedFilter
@@ -179,7 +192,7 @@ def list_tasks(
     raise typer.Exit(finish(lambda: commands.list_tasks(address, tenant, wanted, limit, as_json=json)))
 
 
-@app.command()
+@app.command(rich_help_panel=Section.TASKS)
 def show(
     task: TaskName,
     attempts: Annotated[
@@ -198,12 +211,12 @@ def show(
 
 app.add_typer(steering_app)
 app.add_typer(spending_app)
-app.add_typer(budget_app, name="budget")
-app.add_typer(limits_app, name="limits")
-app.add_typer(effect_app, name="effect")
-app.add_typer(dead_app, name="dead")
-app.add_typer(agents_app, name="agents")
-app.add_typer(tenant_app, name="tenant")
+app.add_typer(budget_app, name="budget", rich_help_panel=Section.SPENDING)
+app.add_typer(limits_app, name="limits", rich_help_panel=Section.SPENDING)
+app.add_typer(effect_app, name="effect", rich_help_panel=Section.OPERATE)
+app.add_typer(dead_app, name="dead", rich_help_panel=Section.OPERATE)
+app.add_typer(agents_app, name="agents", rich_help_panel=Section.OPERATE)
+app.add_typer(tenant_app, name="tenant", rich_help_panel=Section.OPERATE)
 
 
 if __name__ == "__main__":

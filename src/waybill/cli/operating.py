@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from waybill.api.v1 import gateway_pb2
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, tables
 from waybill.cli.gateway import client_of, json_line
 from waybill.cli.reading import read_json
@@ -37,8 +37,13 @@ async def list_effects(address: str, tenant: str, task: str, *, as_json: bool) -
     async with client_of(address, tenant) as client:
         request = gateway_pb2.ListEffectsRequest(parent=task_name(task))
         effects = (await client.call("ListEffects", request)).effects
-    for effect in effects:
-        print(json_line(conversion.effect_to_json(effect)) if as_json else tables.effect_line(effect))
+    if as_json:
+        for effect in effects:
+            print(json_line(conversion.effect_to_json(effect)))
+    elif effects:
+        tables.print_effects(effects)
+    else:
+        exits.say("the agents of this task guard no effect")
     return exits.OK
 
 
@@ -61,21 +66,32 @@ async def resolve_effect(address: str, tenant: str, decision: Decision, *, as_js
         request.result.CopyFrom(conversion.json_payload(text))
     async with client_of(address, tenant) as client:
         effect = (await client.call("ResolveEffect", request)).effect
-    print(json_line(conversion.effect_to_json(effect)) if as_json else tables.effect_line(effect))
+    if as_json:
+        print(json_line(conversion.effect_to_json(effect)))
+    else:
+        tables.print_effects([effect])
     return exits.OK
 
 
 async def list_letters(address: str, tenant: str, *, as_json: bool) -> int:
     """Print the dead letters."""
     request = gateway_pb2.ListDeadLettersRequest(page_size=_PAGE_SIZE)
+    found: list[task_pb2.DeadLetter] = []
     async with client_of(address, tenant) as client:
         while True:
             page = await client.call("ListDeadLetters", request)
-            for letter in page.dead_letters:
-                print(json_line(conversion.letter_to_json(letter)) if as_json else tables.letter_line(letter))
+            found += page.dead_letters
             request.page_token = page.next_page_token
             if not page.next_page_token:
-                return exits.OK
+                break
+    if as_json:
+        for letter in found:
+            print(json_line(conversion.letter_to_json(letter)))
+    elif found:
+        tables.print_letters(found)
+    else:
+        exits.say(f"tenant {tenant} has no dead letters")
+    return exits.OK
 
 
 async def show_letter(address: str, tenant: str, letter: str, *, as_json: bool) -> int:
@@ -99,11 +115,12 @@ async def retry_letter(address: str, tenant: str, letter: str, request_id: str, 
     return exits.OK
 
 
-async def drop_letter(address: str, tenant: str, letter: str, request_id: str) -> int:
+async def drop_letter(address: str, tenant: str, letter: str, request_id: str, *, as_json: bool) -> int:
     """Remove a dead letter."""
     async with client_of(address, tenant) as client:
         await client.drop_dead_letter(letter, request_id or None)
-    print(f"{letter_name(letter)} dropped")
+    name = letter_name(letter)
+    print(json_line({"name": name}) if as_json else f"{name} dropped")
     return exits.OK
 
 

@@ -14,7 +14,7 @@ Address = Annotated[
 Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
 StepName = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step in the task's plan.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 RequestId = Annotated[str, typer.Option(help="Makes the same call again change nothing more.")]
 Sources = Annotated[
     list[str] | None,

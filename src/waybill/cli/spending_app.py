@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from waybill.cli.options import GATEWAY, TENANT, Address, Json, RequestId, Tenant
+from waybill.cli.sections import Section
 
 spending_app = typer.Typer()
-budget_app = typer.Typer(help="Print and set what the tenant may spend on models, in US dollars.", no_args_is_help=True)
+budget_app = typer.Typer(help="Print and set what the tenant may spend on models.", no_args_is_help=True)
 limits_app = typer.Typer(
-    help="Print and set limits on how much runs at once or starts in a minute, over all workers.", no_args_is_help=True
+    help="Print and set limits on what runs at once. They hold over all workers, as do limits on what starts in a "
+    "minute.",
+    no_args_is_help=True,
 )
 
 
@@ -37,7 +40,7 @@ Amount = typer.Option(metavar="USD", help="US dollars such as 5.00, or none for 
 Count = typer.Option(min=0, metavar="COUNT", show_default=False, help="0 for no limit. Default: as it is.")
 
 
-@spending_app.command()
+@spending_app.command(rich_help_panel=Section.SPENDING)
 def usage(
     task: Annotated[
         str, typer.Argument(metavar="TASK", help="Name or id of a task. Default: the tenant, day by day.")
@@ -49,9 +52,10 @@ def usage(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Print the tokens and the money that a task used by step, agent and model, or the tenant by day, agent and model.
+    """Print the tokens and the money that were used.
 
-    Without --from and --until it is the tenant's usage of today.
+    Those of a task are told by step, agent and model, those of the tenant by day, agent and model; without --from and
+    --until it is the tenant's usage of today.
     """
     from waybill.cli import spending
     from waybill.cli.exits import finish
@@ -60,7 +64,7 @@ def usage(
     raise typer.Exit(finish(lambda: spending.usage(address, tenant, asked, as_json=json)))
 
 
-@spending_app.command()
+@spending_app.command(rich_help_panel=Section.SPENDING)
 def calls(
     parent: Annotated[
         str, typer.Argument(metavar="TASK[/STEP]", help="Name or id of a task, or of one and the name of its step.")
@@ -69,7 +73,10 @@ def calls(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Print the model calls of a task, or of one step with their prompts and responses if the operator keeps them."""
+    """Print the model calls of a task or of one step.
+
+    Those of one step come with their prompts and responses, if the operator keeps them.
+    """
     from waybill.cli import spending
     from waybill.cli.exits import finish
 
@@ -78,7 +85,7 @@ def calls(
 
 @budget_app.command("show")
 def show_budget(json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print what the tenant may spend, has spent, and has reserved for calls under way."""
+    """Print what the tenant may spend, has spent and reserved."""
     from waybill.cli import spending
     from waybill.cli.exits import finish
 
@@ -94,7 +101,10 @@ def set_budget(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Set the most that all tasks of the tenant may cost, ever and in a day (UTC), and print what stands then."""
+    """Set the most that all tasks of the tenant may cost.
+
+    That is in all and in a day (UTC). What stands then is printed.
+    """
     from waybill.cli import spending
     from waybill.cli.exits import finish
 
@@ -104,7 +114,10 @@ def set_budget(
 
 @limits_app.command("list")
 def list_limits(json: Json = False, address: Address = GATEWAY, tenant: Tenant = TENANT) -> None:
-    """Print the limits that were set or learned, with who holds permits and who waits for one."""
+    """Print the limits that were set or learned.
+
+    With each go how many permits are held, and how many wait for one.
+    """
     from waybill.cli import spending
     from waybill.cli.exits import finish
 
@@ -122,9 +135,9 @@ def set_limit(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Set how many attempts (for models: calls) run at once, how many start in a minute, and, for models, their tokens.
+    """Set how much runs at once and starts in a minute.
 
-    It holds for all tenants.
+    That counts attempts, and for models calls and their tokens. It holds for all tenants.
     """
     from waybill.cli import spending
     from waybill.cli.exits import finish

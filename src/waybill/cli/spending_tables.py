@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from waybill.api.v1 import task_pb2
+from waybill.cli.layout import Column, cell_of, new_table, print_table, show_table
 from waybill.cli.lines import readable, usage_text, usd_text
-from waybill.cli.tables import table_console
+from waybill.cli.tables import short_time
 from waybill.rpc import conversion
 from waybill.rpc.enums import CALL_STATE_FROM_PROTO
 
 _PLANNER = "(planner)"
-_LEFT = frozenset({"day", "step", "agent", "model", "endpoint", "state", "began", "limit", "blocked until", "learned"})
+_USAGE_NUMBERS = ("calls", "tokens in", "cached", "tokens out", "reasoning", "cost", "of it estimated")
+_CALLS = (
+    ("began", Column.NAME),
+    ("step", Column.NAME),
+    ("attempt", Column.NUMBER),
+    ("call", Column.NUMBER),
+    ("model", Column.NAME),
+    ("endpoint", Column.NAME),
+    ("state", Column.STATE),
+    ("took", Column.NUMBER),
+    ("used", Column.TEXT),
+)
+_LIMITS = (
+    ("limit", Column.NAME),
+    ("at once", Column.NUMBER),
+    ("a minute", Column.NUMBER),
+    ("tokens a minute", Column.NUMBER),
+    ("held", Column.NUMBER),
+    ("waiting", Column.NUMBER),
+    ("learned", Column.TEXT),
+    ("blocked until", Column.NAME),
+)
 
 
 def print_usage(rows: Iterable[task_pb2.UsageRow], total: task_pb2.Usage, columns: Sequence[str]) -> None:
     """Rows of usage by these columns, and their total."""
-    table = _table(*columns, "calls", "tokens in", "cached", "tokens out", "reasoning", "cost", "of it estimated")
+    kinds = [*((name, Column.NAME) for name in columns), *((name, Column.NUMBER) for name in _USAGE_NUMBERS)]
+    table = new_table(kinds)
     count = 0
     for row in rows:
         count += row.calls
         keys = (_key_text(row, column) for column in columns)
-        table.add_row(*_cells(*keys, row.calls, *_numbers(row.usage)))
+        table.add_row(*map(cell_of, (*keys, row.calls, *_numbers(row.usage))))
     blank = ("",) * (len(columns) - 1)
-    table.add_row(*_cells("total", *blank, count, *_numbers(total)), style="bold")
-    table_console().print(table)
+    table.add_row(*map(cell_of, ("total", *blank, count, *_numbers(total))), style="bold")
+    show_table(table)
 
 
 def _key_text(row: task_pb2.UsageRow, column: str) -> str:
@@ -47,32 +66,27 @@ def _numbers(usage: task_pb2.Usage) -> tuple[str, ...]:
 
 def print_calls(calls: Sequence[task_pb2.ModelCall]) -> None:
     """Model calls, oldest first, and below them what was asked and answered, where that is there."""
-    table = _table("began", "step", "attempt", "call", "model", "endpoint", "state", "took", "used")
-    for call in calls:
-        began = call.start_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        told = call.HasField("end_time")
-        took_ms = (conversion.epoch_ms(call.end_time) - conversion.epoch_ms(call.start_time)) if told else 0
-        state = CALL_STATE_FROM_PROTO.get(call.state, "unknown")
-        used = usage_text(conversion.usage_from_proto(call.usage))
-        table.add_row(
-            *_cells(
-                began,
-                _step_of(call),
-                call.attempt,
-                call.call,
-                call.model,
-                call.endpoint,
-                state,
-                f"{took_ms / 1000:.2f} s" if told else "",
-                used,
-            )
-        )
-    table_console().print(table)
+    print_table(_CALLS, map(_call_row, calls))
     for call in calls:
         for name in ("prompt", "response"):
             if call.HasField(name):
                 print(f"\n{name} of {_step_of(call)}, attempt {call.attempt}, call {call.call}:")
                 print(readable(getattr(call, name).data.decode(errors="replace")))
+
+
+def _call_row(call: task_pb2.ModelCall) -> tuple[Any, ...]:
+    took_ms = conversion.epoch_ms(call.end_time) - conversion.epoch_ms(call.start_time)
+    return (
+        short_time(call.start_time),
+        _step_of(call),
+        call.attempt,
+        call.call,
+        call.model,
+        call.endpoint,
+        CALL_STATE_FROM_PROTO.get(call.state, "unknown"),
+        f"{took_ms / 1000:.2f} s" if call.HasField("end_time") else "",
+        usage_text(conversion.usage_from_proto(call.usage)),
+    )
 
 
 def _step_of(call: task_pb2.ModelCall) -> str:
@@ -93,16 +107,19 @@ def print_budget(budget: task_pb2.TenantBudget) -> None:
 
 def print_limits(limits: Iterable[task_pb2.Limit]) -> None:
     """Limits with what was set, learned, held, and who waits."""
-    titles = ("limit", "at once", "a minute", "tokens a minute", "held", "waiting", "learned", "blocked until")
-    table = _table(*titles)
-    for limit in limits:
-        set_numbers = (limit.max_concurrency, limit.requests_per_minute, limit.tokens_per_minute)
-        blocked = ""
-        if limit.HasField("blocked_until"):
-            blocked = limit.blocked_until.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        shown = (number or "-" for number in set_numbers)
-        table.add_row(*_cells(limit.name, *shown, limit.held, limit.waiting, _learned(limit), blocked))
-    table_console().print(table)
+    print_table(_LIMITS, map(_limit_row, limits))
+
+
+def _limit_row(limit: task_pb2.Limit) -> tuple[Any, ...]:
+    set_numbers = (limit.max_concurrency, limit.requests_per_minute, limit.tokens_per_minute)
+    return (
+        limit.name,
+        *(number or "-" for number in set_numbers),
+        limit.held,
+        limit.waiting,
+        _learned(limit),
+        short_time(limit.blocked_until) if limit.HasField("blocked_until") else "",
+    )
 
 
 def _learned(limit: task_pb2.Limit) -> str:
@@ -112,14 +129,3 @@ def _learned(limit: task_pb2.Limit) -> str:
         (limit.learned_tokens_per_minute, "tokens a minute"),
     )
     return ", ".join(f"{number} {what}" for number, what in told if number)
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, header_style="bold")
-    for title in titles:
-        table.add_column(title, justify="left" if title in _LEFT else "right", overflow="fold")
-    return table
-
-
-def _cells(*values: Any) -> list[Text]:
-    return [Text(str(value)) for value in values]

@@ -21,11 +21,12 @@ from waybill.cli.options import (
     WantedLabels,
     WantedTemplate,
 )
+from waybill.cli.sections import Section
 
 steering_app = typer.Typer()
 
 
-@steering_app.command()
+@steering_app.command(rich_help_panel=Section.STEER)
 def cancel(
     task: TaskName,
     request_id: RequestId = "",
@@ -37,7 +38,7 @@ def cancel(
     _steer("cancel", task, request_id, json, address, tenant)
 
 
-@steering_app.command()
+@steering_app.command(rich_help_panel=Section.STEER)
 def pause(
     task: TaskName,
     request_id: RequestId = "",
@@ -49,7 +50,7 @@ def pause(
     _steer("pause", task, request_id, json, address, tenant)
 
 
-@steering_app.command()
+@steering_app.command(rich_help_panel=Section.STEER)
 def resume(
     task: TaskName,
     request_id: RequestId = "",
@@ -68,7 +69,7 @@ def _steer(action: str, task: str, request_id: str, json: bool, address: str, te
     raise typer.Exit(finish(lambda: steering.steer(address, tenant, action, task, request_id, as_json=json)))
 
 
-@steering_app.command()
+@steering_app.command(rich_help_panel=Section.STEER)
 def retry(
     task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.", show_default=False)] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Retry the failed tasks that the filters admit.")] = False,
@@ -83,9 +84,10 @@ def retry(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Run a failed or cancelled task again from what did not succeed, or, with --failed or --cancelled, many of them.
+    """Run a task again from what did not succeed, or many of them.
 
-    Many are retried newest first, and the name of each that runs again is printed.
+    Without TASK, --failed and --cancelled name the many. They are retried newest first, and the name of each that runs
+    again is printed.
     """
     from waybill.cli import steering
     from waybill.cli.exits import finish
@@ -98,7 +100,7 @@ def retry(
     raise typer.Exit(finish(lambda: steering.retry(address, tenant, task, wanted, request_id, as_json=json)))
 
 
-@steering_app.command()
+@steering_app.command(rich_help_panel=Section.STEER)
 def answer(
     task: TaskName,
     step: StepName,

@@ -6,28 +6,93 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from rich.text import Text
 
 from waybill.api.v1 import task_pb2
 from waybill.attempts import Attempt, DeadLetter
+from waybill.cli.layout import Column, cell_of, new_table, print_table, show_table, table_console
 from waybill.cli.lines import printable, seconds_text, usage_text, usd_text
 from waybill.core.task import Failure, StepState
 from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc import conversion
 
 _GOAL_CHARS = 80
-_PIPED_COLUMNS = 200
-"""Width of a table when no terminal sets one; rich would wrap at 80."""
+_TASKS = (
+    ("accepted", Column.NAME),
+    ("task", Column.NAME),
+    ("state", Column.STATE),
+    ("steps", Column.NUMBER),
+    ("goal", Column.TEXT),
+)
+_STEPS = (
+    ("step", Column.NAME),
+    ("agent", Column.NAME),
+    ("state", Column.STATE),
+    ("attempt", Column.NUMBER),
+    ("waited", Column.NUMBER),
+    ("ran", Column.NUMBER),
+    ("cost", Column.NUMBER),
+    ("depends on", Column.TEXT),
+    ("note", Column.TEXT),
+)
+_ATTEMPTS = (
+    ("attempts of", Column.NAME),
+    ("", Column.NUMBER),
+    ("state", Column.STATE),
+    ("worker", Column.TEXT),
+    ("started", Column.NAME),
+    ("waited", Column.NUMBER),
+    ("ran", Column.NUMBER),
+    ("used", Column.TEXT),
+    ("error", Column.TEXT),
+)
+_EFFECTS = (
+    ("step", Column.NAME),
+    ("key", Column.NAME),
+    ("state", Column.STATE),
+    ("attempt", Column.NUMBER),
+    ("result", Column.TEXT),
+)
+_LETTERS = (
+    ("given up", Column.NAME),
+    ("dead letter", Column.NAME),
+    ("step", Column.NAME),
+    ("agent", Column.NAME),
+    ("deaths", Column.NUMBER),
+    ("why", Column.TEXT),
+)
+_AGENTS = (
+    ("agent", Column.NAME),
+    ("live workers", Column.NUMBER),
+    ("waiting steps", Column.NUMBER),
+    ("queued batches", Column.NUMBER),
+    ("state", Column.STATE),
+    ("what it does", Column.TEXT),
+)
 
 
-def task_line(task: task_pb2.Task) -> str:
-    """A task of a list on one line: time, name, state, ended steps, goal."""
-    time = task.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    state = conversion.TASK_STATE_FROM_PROTO[task.state].value
-    steps = f"{task.ended_step_count}/{task.step_count}"
-    return f"{time}  {task.name}  {state:<10} {steps:>7}  {printable(task.goal, _GOAL_CHARS)}".rstrip()
+def print_tasks(tasks: Iterable[task_pb2.Task]) -> None:
+    """Tasks of a list with when they were accepted, their state, how many of their steps have ended, and their goal."""
+    print_table(
+        _TASKS,
+        (
+            (
+                short_time(task.create_time),
+                task.name,
+                conversion.TASK_STATE_FROM_PROTO[task.state].value,
+                f"{task.ended_step_count}/{task.step_count}",
+                printable(task.goal, _GOAL_CHARS),
+            )
+            for task in tasks
+        ),
+    )
+
+
+def short_time(time: Timestamp) -> str:
+    """A time of a message, local, to the second."""
+    return time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def print_task(
@@ -56,9 +121,9 @@ def print_task(
         if value:
             console.print(Text(f"  {name:<9}{value}"), soft_wrap=True)
     if steps:
-        console.print(_steps_table(steps, metrics))
+        show_table(_steps_table(steps, metrics))
     if attempts:
-        console.print(_attempts_table((step.id, attempts.get(step.id, ())) for step in steps))
+        show_table(_attempts_table((step.id, attempts.get(step.id, ())) for step in steps))
     if task.output_json is not None:
         output = task.output
         report = output.get("report") if isinstance(output, dict) else None
@@ -74,10 +139,7 @@ def _budget_text(task: Task) -> str:
 
 def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
     measured = {entry.step: entry for entry in metrics.steps}
-    table = Table(box=None, header_style="bold")
-    for title in ("step", "agent", "state", "attempt", "waited", "ran", "cost", "depends on", "note"):
-        is_number = title in ("attempt", "waited", "ran", "cost")
-        table.add_column(title, justify="right" if is_number else "left", overflow="fold")
+    table = new_table(_STEPS)
     for step in steps:
         entry = measured.get(step.id)
         cells = (
@@ -91,7 +153,7 @@ def _steps_table(steps: Sequence[Step], metrics: TaskMetrics) -> Table:
             printable(", ".join(step.depends_on), 60),
             _step_note(step),
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(cell_of(cell, kind) for cell, (_, kind) in zip(cells, _STEPS, strict=True)))
     return table
 
 
@@ -120,9 +182,7 @@ def _step_note(step: Step) -> str:
 
 
 def _attempts_table(attempts: Iterable[tuple[str, Sequence[Attempt]]]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for title in ("attempts of", "", "state", "worker", "started", "waited", "ran", "used", "error"):
-        table.add_column(title, justify="right" if title in ("", "waited", "ran") else "left", overflow="fold")
+    table = new_table(_ATTEMPTS)
     for step, made in attempts:
         for attempt in made:
             cells = (
@@ -136,23 +196,43 @@ def _attempts_table(attempts: Iterable[tuple[str, Sequence[Attempt]]]) -> Table:
                 usage_text(attempt.usage),
                 _failure_text(attempt.failure),
             )
-            table.add_row(*(Text(cell) for cell in cells))
+            table.add_row(*(cell_of(cell, kind) for cell, (_, kind) in zip(cells, _ATTEMPTS, strict=True)))
     return table
 
 
-def effect_line(effect: task_pb2.Effect) -> str:
-    """An effect on one line: step, key, state, the attempt that set it, what it returned."""
-    state = conversion.EFFECT_STATE_FROM_PROTO[effect.state].value
-    result = printable(effect.result.data.decode(errors="replace")) if effect.HasField("result") else ""
-    step = effect.step.rpartition("/")[2]
-    return f"{step}  {printable(effect.key)}  {state}  attempt={effect.attempt}  {result}".rstrip()
+def print_effects(effects: Iterable[task_pb2.Effect]) -> None:
+    """Effects with the attempt that set their state, and what they returned."""
+    print_table(
+        _EFFECTS,
+        (
+            (
+                effect.step.rpartition("/")[2],
+                printable(effect.key),
+                conversion.EFFECT_STATE_FROM_PROTO[effect.state].value,
+                effect.attempt,
+                printable(effect.result.data.decode(errors="replace")) if effect.HasField("result") else "",
+            )
+            for effect in effects
+        ),
+    )
 
 
-def letter_line(letter: task_pb2.DeadLetter) -> str:
-    """A dead letter on one line: time, name, step, agent, processes killed, why."""
-    time = letter.create_time.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    why = f"{letter.failure.reason}: {printable(letter.failure.message)}" if letter.HasField("failure") else ""
-    return f"{time}  {letter.name}  {letter.step}  {letter.agent}  deaths={letter.deaths}  {why}".rstrip()
+def print_letters(letters: Iterable[task_pb2.DeadLetter]) -> None:
+    """Dead letters with their step, how many processes it killed, and why it was given up."""
+    print_table(
+        _LETTERS,
+        (
+            (
+                short_time(letter.create_time),
+                letter.name,
+                letter.step,
+                letter.agent,
+                letter.deaths,
+                f"{letter.failure.reason}: {printable(letter.failure.message)}" if letter.HasField("failure") else "",
+            )
+            for letter in letters
+        ),
+    )
 
 
 def print_letter(letter: DeadLetter) -> None:
@@ -171,7 +251,7 @@ def print_letter(letter: DeadLetter) -> None:
         if value:
             console.print(Text(f"  {name:<9}{value}"), soft_wrap=True)
     if letter.attempts:
-        console.print(_attempts_table([(letter.step.rpartition("/")[2], letter.attempts)]))
+        show_table(_attempts_table([(letter.step.rpartition("/")[2], letter.attempts)]))
 
 
 def _time_text(time: datetime | None) -> str:
@@ -184,19 +264,17 @@ def _failure_text(failure: Failure | None) -> str:
 
 def print_agents(agents: Iterable[task_pb2.Agent]) -> None:
     """The agents with their workers and backlog."""
-    table = Table(box=None, header_style="bold")
-    for title in ("agent", "live workers", "waiting steps", "queued batches", "what it does"):
-        table.add_column(title, justify="left" if title in ("agent", "what it does") else "right", overflow="fold")
-    for agent in agents:
-        counts = (agent.live_workers, agent.waiting_steps, agent.queued_batches)
-        first_line = printable(agent.description.partition("\n")[0])
-        first_line = f"(paused) {first_line}" if agent.paused else first_line
-        cells = (agent.name.removeprefix("agents/"), *map(str, counts), first_line)
-        table.add_row(*(Text(cell) for cell in cells))
-    table_console().print(table)
-
-
-def table_console() -> Console:
-    """Where tables go: as wide as the terminal, or wide enough to be read by programs."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_COLUMNS)
+    print_table(
+        _AGENTS,
+        (
+            (
+                agent.name.removeprefix("agents/"),
+                agent.live_workers,
+                agent.waiting_steps,
+                agent.queued_batches,
+                "paused" if agent.paused else ("running" if agent.live_workers else "away"),
+                printable(agent.description.partition("\n")[0]),
+            )
+            for agent in agents
+        ),
+    )

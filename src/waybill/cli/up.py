@@ -8,13 +8,24 @@ from pathlib import Path
 
 from waybill.cli import exits
 from waybill.cli.datadir import DataDirectory
+from waybill.cli.gateway import json_line
+from waybill.cli.options import GATEWAY
 from waybill.cli.ports import require_free
 from waybill.cli.running import run_suite
 from waybill.cli.suite import READY_TIMEOUT_SECONDS, REDIS_URL_VARIABLE, Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor
 
+_TITLES = {
+    "console": "console",
+    "http": "HTTP",
+    "api_docs": "API docs",
+    "grpc": "gRPC",
+    "store": "store",
+    "logs": "logs",
+}
 
-async def up(options: SuiteOptions, data_path: Path) -> int:
+
+async def up(options: SuiteOptions, data_path: Path, *, as_json: bool = False) -> int:
     """Run the suite until SIGINT, SIGTERM or SIGHUP, which is how it ends well: exit code 0.
 
     Raises `InvalidArgument` for a port in use, `FailedPrecondition` for a data directory in use, `Unavailable` if
@@ -27,7 +38,7 @@ async def up(options: SuiteOptions, data_path: Path) -> int:
 
         async def serve(suite: Suite, supervisor: Supervisor) -> int:
             await supervisor.ready(READY_TIMEOUT_SECONDS)
-            _announce(suite, data)
+            _announce(suite, data, as_json=as_json)
             await asyncio.Event().wait()
             return exits.OK
 
@@ -36,13 +47,20 @@ async def up(options: SuiteOptions, data_path: Path) -> int:
     return exits.OK
 
 
-def _announce(suite: Suite, data: DataDirectory) -> None:
+def _announce(suite: Suite, data: DataDirectory, *, as_json: bool) -> None:
     store = os.environ.get(REDIS_URL_VARIABLE) and f"the Redis of {REDIS_URL_VARIABLE}"
-    lines = [
-        "Waybill is up; Ctrl-C stops it.",
-        f"  gRPC   {suite.grpc_address}",
-        f"  HTTP   {suite.http_address}",
-        f"  store  {store or data.store}",
-        f"  logs   {data.logs}",
-    ]
+    places = {
+        "console": suite.http_address,
+        "http": f"{suite.http_address}/v1",
+        "api_docs": f"{suite.http_address}/docs",
+        "grpc": suite.grpc_address,
+        "store": store or str(data.store),
+        "logs": str(data.logs),
+    }
+    if as_json:
+        print(json_line({**places, "pid": os.getpid()}), flush=True)
+        return
+    lines = ["Waybill is up; Ctrl-C stops it.", *(f"  {_TITLES[name]:<9} {place}" for name, place in places.items())]
+    if suite.grpc_address != GATEWAY:
+        lines += ["Point commands at it:", f"  export WAYBILL_ADDRESS={suite.grpc_address}"]
     print("\n".join(lines), flush=True)
