@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code they describe: `python docs/generate`, with `--check` to compare only."""
+"""Writes the reference from the code that it describes: `python docs/generate`, with `--check` to compare only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import cli_page
 import events_page
 import exits_page
 import metrics_page
+import schema_files
 import settings_page
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -25,13 +26,17 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "metrics": metrics_page.page,
     "settings": settings_page.page,
 }
+FILES: Mapping[str, Callable[[], str]] = {
+    **{f"{name}.md": lambda make=make: NOTE + make().strip() + "\n" for name, make in PAGES.items()},
+    "plan.schema.json": schema_files.plan,
+}
 
 
 def main(arguments: list[str]) -> int:
     """Write the pages, or with `--check` name those that differ; the exit code is then 1."""
     differing = []
-    for name, make in PAGES.items():
-        path, text = REFERENCE / f"{name}.md", NOTE + make().strip() + "\n"
+    for name, make in FILES.items():
+        path, text = REFERENCE / name, make()
         if path.is_file() and path.read_text() == text:
             continue
         differing.append(f"docs/reference/{path.name}")

@@ -12,6 +12,7 @@ from waybill_gateway.http_errors import EXCEPTION_HANDLERS
 from waybill_gateway.http_health import health_routes
 from waybill_gateway.http_instruments import Instruments
 from waybill_gateway.http_operating import operating_routes
+from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
 from waybill_gateway.http_steering import steering_routes
 from waybill_gateway.http_tasks import task_routes
@@ -32,6 +33,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *task_routes(verbs, settings),
         *spending_routes(verbs, settings),
         *operating_routes(verbs, settings),
+        *schema_routes(),
         Route("/openapi.json", openapi_endpoint(), methods=["GET"]),
         *health_routes(ready),
     ]

@@ -11,13 +11,16 @@ import msgspec
 from waybill.core.patch import Patch
 from waybill.core.plan import Plan, PlanStep
 from waybill.errors import InvalidPlan
+from waybill.rpc.plan_forms import PlanForm, StepForm, plan_of_form
 from waybill.rpc.plans import plan_from_proto, step_violations, steps_from_proto
-from waybill.rpc.specs import PlanForm, StepForm, plan_from_json, plan_of_form
+from waybill.rpc.specs import plan_from_json
 from waybill.rpc.strict import Strict, read_json
 
 _FENCED = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _STEP_FIELDS = ("name", "agent", "input", "after", "when", "allow_skipped")
 """What a model has to say of a step; the rest is the operator's and the caller's."""
+_FOR_AUTHORS = frozenset({"description", "pattern", "minItems", "maxItems"})
+"""What schemas tell people of fields: the prompt says it once, and not every endpoint knows all keywords."""
 
 
 class Substitute(Strict):
@@ -90,4 +93,11 @@ def _schema(form: type[Strict], fields: tuple[str, ...], agents: Iterable[str]) 
 
 
 def _keep(definition: dict[str, Any], fields: tuple[str, ...]) -> None:
-    definition["properties"] = {name: definition["properties"][name] for name in fields}
+    definition["properties"] = {name: _bare(definition["properties"][name]) for name in fields}
+
+
+def _bare(field: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in field.items() if key not in _FOR_AUTHORS}
+    if "items" in kept:
+        kept["items"] = _bare(kept["items"])
+    return kept

@@ -8,19 +8,26 @@ from typing import Any
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, tables
 from waybill.cli.gateway import WATCH_PATIENCE_SECONDS, client_of, json_line
-from waybill.cli.reading import Typed, TypedFilter, submission, task_filter
+from waybill.cli.reading import Typed, TypedFilter, plan_file, submission, task_filter
 from waybill.cli.watching import Style, follow, succeeded
 from waybill.client import Client
 from waybill.core.task import TaskState
+from waybill.errors import InvalidPlan
 from waybill.rpc import conversion
 
 
 async def submit(address: str, tenant: str, typed: Typed, *, watch_it: bool, as_json: bool) -> int:
     """Submit a task and print its name, or watch it."""
-    asked = submission(typed)
+    plan = plan_file(typed)
+    asked = submission(typed, plan)
     request = gateway_pb2.SubmitTaskRequest(spec=asked.spec(), request_id=asked.chosen_request_id())
-    async with client_of(address, tenant) as client:
-        task = (await client.call("SubmitTask", request)).task
+    try:
+        async with client_of(address, tenant) as client:
+            task = (await client.call("SubmitTask", request)).task
+    except InvalidPlan as error:
+        if plan is None or not error.violations:
+            raise
+        raise plan.invalid(error.violations) from error
     if watch_it:
         if not as_json:
             exits.say(f"submitted {task.name}")

@@ -105,7 +105,7 @@ def run(
 @app.command(rich_help_panel=Section.TASKS)
 def submit(
     goal: Annotated[str, typer.Option(help="What to do, in words.")] = "",
-    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as JSON; - reads stdin.")] = None,
+    plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as YAML or JSON; - reads stdin.")] = None,
     input: Annotated[str, typer.Option(metavar="JSON", help="Value of ${task.input} in a plan.")] = "",
     sources: Sources = None,
     document: Annotated[

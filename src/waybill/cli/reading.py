@@ -18,6 +18,7 @@ from waybill.core.limits import MAX_BUDGET_MICROUSD
 from waybill.core.task import Document, Priority, TaskState
 from waybill.errors import InvalidArgument
 from waybill.filters import TaskFilter
+from waybill.plan_file import PlanFile, read_plan_file
 from waybill.resources import Submission
 
 _TEXT = "text/plain"
@@ -58,15 +59,14 @@ class TypedFilter:
     until: str = ""
 
 
-def submission(typed: Typed) -> Submission:
-    """What to submit. Raises `InvalidArgument` naming the option that is wrong."""
+def submission(typed: Typed, plan: PlanFile | None = None) -> Submission:
+    """What to submit. Raises `InvalidArgument` naming the option that is wrong. `plan` is the file, if it was read."""
     if bool(typed.goal) == (typed.plan is not None):
         raise InvalidArgument.of_field("--goal, --plan", "give exactly one of them")
-    if str(typed.plan) == str(typed.policy) == "-":
-        raise InvalidArgument.of_field("--plan, --policy", "cannot both be read from stdin: put one into a file")
+    plan = plan or plan_file(typed)
     return Submission(
         goal=typed.goal,
-        plan=_plan(typed.plan) if typed.plan is not None else None,
+        plan=plan.value if plan is not None else None,
         input=read_json(typed.input.encode(), "--input") if typed.input else None,
         documents=[_document(path) for path in typed.documents],
         paths=[Path(source).expanduser().absolute() for source in typed.sources],
@@ -143,13 +143,20 @@ def split_sources(values: Sequence[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
-def _plan(path: Path) -> Mapping[str, Any]:
-    text = sys.stdin.buffer.read() if str(path) == "-" else _read(path, "--plan")
-    plan = read_json(text, "--plan")
-    if not isinstance(plan, dict):
-        raise InvalidArgument.of_field("--plan", f'{path} is not a plan: write {{"steps": [...]}}')
-    inner = plan.get("plan")
-    return inner if isinstance(inner, dict) and set(plan) == {"plan"} else plan
+def plan_file(typed: Typed) -> PlanFile | None:
+    """The plan file that was named, read; None if none was. Raises `InvalidArgument` with all that is wrong in it."""
+    if typed.plan is None:
+        return None
+    if str(typed.plan) == str(typed.policy) == "-":
+        raise InvalidArgument.of_field("--plan, --policy", "cannot both be read from stdin: put one into a file")
+    return read_plan_file(*file_text(typed.plan, "--plan"))
+
+
+def file_text(path: Path, option: str) -> tuple[bytes, str]:
+    """What a file holds, `-` being stdin, and what to call it. Raises `InvalidArgument`."""
+    if str(path) == "-":
+        return sys.stdin.buffer.read(), "stdin"
+    return _read(path, option), str(path)
 
 
 def budget(max_cost_usd: str, on_limit: BudgetAction | None) -> Budget | None:

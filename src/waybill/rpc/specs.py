@@ -10,64 +10,12 @@ from msgspec import UNSET, Meta, Raw, UnsetType, field
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core.budget import BudgetAction
-from waybill.core.limits import (
-    MAX_ANSWER_TIMEOUT_MS,
-    MAX_BUDGET_MICROUSD,
-    MAX_DEADLINE_MS,
-    MAX_PLAN_STEPS,
-    MAX_QUEUE_TIMEOUT_MS,
-    MAX_REVISIONS,
-)
-from waybill.core.plan import FailurePolicy
-from waybill.core.step_rules import MAX_ATTEMPTS, MAX_BACKOFF_MS, MAX_INITIAL_BACKOFF_MS, MAX_RUN_TIMEOUT_MS
+from waybill.core.limits import MAX_BUDGET_MICROUSD, MAX_DEADLINE_MS, MAX_PLAN_STEPS, MAX_REVISIONS
 from waybill.core.task import Priority
 from waybill.errors import InvalidArgument
-from waybill.rpc.enums import BUDGET_ACTION_TO_PROTO, FAILURE_POLICY_TO_PROTO, PRIORITY_TO_PROTO
-from waybill.rpc.payloads import json_payload
+from waybill.rpc.enums import BUDGET_ACTION_TO_PROTO, PRIORITY_TO_PROTO
+from waybill.rpc.plan_forms import PlanForm, inline_payload, plan_of_form
 from waybill.rpc.strict import Strict, read_json
-
-
-class RetryForm(Strict):
-    """`RetryPolicy` as JSON."""
-
-    max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)] = 0
-    initial_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_INITIAL_BACKOFF_MS)] | None = None
-    max_backoff_ms: Annotated[int, Meta(ge=0, le=MAX_BACKOFF_MS)] | None = None
-    multiplier: Annotated[float, Meta(ge=1.0, le=10.0)] | None = None
-    jitter: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    final_reasons: list[str] = field(default_factory=list)
-
-
-class QuestionForm(Strict):
-    """`Question` as JSON, its schema and default inline."""
-
-    prompt: str
-    answer_schema: Raw | UnsetType = UNSET
-    timeout_ms: Annotated[int, Meta(ge=0, le=MAX_ANSWER_TIMEOUT_MS)] = 0
-    default_answer: Raw | UnsetType = UNSET
-
-
-class StepForm(Strict):
-    """`PlanStep` as JSON, its input inline."""
-
-    name: str
-    agent: str = ""
-    input: Raw | UnsetType = UNSET
-    after: list[str] = field(default_factory=list)
-    retry: RetryForm | None = None
-    run_timeout_ms: Annotated[int, Meta(ge=1, le=MAX_RUN_TIMEOUT_MS)] = 0
-    queue_timeout_ms: Annotated[int, Meta(ge=0, le=MAX_QUEUE_TIMEOUT_MS)] = 0
-    question: QuestionForm | None = None
-    when: list[str] = field(default_factory=list)
-    allow_skipped: bool = False
-    limits: list[str] = field(default_factory=list)
-
-
-class PlanForm(Strict):
-    """A plan file: `Plan` as JSON."""
-
-    steps: list[StepForm]
-    failure_policy: FailurePolicy = FailurePolicy.STOP
 
 
 class DocumentForm(Strict):
@@ -157,7 +105,7 @@ def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskR
     spec = task_pb2.TaskSpec(
         goal=submission.goal,
         plan=plan_of_form(submission.plan) if submission.plan is not None else None,
-        input=_inline(submission.input),
+        input=inline_payload(submission.input),
         documents=[
             _document(document, f"{prefix}documents[{position}]")
             for position, document in enumerate(submission.documents)
@@ -181,54 +129,6 @@ def _budget(budget: BudgetForm | None) -> task_pb2.Budget | None:
 
 def _policy(policy: PolicyForm | None) -> task_pb2.TaskPolicy | None:
     return None if policy is None else task_pb2.TaskPolicy(**msgspec.structs.asdict(policy))
-
-
-def plan_of_form(plan: PlanForm) -> task_pb2.Plan:
-    """The plan that a form stands for."""
-    return task_pb2.Plan(
-        steps=[_step(step) for step in plan.steps], failure_policy=FAILURE_POLICY_TO_PROTO[plan.failure_policy]
-    )
-
-
-def _step(step: StepForm) -> task_pb2.PlanStep:
-    return task_pb2.PlanStep(
-        name=step.name,
-        agent=step.agent,
-        input=_inline(step.input),
-        after=step.after,
-        retry=_retry(step.retry) if step.retry is not None else None,
-        run_timeout_ms=step.run_timeout_ms,
-        queue_timeout_ms=step.queue_timeout_ms,
-        question=_question(step.question) if step.question is not None else None,
-        when=step.when,
-        allow_skipped=step.allow_skipped,
-        limits=step.limits,
-    )
-
-
-def _retry(retry: RetryForm) -> task_pb2.RetryPolicy:
-    return task_pb2.RetryPolicy(
-        max_attempts=retry.max_attempts,
-        initial_backoff_ms=retry.initial_backoff_ms,
-        max_backoff_ms=retry.max_backoff_ms,
-        multiplier=retry.multiplier,
-        jitter=retry.jitter,
-        final_reasons=retry.final_reasons,
-    )
-
-
-def _question(question: QuestionForm) -> task_pb2.Question:
-    return task_pb2.Question(
-        prompt=question.prompt,
-        answer_schema=bytes(question.answer_schema).decode() if isinstance(question.answer_schema, Raw) else "",
-        timeout_ms=question.timeout_ms,
-        default_answer=_inline(question.default_answer),
-    )
-
-
-def _inline(value: Raw | UnsetType) -> task_pb2.Payload | None:
-    """What stands inline in the JSON, as a payload; None if nothing does."""
-    return json_payload(bytes(value)) if isinstance(value, Raw) else None
 
 
 def _document(document: DocumentForm, field: str) -> task_pb2.Document:
