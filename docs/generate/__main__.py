@@ -12,6 +12,7 @@ import cli_page
 import events_page
 import exits_page
 import metrics_page
+import reasons_page
 import schema_files
 import settings_page
 
@@ -24,6 +25,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "events": events_page.page,
     "exit-codes": exits_page.page,
     "metrics": metrics_page.page,
+    "reasons": reasons_page.page,
     "settings": settings_page.page,
 }
 FILES: Mapping[str, Callable[[], str]] = {

@@ -63,9 +63,9 @@ def page() -> str:
 
 _ERRORS = """\
 An error over gRPC carries `google.rpc.ErrorInfo` with the domain `waybill` and a reason; one about fields carries
-`google.rpc.BadRequest` besides. Over HTTP the body is
-`{"error": {"code", "reason", "message", "violations": [{"field", "description"}]}}`. The table names the usual reason
-of each kind of error; some errors have a more specific one.
+`google.rpc.BadRequest` besides. Over HTTP the body is a problem (RFC 9457) of the type `application/problem+json`, with
+`type`, `title`, `status`, `detail`, `code`, `reason` and `violations`, each of them a `field` and a `description`. The
+table names the usual reason of each kind of error; [Reasons](reasons.md) lists all of them.
 """
 
 
@@ -93,10 +93,11 @@ def _errors() -> Iterator[tuple[str, str, str, str]]:
         errors.NotFound,
         errors.AlreadyExists,
         errors.FailedPrecondition,
+        errors.OutOfRange,
         errors.ResourceExhausted,
         errors.Unavailable,
     ):
-        status = http_errors._STATUSES[kind.code]
+        status = http_errors.status_of(kind.code, kind.reason)
         yield code(kind.code.name), str(status), code(kind.reason), one_line(inspect.getdoc(kind) or "")
     large = http_errors.BodyTooLarge
     yield code(large.code.name), "413", code(large.reason), one_line(inspect.getdoc(large) or "")

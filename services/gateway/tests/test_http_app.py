@@ -19,11 +19,12 @@ EVENTS = f"/v1/{TASK}/events"
 
 
 def error_of(response: httpx.Response) -> dict:
-    """The error of a response, whose shape is always the same."""
+    """The problem that a response tells, whose shape is always the same."""
+    assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"code", "reason", "message", "violations"}
-    return body["error"]
+    assert set(body) == {"type", "title", "status", "detail", "code", "reason", "violations"}
+    assert body["status"] == response.status_code
+    return body
 
 
 def fields_of(response: httpx.Response) -> list[str]:
@@ -232,7 +233,7 @@ async def test_a_body_over_the_cap_is_refused_with_the_cap(http, content):
     response = await http.post("/v1/tasks", content=content or chunks())
     assert response.status_code == 413
     assert error_of(response)["reason"] == "BODY_TOO_LARGE"
-    assert "100000" in error_of(response)["message"]
+    assert "100000" in error_of(response)["detail"]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +358,7 @@ async def test_a_stream_that_breaks_says_so_without_an_id(http, dispatcher, even
         await dispatcher.break_streams()
         last = await anext(sent)
     assert last.event == "watch_failed"
-    assert last.json()["error"]["code"] == "NOT_FOUND"
+    assert last.json()["code"] == "NOT_FOUND"
 
 
 async def test_health_and_readiness(http, dispatcher, eventually):
@@ -376,3 +377,22 @@ async def test_requests_are_counted_by_route_never_by_path(gateway, http):
     assert 'waybill_http_requests_total{method="GET",route="get_task",status="404"}' in metrics.text
     assert "unknown-1" not in metrics.text
     assert "secret-path" not in metrics.text
+
+
+async def test_a_problem_says_where_its_kind_is_described(http, dispatcher):
+    dispatcher.add_task(TASK)
+    wrong = error_of(await http.post("/v1/tasks", json={"goal": "refuse"}))
+    assert (wrong["type"], wrong["detail"]) == ("/docs/problems#PLAN_INVALID", "bad plan")
+    again = error_of(await http.post("/v1/tasks", json={"goal": " "}))
+    dispatcher.error = FailedPrecondition("of a newer release", reason="NOT_HEARD_OF")
+    unknown = error_of(await http.post(f"/v1/{TASK}:cancel"))
+    nowhere = error_of(await http.get("/v1/nothing"))
+    assert again["title"] != wrong["title"]
+    assert (unknown["type"], unknown["title"], unknown["reason"]) == ("about:blank", "Conflict", "NOT_HEARD_OF")
+    assert (nowhere["type"], nowhere["title"], nowhere["code"]) == ("about:blank", "Not Found", "NOT_FOUND")
+
+
+async def test_what_may_be_repeated_says_when(http, dispatcher):
+    dispatcher.add_task(TASK)
+    dispatcher.error = Unavailable("store away")
+    assert (await http.post(f"/v1/{TASK}:cancel")).headers["retry-after"] == "1"

@@ -46,7 +46,7 @@ async def test_usage_is_that_of_the_task_named_or_of_the_tenant_by_day(http, dis
 async def test_what_makes_no_sense_of_usage_is_refused_by_its_field(http, parameters, field):
     response = await http.get("/v1/usage", params=parameters)
     assert response.status_code == 400
-    assert [violation["field"] for violation in response.json()["error"]["violations"]] == [field]
+    assert [violation["field"] for violation in response.json()["violations"]] == [field]
 
 
 async def test_model_calls_are_listed_of_a_task_or_of_a_step_with_texts(http, dispatcher):
@@ -67,7 +67,7 @@ async def test_the_tenants_budget_is_read_and_set(http, dispatcher):
     (writing,) = dispatcher.requests_seen
     assert (writing.budget.max_total_microusd, writing.request_id) == (900, "mine")
     refused = await http.post("/v1/tenant/budget:set", json={"max_day_microusd": -1})
-    assert refused.json()["error"]["violations"][0]["field"] == "max_day_microusd"
+    assert refused.json()["violations"][0]["field"] == "max_day_microusd"
 
 
 async def test_limits_are_listed_and_set(http, dispatcher):

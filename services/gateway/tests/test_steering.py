@@ -299,4 +299,4 @@ async def test_a_malformed_body_is_refused_by_its_field(http, dispatcher, path, 
 
 
 def fields_of(response: httpx.Response) -> list[str]:
-    return [violation["field"] for violation in response.json()["error"]["violations"]]
+    return [violation["field"] for violation in response.json()["violations"]]

@@ -1,7 +1,13 @@
-"""Errors over HTTP: `{"error": {"code", "reason", "message", "violations"}}` with the status that fits."""
+"""Errors over HTTP: problem details (RFC 9457) with the status that fits.
+
+Beside the standard's members a problem has `code`, gRPC's name of the kind of error, `reason`, which is stable, and
+`violations`, the fields that are wrong.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any
 
 import grpc
@@ -11,7 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
-from waybill.errors import InvalidArgument, WaybillError
+from waybill.errors import InvalidArgument, Violation, WaybillError
+from waybill_gateway.problems import PAGE, PROBLEMS
 
 _STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -23,7 +30,10 @@ _STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAVAILABLE: 503,
 }
 
-CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+CODES = {code.value[0]: code for code in grpc.StatusCode}
+PROBLEM_JSON = "application/problem+json"
+_TOO_LARGE = 413
+_INTERNAL = "internal error; the service's log has the details"
 
 
 class BodyTooLarge(WaybillError):
@@ -41,43 +51,66 @@ def json_response(value: Any, status_code: int = 200, headers: dict[str, str] | 
     return Response(msgspec.json.encode(value), status_code, headers, media_type="application/json")
 
 
+def status_of(code: grpc.StatusCode, reason: str) -> int:
+    """The HTTP status of an error."""
+    return _TOO_LARGE if reason == BodyTooLarge.reason else _STATUSES.get(code, 500)
+
+
 def error_to_json(error: WaybillError) -> dict[str, Any]:
-    """The body that tells of an error. Errors of the gateway's own doing tell nothing of their inside."""
-    if error.code is grpc.StatusCode.INTERNAL and type(error) is WaybillError:
-        return error_body("INTERNAL", error.reason, "internal error; the service's log has the details")
+    """The problem that tells of an error. Errors of the gateway's own doing tell nothing of their inside."""
+    inside = error.code is grpc.StatusCode.INTERNAL and type(error) is WaybillError
     violations = error.violations if isinstance(error, InvalidArgument) else ()
-    listed = [{"field": item.field, "description": item.description} for item in violations]
-    return error_body(error.code.name, error.reason, error.message, listed)
+    return problem(error.code, error.reason, _INTERNAL if inside else error.message, violations)
 
 
-def error_body(code: str, reason: str, message: str, violations: list[dict[str, str]] | None = None) -> dict[str, Any]:
-    """The body of an error from its parts."""
-    return {"error": {"code": code, "reason": reason, "message": message, "violations": violations or []}}
+def problem(
+    code: grpc.StatusCode,
+    reason: str,
+    detail: str,
+    violations: Iterable[Violation] = (),
+    status_code: int | None = None,
+) -> dict[str, Any]:
+    """A problem from its parts. One that the catalogue has points to what helps; others say what their status does."""
+    status = HTTPStatus(status_code or status_of(code, reason))
+    known = PROBLEMS.get(reason)
+    return {
+        "type": f"{PAGE}#{reason}" if known else "about:blank",
+        "title": known.title if known else status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "code": code.name,
+        "reason": reason,
+        "violations": [{"field": item.field, "description": item.description} for item in violations],
+    }
+
+
+def _problem_response(shown: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(shown), shown["status"], headers, media_type=PROBLEM_JSON)
 
 
 async def _on_waybill_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, WaybillError):
         raise error
-    status_code = 413 if isinstance(error, BodyTooLarge) else _STATUSES.get(error.code, 500)
+    shown = error_to_json(error)
     headers = {}
-    if status_code in (429, 503):
+    if shown["status"] in (429, 503):
         headers["Retry-After"] = "1"
-    if status_code == 413:
+    if shown["status"] == _TOO_LARGE:
         headers["Connection"] = "close"
-    return json_response(error_to_json(error), status_code, headers)
+    return _problem_response(shown, headers)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 404:
-        body = error_body("NOT_FOUND", "ROUTE_NOT_FOUND", f"there is nothing at {request.url.path[:200]}")
+        told = (grpc.StatusCode.NOT_FOUND, "ROUTE_NOT_FOUND", f"there is nothing at {request.url.path[:200]}")
     elif error.status_code == 405:
         described = f"{request.method} is not possible here; see the Allow header"
-        body = error_body("UNIMPLEMENTED", "METHOD_NOT_ALLOWED", described)
+        told = (grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_ALLOWED", described)
     else:
-        body = error_body("INVALID_ARGUMENT", "BAD_REQUEST", str(error.detail))
-    return json_response(body, error.status_code, dict(error.headers or {}))
+        told = (grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", str(error.detail))
+    return _problem_response(problem(*told, status_code=error.status_code), dict(error.headers or {}))
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
@@ -86,7 +119,7 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 async def _on_unknown_error(_request: Request, _error: Exception) -> Response:
     """The server logs the error itself, as Starlette raises it again after this response."""
-    return json_response(error_body("INTERNAL", "INTERNAL", "internal error; the service's log has the details"), 500)
+    return _problem_response(problem(grpc.StatusCode.INTERNAL, "INTERNAL", _INTERNAL))
 
 
 EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {

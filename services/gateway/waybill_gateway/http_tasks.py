@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from waybill.api.v1 import gateway_pb2
-from waybill.errors import InvalidArgument
+from waybill.errors import InvalidArgument, Violation
 from waybill.rpc.resources import attempt_to_json, effect_to_json, metrics_to_json, step_to_json, task_to_json
 from waybill.rpc.specs import batch_from_json
 from waybill_gateway.caller import Caller
 from waybill_gateway.filters import PARAMETERS
 from waybill_gateway.http_bodies import IDEMPOTENCY_KEY
-from waybill_gateway.http_errors import CODES, error_body, json_response
+from waybill_gateway.http_errors import CODES, json_response, problem
 from waybill_gateway.http_requests import (
     body_of,
     caller_of,
@@ -131,5 +132,6 @@ def _result_to_json(result: gateway_pb2.SubmitResult) -> dict[str, Any]:
     if not result.HasField("refusal"):
         return {"task": task_to_json(result.task, msgspec.Raw)}
     refusal = result.refusal
-    violations = [{"field": item.field, "description": item.description} for item in refusal.violations]
-    return error_body(CODES.get(refusal.code, "UNKNOWN"), refusal.reason, refusal.message, violations)
+    violations = [Violation(item.field, item.description) for item in refusal.violations]
+    code = CODES.get(refusal.code, grpc.StatusCode.UNKNOWN)
+    return {"error": problem(code, refusal.reason, refusal.message, violations)}

@@ -15,7 +15,8 @@ from waybill.core.task import TaskState
 from waybill.rpc.caller import TENANT_KEY
 from waybill.rpc.specs import BatchForm, SubmissionForm
 from waybill_gateway.http_bodies import Action, Answer, BudgetSetting, Decision, LimitSetting, Retrying
-from waybill_gateway.openapi_schemas import ERROR, Schema, form_schemas, reference, resource_schemas
+from waybill_gateway.http_errors import PROBLEM_JSON
+from waybill_gateway.openapi_schemas import PROBLEM, Schema, form_schemas, reference, resource_schemas
 
 _TEXT: Schema = {"type": "string"}
 _PAGING: dict[str, Schema] = {
@@ -88,7 +89,7 @@ def _get(path: str, name: str, summary: str, answer: Schema, **query: Schema) ->
     return Operation("GET", path, name, summary, answer, None, tuple(query.items()))
 
 
-_RESULT = {"anyOf": [_object(task=reference("Task")), reference("Error")]}
+_RESULT = {"anyOf": [_object(task=reference("Task")), _object(error=reference("Problem"))]}
 _CALLS = _page("calls", "ModelCall")
 _BUDGET = reference("TenantBudget")
 _DAY: Schema = {"type": "string", "format": "date"}
@@ -207,7 +208,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Waybill", "version": version("waybill")},
         "paths": paths,
-        "components": {"schemas": {**resource_schemas(), **form_schemas(sorted(forms, key=str)), "Error": ERROR}},
+        "components": {"schemas": {**resource_schemas(), **form_schemas(sorted(forms, key=str)), "Problem": PROBLEM}},
     }
 
 
@@ -234,7 +235,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "responses": {
             "200": _response("Done.", operation.answer, "text/event-stream" if operation.streams else None),
             **({"204": {"description": "All was seen."}} if operation.streams else {}),
-            **{status: _response(meaning, reference("Error")) for status, meaning in _FAILURES.items()},
+            **{status: _response(meaning, reference("Problem"), PROBLEM_JSON) for status, meaning in _FAILURES.items()},
         },
     }
     if operation.form is not None:

@@ -13,29 +13,37 @@ from waybill.api.v1 import task_pb2
 Schema = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{name}"
-ERROR: Schema = {
-    "description": "What went wrong: `code` is gRPC's, `reason` is stable, `violations` name the fields.",
+PROBLEM: Schema = {
+    "title": "Problem",
+    "description": "Problem details (RFC 9457) of a refused call.",
     "type": "object",
-    "required": ["error"],
+    "required": ["type", "title", "status", "detail", "code", "reason", "violations"],
     "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "reason", "message", "violations"],
-            "properties": {
-                "code": {"type": "string"},
-                "reason": {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"},
-                "message": {"type": "string"},
-                "violations": {
-                    "type": "array",
-                    "items": {
-                        "type": "object",
-                        "required": ["field", "description"],
-                        "properties": {"field": {"type": "string"}, "description": {"type": "string"}},
-                    },
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "Where this kind of problem is described; about:blank where its status says it all.",
+        },
+        "title": {"type": "string", "description": "The kind of problem, the same each time."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+        "detail": {"type": "string", "description": "What went wrong this time, and what to do."},
+        "code": {"type": "string", "description": "The kind of error as gRPC names it.", "pattern": "^[A-Z_]+$"},
+        "reason": {"type": "string", "description": "Stable reason.", "pattern": "^[A-Z][A-Z0-9_]*$"},
+        "violations": {
+            "type": "array",
+            "description": "The fields that are wrong; empty if no field is.",
+            "items": {
+                "type": "object",
+                "required": ["field", "description"],
+                "properties": {
+                    "field": {"type": "string", "description": "Path of the field, such as `plan.steps[2].agent`."},
+                    "description": {"type": "string", "description": "What is wrong with it, and what to do."},
                 },
+                "additionalProperties": False,
             },
-        }
+        },
     },
+    "additionalProperties": False,
 }
 
 _ANY: Schema = {}

@@ -1,0 +1,121 @@
+"""The reasons that the code gives for what goes wrong, read from its text: classes of errors, and where one is made."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import grpc
+
+from waybill import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+_SUITE = ("src/waybill/core", "src/waybill/ledger", "src/waybill/rpc", "services/planner/waybill_planner",
+          "services/dispatcher/waybill_dispatcher", "services/gateway/waybill_gateway")  # fmt: skip
+_AGENTS = ("src/waybill/models", "services/worker/waybill_worker")
+_CLIENTS = ("client.py", "connection.py")
+_IN_LUA = re.compile(r'"reason":"([A-Z][A-Z0-9_]+)","message":("(?:[^"]*)")?')
+
+
+@dataclass(frozen=True)
+class Raised:
+    """One place that gives a reason. `of_agent` tells a failure of a step or task from the refusal of a call; a failure
+    is `final` where no further attempt follows, and None stands for what depends.
+    """
+
+    reason: str
+    of_agent: bool
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+    final: bool | None = None
+    message: str = ""
+
+
+@cache
+def raised() -> tuple[Raised, ...]:
+    """All of them, of the suite and of what runs agents. The command line's and the clients' own are not among them."""
+    paths = [path for folder in (*_SUITE, *_AGENTS) for path in sorted((ROOT / folder).rglob("*.py"))]
+    paths += [path for path in sorted((ROOT / "src/waybill").glob("*.py")) if path.name not in _CLIENTS]
+    trees = [ast.parse(path.read_text()) for path in paths]
+    constants = dict(_constants(trees))
+    classes = _classes(trees)
+    found = [Raised(reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent))
+             for base, reason in classes.values()]  # fmt: skip
+    for tree in trees:
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            found += _of_call(call, classes, constants)
+    for path in sorted((ROOT / "src/waybill/ledger/lua").glob("*.lua")):
+        for reason, message in _IN_LUA.findall(path.read_text()):
+            found.append(Raised(reason, True, message=message.strip('"')))
+    return tuple(found)
+
+
+def _of_call(
+    call: ast.Call, classes: Mapping[str, tuple[type[errors.WaybillError], str]], constants: Mapping[str, str]
+) -> Iterator[Raised]:
+    assert isinstance(call.func, ast.Name)
+    given = {keyword.arg: keyword.value for keyword in call.keywords}.get("reason")
+    message = _text(call.args[0]) if call.args else ""
+    if call.func.id == "Failure" and len(call.args) == 2 and (reason := _named(call.args[0], constants)):
+        yield Raised(reason, True, message=_text(call.args[1]))
+    elif call.func.id in classes:
+        base, usual = classes[call.func.id]
+        if given is None or (reason := _named(given, constants)):
+            reason = usual if given is None else reason
+            yield Raised(
+                reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent), message
+            )
+
+
+def _named(value: ast.expr, constants: Mapping[str, str]) -> str:
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    return constants.get(value.id, "") if isinstance(value, ast.Name) else ""
+
+
+def _text(value: ast.expr) -> str:
+    """A message as it is written, with a mark for what is put into it; nothing for one that is made elsewhere."""
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    if isinstance(value, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in value.values)
+    return ""
+
+
+def _constants(trees: list[ast.Module]) -> Iterator[tuple[str, str]]:
+    for node in (node for tree in trees for node in tree.body):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield from ((target.id, node.value.value) for target in node.targets if isinstance(target, ast.Name))
+
+
+def _classes(trees: list[ast.Module]) -> dict[str, tuple[type[errors.WaybillError], str]]:
+    """Every class of errors by name, with the class of the library that it is one of, and its usual reason."""
+    found: dict[str, tuple[type[errors.WaybillError], str]] = {
+        name: (kind, kind.reason)
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.WaybillError)
+    }
+    for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        bases = [found[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in found]
+        if bases and node.name not in found:
+            found[node.name] = (_of_code(node, bases[0][0]), _assigned(node, "reason") or bases[0][1])
+    return found
+
+
+def _of_code(node: ast.ClassDef, base: type[errors.WaybillError]) -> type[errors.WaybillError]:
+    """The base, or the class of the library that has the code which the class sets."""
+    for item in node.body:
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "code":
+            code = getattr(grpc.StatusCode, ast.unparse(item.value).rpartition(".")[2])
+            return next(kind for kind in vars(errors).values() if getattr(kind, "code", None) is code)
+    return base
+
+
+def _assigned(node: ast.ClassDef, name: str) -> str:
+    for item in node.body:
+        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == name:
+            return str(item.value.value) if isinstance(item.value, ast.Constant) else ""
+    return ""
