@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from waybill.client import Client
     from waybill.core.budget import Budget, BudgetAction, TaskPolicy
     from waybill.once import NOT_DONE
+    from waybill.plan_builder import PlanBuilder
 
 __all__ = [
     "NOT_DONE",
@@ -19,6 +20,7 @@ __all__ = [
     "Client",
     "Context",
     "Message",
+    "PlanBuilder",
     "Reply",
     "TaskPolicy",
     "Tool",
@@ -32,6 +34,7 @@ _HOMES = {
     "BudgetAction": "core.budget",
     "Client": "client",
     "Message": "chat",
+    "PlanBuilder": "plan_builder",
     "Reply": "chat",
     "TaskPolicy": "core.budget",
     "Tool": "chat",

@@ -17,7 +17,7 @@ from waybill.attempts import Attempt, DeadLetter, Effect
 from waybill.connection import Connection
 from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
-from waybill.core.plan import Plan
+from waybill.core.plan import Plan, PlanSource
 from waybill.core.task import Document, Event, Priority, TaskState
 from waybill.errors import FailedPrecondition, NotFound, Unavailable, Violation, WaybillError
 from waybill.filters import TaskFilter
@@ -81,7 +81,7 @@ class Client(Steering, Spending):
         self,
         *,
         goal: str = "",
-        plan: Plan | Mapping[str, Any] | None = None,
+        plan: Plan | PlanSource | Mapping[str, Any] | None = None,
         input: Any = None,
         documents: Sequence[Document] = (),
         paths: Sequence[str | Path] = (),

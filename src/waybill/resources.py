@@ -13,7 +13,7 @@ import msgspec
 
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import Budget, TaskPolicy
-from waybill.core.plan import Plan, Question
+from waybill.core.plan import Plan, PlanSource, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
@@ -24,14 +24,15 @@ from waybill.rpc.plans import question_from_proto
 class Submission:
     """One task to be submitted: exactly one of `goal` and `plan`.
 
-    `plan` is a `Plan` or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id` makes a
-    repeated submission return the same task; without one the client chooses a random one. `deadline_ms` is the time
-    from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for lists.
+    `plan` is a `Plan`, a `PlanBuilder`, or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id`
+    makes a repeated submission return the same task; without one the client chooses a random one. `deadline_ms` is the
+    time from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for
+    lists.
     `budget` is what the task may spend on models, `policy` what it may do; each as itself or in its JSON form.
     """
 
     goal: str = ""
-    plan: Plan | Mapping[str, Any] | None = None
+    plan: Plan | PlanSource | Mapping[str, Any] | None = None
     input: Any = None
     documents: Sequence[Document] = ()
     paths: Sequence[str | Path] = ()
@@ -67,8 +68,9 @@ class Submission:
         with fitting("documents", "must be a list of Document"):
             for document in self.documents:
                 spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
-        if isinstance(self.plan, Plan):
-            spec.plan.CopyFrom(conversion.plan_to_proto(self.plan))
+        if isinstance(self.plan, Plan | PlanSource):
+            plan = self.plan if isinstance(self.plan, Plan) else self.plan.build()
+            spec.plan.CopyFrom(conversion.plan_to_proto(plan))
         elif self.plan is not None:
             spec.plan.CopyFrom(conversion.plan_from_json(self.plan))
         return spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 
 class FailurePolicy(StrEnum):
@@ -73,6 +74,15 @@ class Plan:
 
     steps: tuple[PlanStep, ...]
     failure_policy: FailurePolicy = FailurePolicy.STOP
+
+
+@runtime_checkable
+class PlanSource(Protocol):
+    """What makes a plan when it is submitted, such as a builder."""
+
+    def build(self) -> Plan:
+        """The plan. Raises `InvalidPlan`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,10 @@ _TASK_FIELDS = frozenset({"goal", "input"})
 _FIRST_FIELD = re.compile(r"@\s*\.\s*(\w+)(?!\w*\s*\()")
 
 
-def link(plan: Plan, agents: Mapping[str, AgentSchema]) -> Graph:
+def link(plan: Plan, agents: Mapping[str, AgentSchema], *, closed: bool = True) -> Graph:
     """The plan's graph, if it can run with the given agents, which are keyed by name.
+
+    Unless `closed`, there may be other agents too, of which nothing is known but their names.
 
     Raises `InvalidPlan` with all violations (the first hundred, and how many more there are). A plan over
     MAX_PLAN_STEPS is refused for that alone.
@@ -52,7 +54,7 @@ def link(plan: Plan, agents: Mapping[str, AgentSchema]) -> Graph:
     if len(plan.steps) > MAX_PLAN_STEPS:
         problem = f"has {len(plan.steps)} steps, and at most {MAX_PLAN_STEPS} are allowed; split the task"
         raise InvalidPlan.of([Violation("plan.steps", problem)])
-    linking = Linking(plan.steps, agents)
+    linking = Linking(plan.steps, agents, closed=closed)
     steps = linking.run()
     if linking.violations:
         raise InvalidPlan.of(linking.violations.listed("plan"))
@@ -72,12 +74,15 @@ class Linking:
         agents: Mapping[str, AgentSchema],
         standing: Sequence[tuple[str, Sequence[int]]] = (),
         field: str = "plan",
+        *,
+        closed: bool = True,
     ) -> None:
         self.violations = Violations()
         self._steps = steps
         self._first = len(standing)
         self._field = field
         self._agents = agents
+        self._closed = closed
         self._names = [*(name for name, _ in standing), *(step.name for step in steps)]
         self._positions: dict[str, int] = {}
         for position, name in enumerate(self._names):
@@ -152,17 +157,18 @@ class Linking:
 
     def _check_agent(self, step: PlanStep, field: str) -> AgentSchema | None:
         known = self._agents.get(step.agent)
-        if known is None and not (step.question and not step.agent):
+        is_possible = not self._closed and AGENT_NAME.fullmatch(step.agent)
+        if known is None and not is_possible and not (step.question and not step.agent):
             self.violations.add(f"{field}.agent", lambda: self._unknown_agent(step.agent))
         return known
 
     def _unknown_agent(self, name: str) -> str:
-        known = f"known agents: {listing(self._agents)}"
+        known = f"; known agents: {listing(self._agents)}" if self._closed else ""
         if not name:
-            return f"is empty; name the agent that runs the step, or give a question to ask a person; {known}"
+            return f"is empty; name the agent that runs the step, or give a question to ask a person{known}"
         if not AGENT_NAME.fullmatch(name):
-            return f"{shown(name)} is no agent name; {_NAME_RULE}; {known}"
-        return f"no agent is named {shown(name)}{closest(name, self._agents)}; {known}"
+            return f"{shown(name)} is no agent name; {_NAME_RULE}{known}"
+        return f"no agent is named {shown(name)}{closest(name, self._agents)}{known}"
 
     def _follow_after(self, step: PlanStep, position: int, field: str, needed: dict[int, None]) -> None:
         if len(step.after) > MAX_DEPENDENCIES_PER_STEP:
