@@ -41,7 +41,9 @@ def plan_yaml(plan: Plan) -> str:
             return True
 
     def represent(dumper: Dumper, text: str) -> Any:
-        style = "|" if _BLOCK.fullmatch(text) else '"' if NUMBER.fullmatch(text) else None
+        style = "|" if _BLOCK.fullmatch(text) else None
+        if NUMBER.fullmatch(text) or not all(line.isprintable() for line in text.split("\n")):
+            style = '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
     Dumper.add_representer(str, represent)
