@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_counted_and_what_runs_is_shown_first() -> None:
     task.apply(Event(type=EventType.STEP_STARTED, step="s77", attempt=1, time_ms=1))
     picture = drawn(task, most_steps=3)
     assert "▶ s77" in picture
-    assert "… and 97 more; 0 of 100 ended" in picture
+    assert "0 of 100 steps ended, 97 of them not shown" in picture
 
 
 def fold(*events: Event) -> TaskProgress:

@@ -8,6 +8,7 @@ from typing import Any
 
 from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc
 from waybill.rpc.caller import tenant_of
+from waybill.rpc.release import RELEASE
 from waybill_gateway.caller import Caller
 from waybill_gateway.verbs import Verbs
 
@@ -166,7 +167,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         return await self._verbs.pauses.resume_tenant(self._caller(context), request)
 
     async def ListAgents(self, request: gateway_pb2.ListAgentsRequest, context: Any) -> gateway_pb2.ListAgentsResponse:
-        """As in the contract."""
+        """As in the contract; the metadata of the answer tells this gateway's release."""
+        context.set_trailing_metadata(RELEASE)
         return await self._verbs.list_agents(self._caller(context), request)
 
     async def GetUsage(self, request: gateway_pb2.GetUsageRequest, context: Any) -> gateway_pb2.GetUsageResponse:

@@ -19,9 +19,14 @@ _ADDRESS = re.compile(r"(?:dns:(?:///)?|ipv[46]:)?\S+:\d{1,5}|unix(?:-abstract)?
 
 def client_of(address: str, tenant: str, patience_seconds: float = CALL_PATIENCE_SECONDS) -> Client:
     """A client for one command. Raises `InvalidArgument` for an address or a tenant that can be none."""
+    return Client(checked_address(address), tenant=tenant, patience_seconds=patience_seconds)
+
+
+def checked_address(address: str) -> str:
+    """The address itself if it can be one. Raises `InvalidArgument` otherwise."""
     if not _ADDRESS.fullmatch(address):
         raise InvalidArgument.of_field("--address", f"{address!r} is not of the form HOST:PORT, as 127.0.0.1:7400")
-    return Client(address, tenant=tenant, patience_seconds=patience_seconds)
+    return address
 
 
 def json_line(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waybill.cli.options import GATEWAY, TENANT, Address, Json, RequestId, StepName, TaskName, Tenant
+from waybill.cli.options import GATEWAY, TENANT, Address, AgentName, Json, RequestId, StepName, TaskName, Tenant
 
 effect_app = typer.Typer(help="Look at effects that agents guard, and decide unknown ones.", no_args_is_help=True)
 dead_app = typer.Typer(
@@ -20,7 +20,6 @@ agents_app = typer.Typer(
 tenant_app = typer.Typer(help="Pause and resume the tenant.", no_args_is_help=True)
 
 Letter = Annotated[str, typer.Argument(metavar="LETTER", help="Name or id of a dead letter.")]
-AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="Name of an agent.")]
 
 
 @effect_app.command("list")

@@ -89,8 +89,3 @@ def table_console() -> Console:
     """Where tables go: as wide as the terminal, or wide enough that no row is folded."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=_PIPED_COLUMNS, highlight=False)
-
-
-def count_of(number: int, what: str) -> str:
-    """A number of things in words: 1 task, 2 tasks."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

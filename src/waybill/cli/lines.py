@@ -65,6 +65,11 @@ def seconds_text(milliseconds: int) -> str:
     return f"{seconds:.2f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
 
 
+def count_of(number: int, what: str) -> str:
+    """A number of things in words: 1 task, 2 tasks."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _details(event: Event) -> Iterator[str]:
     if event.step:
         yield event.step

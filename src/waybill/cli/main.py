@@ -61,6 +61,14 @@ def up(
     archive: Annotated[
         bool, typer.Option("--archive", help="Keep ended tasks for good, in archive.db of the data directory.")
     ] = False,
+    agents: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE[,MODULE...]",
+            help="Python modules with agents to run besides the installed ones. Default: those that pyproject.toml in "
+            "this folder announces.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the suite and keep it running until Ctrl-C.
@@ -72,7 +80,7 @@ def up(
     from waybill.cli.up import up as command
 
     options = SuiteOptions(grpc_port, http_port, workers, archive=archive)
-    raise typer.Exit(finish(lambda: command(options, data_dir, as_json=json)))
+    raise typer.Exit(finish(lambda: command(options, data_dir, agents, as_json=json)))
 
 
 @app.command(rich_help_panel=Section.BEGIN)
@@ -207,6 +215,18 @@ def show(
     from waybill.cli.exits import finish
 
     raise typer.Exit(finish(lambda: commands.show(address, tenant, task, attempts=attempts, as_json=json)))
+
+
+@app.command(rich_help_panel=Section.OPERATE)
+def version(json: Json = False, address: Address = GATEWAY) -> None:
+    """Print the versions of this command and of the gateway.
+
+    A gateway that does not answer is no error here.
+    """
+    from waybill.cli.exits import finish
+    from waybill.cli.version import version as command
+
+    raise typer.Exit(finish(lambda: command(address, as_json=json)))
 
 
 app.add_typer(steering_app)

@@ -6,14 +6,24 @@ from typing import Annotated
 
 import typer
 
+from waybill.cli.completion import complete_agent, complete_step, complete_task
+from waybill.cli.places import GATEWAY as GATEWAY
+from waybill.cli.places import TENANT as TENANT
 from waybill.core.budget import BudgetAction
 
 Address = Annotated[
     str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
 ]
 Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.")]
-StepName = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step in the task's plan.")]
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.", autocompletion=complete_task)]
+StepName = Annotated[
+    str, typer.Argument(metavar="STEP", help="Name of a step in the task's plan.", autocompletion=complete_step)
+]
+TaskOrNone = Annotated[
+    str,
+    typer.Argument(metavar="[TASK]", help="Name or id of a task.", show_default=False, autocompletion=complete_task),
+]
+AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="Name of an agent.", autocompletion=complete_agent)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 RequestId = Annotated[str, typer.Option(help="Makes the same call again change nothing more.")]
 Sources = Annotated[
@@ -31,12 +41,11 @@ WantedLabels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="KEY=VALUE", help="Only tasks with this label; may be repeated."),
 ]
-WantedAgent = Annotated[str, typer.Option("--agent", help="Only tasks with a step that this agent runs.")]
+WantedAgent = Annotated[
+    str, typer.Option("--agent", help="Only tasks with a step that this agent runs.", autocompletion=complete_agent)
+]
 WantedTemplate = Annotated[str, typer.Option("--template", help="Only tasks made from this template.")]
 Since = Annotated[
     str, typer.Option(metavar="TIME", help="Accepted at or after: a time such as 2026-11-24T09:30, or 2h for 2 h ago.")
 ]
 Until = Annotated[str, typer.Option(metavar="TIME", help="Accepted before: as --since.")]
-
-GATEWAY = "127.0.0.1:7400"
-TENANT = "default"

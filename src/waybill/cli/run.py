@@ -17,8 +17,8 @@ import waybill
 from waybill.cli import exits
 from waybill.cli.datadir import DataDirectory
 from waybill.cli.progress import TaskProgress
-from waybill.cli.running import run_suite
-from waybill.cli.suite import READY_TIMEOUT_SECONDS, Suite, SuiteOptions
+from waybill.cli.running import all_ready, run_suite
+from waybill.cli.suite import Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor, breakdown
 from waybill.cli.watching import Style, follow, succeeded
 from waybill.client import Client
@@ -82,7 +82,7 @@ async def run(asked: Question, data_path: Path | None, *, as_json: bool) -> int:
 
         async def work(suite: Suite, supervisor: Supervisor) -> int:
             exits.say(f"starting the suite in {data.path}")
-            await supervisor.ready(READY_TIMEOUT_SECONDS)
+            await all_ready(supervisor, shown=not as_json)
             answering = asyncio.create_task(_answer(suite, asked, as_json=as_json))
             breaking = asyncio.create_task(supervisor.broken())
             try:

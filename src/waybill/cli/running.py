@@ -10,9 +10,10 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from waybill.cli.bars import bar
 from waybill.cli.datadir import DataDirectory, SuiteNote
 from waybill.cli.exits import say
-from waybill.cli.suite import Suite, SuiteOptions, lay_out
+from waybill.cli.suite import READY_TIMEOUT_SECONDS, Suite, SuiteOptions, lay_out
 from waybill.cli.supervisor import Supervisor
 
 SOURCE_ROOTS_VARIABLE = "WAYBILL_WORKER_SOURCE_ROOTS"
@@ -58,6 +59,12 @@ async def run_suite(options: SuiteOptions, data: DataDirectory, work: Work) -> i
         code = await _until_signal(work(suite, supervisor), signals)
     data.remove_note()
     return code
+
+
+async def all_ready(supervisor: Supervisor, *, shown: bool = True) -> None:
+    """Wait until the whole suite works, with a bar where somebody watches. Raises `Unavailable` if it does not."""
+    with bar("starting the suite", len(supervisor.children), shown=shown) as arrived:
+        await supervisor.ready(READY_TIMEOUT_SECONDS, arrived)
 
 
 async def _until_signal(work: Awaitable[int], signals: StopSignals) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from waybill.cli.completion import complete_task
 from waybill.cli.options import GATEWAY, TENANT, Address, Json, RequestId, Tenant
 from waybill.cli.sections import Section
 
@@ -43,7 +44,10 @@ Count = typer.Option(min=0, metavar="COUNT", show_default=False, help="0 for no 
 @spending_app.command(rich_help_panel=Section.SPENDING)
 def usage(
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help="Name or id of a task. Default: the tenant, day by day.")
+        str,
+        typer.Argument(
+            metavar="TASK", help="Name or id of a task. Default: the tenant, day by day.", autocompletion=complete_task
+        ),
     ] = "",
     from_day: Annotated[str, typer.Option("--from", metavar="DAY", help="First day, UTC, such as 2026-11-24.")] = "",
     until_day: Annotated[str, typer.Option("--until", metavar="DAY", help="Last day, UTC. Default: today.")] = "",
@@ -67,7 +71,12 @@ def usage(
 @spending_app.command(rich_help_panel=Section.SPENDING)
 def calls(
     parent: Annotated[
-        str, typer.Argument(metavar="TASK[/STEP]", help="Name or id of a task, or of one and the name of its step.")
+        str,
+        typer.Argument(
+            metavar="TASK[/STEP]",
+            help="Name or id of a task, or of one and the name of its step.",
+            autocompletion=complete_task,
+        ),
     ],
     json: Json = False,
     address: Address = GATEWAY,

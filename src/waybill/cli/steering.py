@@ -6,7 +6,9 @@ import sys
 
 from waybill.api.v1 import gateway_pb2
 from waybill.cli import exits
+from waybill.cli.bars import bar
 from waybill.cli.gateway import client_of, json_line
+from waybill.cli.lines import count_of
 from waybill.cli.reading import TypedFilter, read_json, task_filter
 from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
@@ -53,10 +55,12 @@ async def retry(address: str, tenant: str, task: str, typed: TypedFilter, reques
             created_until=wanted.created_until,
             request_id=request_id or None,
         )
-        async for name in retried:
-            print(json_line({"name": name}) if as_json else name, flush=True)
-            count += 1
-    exits.say(f"retried {count} task{'' if count == 1 else 's'}")
+        with bar("retrying", shown=not as_json) as another:
+            async for name in retried:
+                print(json_line({"name": name}) if as_json else name, flush=True)
+                another(name)
+                count += 1
+    exits.say(f"retried {count_of(count, 'task')}")
     return exits.OK
 
 

@@ -15,6 +15,7 @@ from waybill.cli.options import (
     Since,
     StepName,
     TaskName,
+    TaskOrNone,
     Tenant,
     Until,
     WantedAgent,
@@ -71,7 +72,7 @@ def _steer(action: str, task: str, request_id: str, json: bool, address: str, te
 
 @steering_app.command(rich_help_panel=Section.STEER)
 def retry(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.", show_default=False)] = "",
+    task: TaskOrNone = "",
     failed: Annotated[bool, typer.Option("--failed", help="Retry the failed tasks that the filters admit.")] = False,
     cancelled: Annotated[bool, typer.Option("--cancelled", help="Retry the cancelled ones.")] = False,
     label: WantedLabels = None,

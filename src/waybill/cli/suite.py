@@ -16,6 +16,7 @@ from waybill.cli import probes
 from waybill.cli.child import ChildSpec
 from waybill.cli.datadir import DataDirectory
 from waybill.cli.ports import LOOPBACK, free_ports
+from waybill.cli.project import OwnAgents
 
 REDIS_URL_VARIABLE = "WAYBILL_REDIS_URL"
 ARCHIVE_URL_VARIABLE = "WAYBILL_DISPATCHER_ARCHIVE_URL"
@@ -35,7 +36,7 @@ makes it a table, and the record of a step that ran is 68 bytes long.
 @dataclass(frozen=True)
 class SuiteOptions:
     """What the operator chose. Port 0 is any free one; `source_roots` is None to leave it to the environment; with
-    `archive` ended tasks are kept in a SQLite file of the data directory.
+    `archive` ended tasks are kept in a SQLite file of the data directory; `agents` are run besides those installed.
     """
 
     grpc_port: int = 0
@@ -43,6 +44,7 @@ class SuiteOptions:
     workers: int = 1
     source_roots: tuple[str, ...] | None = None
     archive: bool = False
+    agents: OwnAgents = OwnAgents()
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def _gateway(addresses: _Addresses) -> ChildSpec:
 
 
 def _workers(addresses: _Addresses, options: SuiteOptions, data: DataDirectory) -> Iterator[ChildSpec]:
-    shared = {"WAYBILL_REDIS_URL": addresses.redis_url}
+    shared = {"WAYBILL_REDIS_URL": addresses.redis_url, **options.agents.environment()}
     if options.source_roots is not None:
         shared["WAYBILL_WORKER_SOURCE_ROOTS"] = ",".join(options.source_roots)
     for number, ports in enumerate(addresses.workers, start=1):

@@ -61,13 +61,13 @@ class Supervisor:
     ) -> None:
         await self.stop()
 
-    async def ready(self, timeout_seconds: float) -> None:
-        """Wait until every child's probe says yes.
+    async def ready(self, timeout_seconds: float, arrived: Callable[[str], None] = lambda _name: None) -> None:
+        """Wait until every child's probe says yes; `arrived` gets the name of each that does.
 
         Raises `Unavailable` when one of them keeps dying or the time is over; the message names who and has the
         end of its log.
         """
-        probing = asyncio.create_task(self._probe_all())
+        probing = asyncio.create_task(self._probe_all(arrived))
         watched: set[asyncio.Future[Any]] = {probing, self._broken}
         self._awaited = True
         try:
@@ -90,14 +90,15 @@ class Supervisor:
         """Wait until a child keeps dying at once. It is tried again all the same."""
         return await asyncio.shield(self._broken)
 
-    async def _probe_all(self) -> None:
-        await asyncio.gather(*(self._probe(child) for child in self.children))
+    async def _probe_all(self, arrived: Callable[[str], None]) -> None:
+        await asyncio.gather(*(self._probe(child, arrived) for child in self.children))
 
-    async def _probe(self, child: Child) -> None:
+    async def _probe(self, child: Child, arrived: Callable[[str], None]) -> None:
         # A loop, because what is waited for happens in another process, which sets no event here.
         while child.pid is None or not await child.spec.probe():  # noqa: ASYNC110
             await asyncio.sleep(_PROBE_SECONDS)
         child.ready = True
+        arrived(child.spec.name)
 
     def _on_death(self, death: Death) -> None:
         if self._stopping:

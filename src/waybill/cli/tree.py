@@ -14,6 +14,7 @@ from waybill.cli.progress import StepProgress, TaskProgress
 from waybill.core.task import StepState, TaskState
 
 _NOTE_CHARS = 80
+_BAR_CHARS = 40
 _STEP_LOOKS = {
     StepState.PENDING: ("·", "dim"),
     StepState.READY: ("○", "cyan"),
@@ -43,10 +44,20 @@ def task_tree(task: TaskProgress, most_steps: int, now_ms: int | None = None) ->
     for step in shown:
         tree.add(_step_line(step, now))
     if len(shown) < len(steps):
-        tree.add(Text(f"… and {len(steps) - len(shown)} more; {task.ended_steps} of {len(steps)} ended", style="dim"))
+        tree.add(_rest_line(task, len(shown)))
     if task.failure is not None:
         tree.add(Text(f"{task.failure.reason}: {printable(task.failure.message)}", style="red"))
     return tree
+
+
+def _rest_line(task: TaskProgress, shown: int) -> Text:
+    """What is told of the steps that do not fit: how many, and a bar of how many of all have ended."""
+    total, ended = len(task.steps), task.ended_steps
+    filled = _BAR_CHARS * ended // total
+    line = Text("━" * filled, style="green")
+    line.append("━" * (_BAR_CHARS - filled), style="dim")
+    line.append(f"  {ended} of {total} steps ended, {total - shown} of them not shown", style="dim")
+    return line
 
 
 def _choose(steps: Sequence[StepProgress], most: int) -> Sequence[StepProgress]:

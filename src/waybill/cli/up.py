@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from waybill.cli import exits
@@ -11,8 +13,9 @@ from waybill.cli.datadir import DataDirectory
 from waybill.cli.gateway import json_line
 from waybill.cli.options import GATEWAY
 from waybill.cli.ports import require_free
-from waybill.cli.running import run_suite
-from waybill.cli.suite import READY_TIMEOUT_SECONDS, REDIS_URL_VARIABLE, Suite, SuiteOptions
+from waybill.cli.project import OwnAgents, named_agents, project_agents
+from waybill.cli.running import all_ready, run_suite
+from waybill.cli.suite import REDIS_URL_VARIABLE, Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor
 
 _TITLES = {
@@ -22,23 +25,29 @@ _TITLES = {
     "grpc": "gRPC",
     "store": "store",
     "logs": "logs",
+    "agents": "agents",
 }
 
 
-async def up(options: SuiteOptions, data_path: Path, *, as_json: bool = False) -> int:
+async def up(
+    options: SuiteOptions, data_path: Path, agents: Sequence[str] | None = None, *, as_json: bool = False
+) -> int:
     """Run the suite until SIGINT, SIGTERM or SIGHUP, which is how it ends well: exit code 0.
 
-    Raises `InvalidArgument` for a port in use, `FailedPrecondition` for a data directory in use, `Unavailable` if
-    the suite does not become ready.
+    `agents` names modules of the user's own; None for those of the project in the working directory.
+    Raises `InvalidArgument` for a port in use or a module that is nowhere, `FailedPrecondition` for a data directory in
+    use, `Unavailable` if the suite does not become ready.
     """
+    own = project_agents(Path.cwd()) if agents is None else named_agents(agents, Path.cwd())
+    options = replace(options, agents=own)
     with DataDirectory(data_path) as data:
         for port, option in ((options.grpc_port, "--grpc-port"), (options.http_port, "--http-port")):
             if port:
                 require_free(port, option)
 
         async def serve(suite: Suite, supervisor: Supervisor) -> int:
-            await supervisor.ready(READY_TIMEOUT_SECONDS)
-            _announce(suite, data, as_json=as_json)
+            await all_ready(supervisor, shown=not as_json)
+            _announce(suite, data, own, as_json=as_json)
             await asyncio.Event().wait()
             return exits.OK
 
@@ -47,7 +56,7 @@ async def up(options: SuiteOptions, data_path: Path, *, as_json: bool = False) -
     return exits.OK
 
 
-def _announce(suite: Suite, data: DataDirectory, *, as_json: bool) -> None:
+def _announce(suite: Suite, data: DataDirectory, own: OwnAgents, *, as_json: bool) -> None:
     store = os.environ.get(REDIS_URL_VARIABLE) and f"the Redis of {REDIS_URL_VARIABLE}"
     places = {
         "console": suite.http_address,
@@ -57,6 +66,8 @@ def _announce(suite: Suite, data: DataDirectory, *, as_json: bool) -> None:
         "store": store or str(data.store),
         "logs": str(data.logs),
     }
+    if own.modules:
+        places["agents"] = f"{', '.join(own.modules)} ({own.told_by})"
     if as_json:
         print(json_line({**places, "pid": os.getpid()}), flush=True)
         return
