@@ -15,8 +15,6 @@ one = "pack_one.agents"
 two = "mod_two:name"
 again = "mod_two"
 """
-    '[project.entry-points."waybill.agents"]\none = "pack_one.agents"\ntwo = "mod_two:name"\nagain = "mod_two"\n'
-)
 
 
 def test_given_a_project_that_announces_agents_then_its_modules_are_found_in_its_folders(tmp_path: Path) -> None:
