@@ -20,8 +20,8 @@ Over HTTP and on the command line an event is one flat JSON object, with the fie
 {"sequence":4,"time":"2026-11-24T01:39:26.061Z","type":"step_started","step":"retrieve-1","attempt":1,"agent":"retriever","worker":"worker-1.d93e3c6ba4c4"}
 ```
 
-Over gRPC an event is the message `TaskEvent`. As Server-Sent Events, `id:` is the sequence, `event:` the type, and
-`data:` the object.
+Over gRPC an event is the message `TaskEvent`. As Server-Sent Events, `id:` is the sequence and the digest, such as
+`4.0a1b2c3d`, `event:` the type, and `data:` the object.
 
 ## Types
 """

@@ -21,7 +21,10 @@ RETRY_SECONDS = 0.3
 
 
 async def browse(gateways: Sequence[str], task: str, tenant: str) -> AsyncIterator[dict[str, Any]]:
-    """The task's events as JSON, up to the terminal one. Raises httpx.HTTPStatusError for a refusal."""
+    """The task's events as JSON, up to the terminal one, and resets, which have no id.
+
+    Raises httpx.HTTPStatusError for a refusal.
+    """
     last_id = ""
     timeout = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS)
     # Nothing here is encrypted, and reading the certificates of the world would hold the loop for a while.
@@ -37,7 +40,9 @@ async def browse(gateways: Sequence[str], task: str, tenant: str) -> AsyncIterat
                     if source.response.status_code not in _PASSING:
                         source.response.raise_for_status()
                         async for event in source.aiter_sse():
-                            if event.id != last_id and event.event != "watch_failed":
+                            if event.event == "stream_reset":
+                                yield json.loads(event.data)
+                            elif event.id != last_id and event.event != "watch_failed":
                                 last_id = event.id
                                 yield json.loads(event.data)
             except httpx.TransportError:

@@ -38,7 +38,7 @@ async def events_of(http: httpx.AsyncClient, path: str = EVENTS, last_event_id: 
     async with aconnect_sse(http, "GET", path, headers=headers) as source:
         async for sent in source.aiter_sse():
             data = sent.json()
-            assert (sent.id, sent.event) == (str(data["sequence"]), data["type"])
+            assert (sent.id, sent.event) == (f"{data['sequence']}.{data['digest']:08x}", data["type"])
             seen.append(data)
     return seen
 
@@ -306,11 +306,28 @@ async def test_a_stream_reset_has_no_id_so_that_it_is_told_again_if_nothing_foll
             lines.append(line)
             if line.startswith("event: task_accepted"):
                 break
-    assert [line for line in lines if line.startswith(("id:", "event:"))] == [
+    assert [line.partition(".")[0] for line in lines if line.startswith(("id:", "event:"))] == [
         "event: stream_reset",
         "id: 1",
         "event: task_accepted",
     ]
+
+
+async def test_given_a_history_that_a_failover_rewrote_when_a_browser_goes_on_inside_it_then_it_is_told(
+    http, dispatcher
+):
+    dispatcher.add_task(TASK, events=5)
+    async with aconnect_sse(http, "GET", EVENTS) as source:
+        stream = source.aiter_sse()
+        ids = [(await anext(stream)).id for _ in range(5)]
+    await dispatcher.lose(TASK, 3)
+    await dispatcher.emit(TASK, 2, finish=True)
+    kept = await events_of(http, EVENTS, ids[2])
+    assert [event["sequence"] for event in kept] == [4, 5, 6, 7]
+    async with aconnect_sse(http, "GET", EVENTS, headers={"Last-Event-ID": ids[3]}) as source:
+        told = [event.json()["sequence"] async for event in source.aiter_sse()]
+    assert told == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [event["sequence"] for event in await events_of(http, EVENTS, "4")] == [5, 6, 7]
 
 
 async def test_a_retried_task_is_watched_beyond_its_first_end(http, dispatcher, eventually):
@@ -326,7 +343,7 @@ async def test_a_retried_task_is_watched_beyond_its_first_end(http, dispatcher, 
     assert [event["type"] for event in await resuming] == types[2:]
 
 
-@pytest.mark.parametrize("last_event_id", ["x", "-1", "1e3"])
+@pytest.mark.parametrize("last_event_id", ["x", "-1", "1e3", "1.", ".00000001", "1.1", "1.0000000G", "1.000000001"])
 async def test_a_bad_last_event_id_is_refused(http, dispatcher, last_event_id):
     dispatcher.add_task(TASK)
     response = await http.get(EVENTS, headers={"Last-Event-ID": last_event_id})
@@ -352,7 +369,7 @@ async def test_a_stream_that_breaks_says_so_without_an_id(http, dispatcher, even
     dispatcher.add_task(TASK)
     async with aconnect_sse(http, "GET", EVENTS) as source:
         sent = source.aiter_sse()
-        assert (await anext(sent)).id == "1"
+        assert (await anext(sent)).json()["sequence"] == 1
         await eventually(lambda: dispatcher.streams_open == 1)
         dispatcher.tasks.clear()
         await dispatcher.break_streams()

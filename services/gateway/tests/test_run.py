@@ -50,11 +50,7 @@ async def test_the_same_over_http(http, dispatcher, eventually):
     await eventually(lambda: dispatcher.streams_open == 1)
     await dispatcher.emit(TASK, finish=True)
     sent = await answer
-    assert [(event.event, event.id) for event in sent[:-1]] == [
-        ("task", ""),
-        ("task_accepted", "1"),
-        ("task_finished", "2"),
-    ]
+    assert [event.event for event in sent] == ["task", "task_accepted", "task_finished", "task_result"]
     assert sent[0].json()["task"].items() >= {"name": TASK, "state": "running"}.items()
     assert sent[-1].json()["task"].items() >= {"state": "succeeded", "output": {"answer": 42}}.items()
 
@@ -64,14 +60,8 @@ async def test_what_is_no_event_has_no_id(http, dispatcher, eventually):
         await eventually(lambda: dispatcher.streams_open == 1)
         await dispatcher.emit(TASK, finish=True)
         lines = [line async for line in response.aiter_lines() if line.startswith(("id:", "event:"))]
-    assert lines == [
-        "event: task",
-        "id: 1",
-        "event: task_accepted",
-        "id: 2",
-        "event: task_finished",
-        "event: task_result",
-    ]
+    assert [line.partition(".")[0] for line in lines if line.startswith("id:")] == ["id: 1", "id: 2"]
+    assert (lines[0], lines[-2:]) == ("event: task", ["event: task_finished", "event: task_result"])
 
 
 async def test_given_a_client_that_left_when_it_repeats_the_request_then_the_same_task_goes_on_after_what_it_saw(
@@ -124,7 +114,7 @@ async def test_what_is_wrong_after_acceptance_is_told_in_the_stream(http, stub, 
         dispatcher.tasks.clear()
         await dispatcher.break_streams()
         failed = [event async for event in sent]
-    assert [(event.event, event.id) for event in failed] == [("watch_failed", "1")]
+    assert [event.event for event in failed] == ["watch_failed"]
     assert NotFound.code.name in failed[0].data
 
 
@@ -153,8 +143,9 @@ async def test_given_events_that_a_failover_lost_when_a_run_is_repeated_then_its
     call = aiter(stub.RunTask(running("k", from_sequence=4, after_digest=seen.digest)))
     events = [event async for message in call for event in message.events]
     assert [event.sequence for event in events] == [0, 1, 2, 3, 4]
-    sent = await run_over_http(http, Idempotency_Key="k", Last_Event_ID="9")
-    assert [event.event for event in sent][:3] == ["task", "stream_reset", "task_accepted"]
+    for last_seen in ("9", f"3.{seen.digest:08x}"):
+        sent = await run_over_http(http, Idempotency_Key="k", Last_Event_ID=last_seen)
+        assert [event.event for event in sent][:3] == ["task", "stream_reset", "task_accepted"]
 
 
 @pytest.mark.parametrize("seed", range(3))

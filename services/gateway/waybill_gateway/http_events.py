@@ -1,4 +1,8 @@
-"""Watches and runs as Server-Sent Events: the id is the sequence number, the type the event's, the data flat JSON."""
+"""Watches and runs as Server-Sent Events: the type is the event's, the data flat JSON, the id its place.
+
+The id is `<sequence>.<digest>`: by the digest whoever goes on after it is told if a failover of the store put another
+event in its place.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +57,18 @@ async def _events(batches: AsyncGenerator[Events, None]) -> AsyncGenerator[Serve
         async for events in batches:
             for event in events:
                 shown = event_to_json(event)
-                yield _server_sent(shown["type"], shown, str(event.sequence) if event.sequence else None)
+                yield _server_sent(shown["type"], shown, _id(event))
+
+
+def _id(event: task_pb2.TaskEvent) -> str | None:
+    if not event.sequence:
+        return None
+    return f"{event.sequence}.{event.digest:08x}" if event.digest else str(event.sequence)
 
 
 def _task(kind: str, task: task_pb2.Task) -> ServerSentEvent:
     return _server_sent(kind, {"task": task_to_json(task, msgspec.Raw)})
 
 
-def _server_sent(kind: str, data: dict[str, Any], sequence: str | None = None) -> ServerSentEvent:
-    return ServerSentEvent(msgspec.json.encode(data).decode(), event=kind, id=sequence, sep="\n")
+def _server_sent(kind: str, data: dict[str, Any], event_id: str | None = None) -> ServerSentEvent:
+    return ServerSentEvent(msgspec.json.encode(data).decode(), event=kind, id=event_id, sep="\n")

@@ -21,12 +21,14 @@ from waybill_gateway.caller import Caller
 from waybill_gateway.filters import PARAMETERS, check_filter
 from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Action, chosen_request_id, read_action, time_of
 from waybill_gateway.http_errors import BodyTooLarge
+from waybill_gateway.place import Place
 
 LAST_EVENT_ID = "last-event-id"
 DISCARDED_BYTES = 64 * MIB
 DISCARDING_SECONDS = 5.0
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_EVENT_ID = re.compile(r"(?P<sequence>[0-9]{1,18})(\.(?P<digest>[0-9a-f]{8}))?")
 _Form = TypeVar("_Form", bound=Action)
 
 
@@ -147,9 +149,16 @@ def _labels_of(request: Request) -> dict[str, str]:
     return labels
 
 
-def first_sequence_of(request: Request) -> tuple[int, bool]:
-    """The first event wanted, 0 for the first of all, and whether it is the one after `Last-Event-ID`."""
+def place_of(request: Request) -> tuple[Place, bool]:
+    """Where a watch is to begin, and whether that is after a `Last-Event-ID`. The number 0 stands for the first event.
+
+    Raises `InvalidArgument` for what is no number, or no id of an event.
+    """
     last_seen = request.headers.get(LAST_EVENT_ID)
-    if last_seen:
-        return number_of("Last-Event-ID", last_seen) + 1, True
-    return number_of("from_sequence", request.query_params.get("from_sequence")), False
+    if not last_seen:
+        return Place(number_of("from_sequence", request.query_params.get("from_sequence"))), False
+    seen = _EVENT_ID.fullmatch(last_seen)
+    if seen is None:
+        described = "must be the id of an event of this stream, or the number of one, such as 7"
+        raise InvalidArgument.of_field("Last-Event-ID", described)
+    return Place(int(seen["sequence"]) + 1, int(seen["digest"] or "0", 16)), True

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from waybill.api.v1 import gateway_pb2
 from waybill_gateway.caller import Caller
 from waybill_gateway.http_events import events_of_run, events_of_watch
-from waybill_gateway.http_requests import caller_of, check_parameters, first_sequence_of, submission_of, task_of
+from waybill_gateway.http_requests import caller_of, check_parameters, place_of, submission_of, task_of
 from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
@@ -41,10 +41,13 @@ class _Handlers:
         """
         check_parameters(request, ("from_sequence",))
         caller = self._caller(request)
-        first, resumed = first_sequence_of(request)
+        place, resumed = place_of(request)
         submission = await submission_of(request, self._settings.max_body_bytes)
         running = gateway_pb2.RunTaskRequest(
-            spec=submission.spec, request_id=submission.request_id, from_sequence=first
+            spec=submission.spec,
+            request_id=submission.request_id,
+            from_sequence=place.sequence,
+            after_digest=place.digest,
         )
         run = await self._verbs.run_task(caller, running, rewind=resumed)
         return self._stream(events_of_run(run))
@@ -55,8 +58,10 @@ class _Handlers:
         204 if it had ended and its last event was seen already, which tells a browser to stop asking.
         """
         check_parameters(request, ("from_sequence",))
-        first, resumed = first_sequence_of(request)
-        watching = gateway_pb2.WatchTaskRequest(name=task_of(request), from_sequence=first)
+        place, resumed = place_of(request)
+        watching = gateway_pb2.WatchTaskRequest(
+            name=task_of(request), from_sequence=place.sequence, after_digest=place.digest
+        )
         watch = await self._verbs.watch_task(self._caller(request), watching, rewind=resumed)
         if watch.ended:
             return Response(status_code=204)

@@ -251,7 +251,7 @@ def _headers(operation: Operation) -> list[tuple[str, Schema]]:
     if operation.method == "POST" and operation.form is not BatchForm:
         found.append(("idempotency-key", _REQUEST_ID))
     if operation.streams:
-        found.append(("last-event-id", {"type": "string", "pattern": "^[0-9]{1,18}$"}))
+        found.append(("last-event-id", {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9a-f]{8})?$"}))
     return found
 
 
