@@ -65,6 +65,7 @@ class Callers:
             deadline_ms=self.random.choice([0] * 8 + [900, 86_400_000]),
             policy=self.random.choice(TASK_POLICIES),
             budget=self.random.choice(BUDGETS),
+            start_ms=self.random.choice([0] * 4 + [self.model.now + later for later in (-1, 1, 300, 20_000)]),
         )
         # What is due at once is done in the order of the names, so that a run is only repeated with the same names.
         task = replace(task, id=f"0-{self.random.getrandbits(80):020x}")

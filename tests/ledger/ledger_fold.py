@@ -47,14 +47,17 @@ class FoldedTask:
     created_ms: int = 0
     planned_ms: int = 0
     ended_ms: int = 0
+    start_ms: int = 0
     steps: dict[str, FoldedStep] = field(default_factory=dict)
     calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
     """What each model call used, as far as it is told, by step, attempt and number; the planner's step has no name."""
+    has_begun: bool = True
+    """Whether it is not, and was not cancelled, before its start: only then the history tells when that is."""
     failure_before: Failure | None = None
     """The task's failure before the last step ended: one after which the plan is revised is none of the task's."""
 
 
-NOT_STORED = ("steps", "calls", "failure_before")
+NOT_STORED = ("steps", "calls", "has_begun", "failure_before")
 """Fields of `FoldedTask` that `TaskRecord` has not."""
 
 
@@ -76,7 +79,9 @@ def stored(task: TaskRecord, steps: Sequence[StepRecord], calls: Iterable[CallRe
         if call.state is not CallState.OPEN
     }
     plain = [entry.name for entry in fields(FoldedTask) if entry.name not in NOT_STORED]
-    return FoldedTask(steps=kept, calls=told, **{name: getattr(task, name) for name in plain})
+    # What begins later has two events if it was called off: that it was accepted, and that it has ended.
+    has_begun = not task.start_ms or task.last_sequence > 2
+    return FoldedTask(steps=kept, calls=told, has_begun=has_begun, **{name: getattr(task, name) for name in plain})
 
 
 def _with(task: FoldedTask, event: Event) -> FoldedTask:
@@ -84,6 +89,9 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
     match event.type:
         case EventType.TASK_ACCEPTED:
             task.state, task.created_ms = event.state, event.time_ms
+            task.has_begun = event.state is not TaskState.SCHEDULED
+        case EventType.TASK_STARTED:
+            task.state, task.start_ms, task.has_begun = event.state, event.time_ms, True
         case EventType.TASK_PLANNED:
             task.state, task.planned_ms = TaskState.RUNNING, event.time_ms
             task.revision, task.step_count = event.revision, event.step_count
@@ -93,6 +101,8 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
             task.state = TaskState.RUNNING
         case EventType.TASK_RETRIED:
             task.state, task.failure, task.ended_ms = event.state, None, 0
+            if not task.has_begun:
+                task.start_ms, task.has_begun = event.time_ms, True
             again = [step for step in task.steps.values() if step.state is not StepState.SUCCEEDED]
             for step in again:
                 step.state, step.failure, step.ended_ms = StepState.PENDING, None, 0
@@ -102,7 +112,8 @@ def _with(task: FoldedTask, event: Event) -> FoldedTask:
         case EventType.TASK_FINISHED:
             task.state, task.failure, task.ended_ms = event.state, event.failure, event.time_ms
             assert event.usage == task.usage
-            assert event.elapsed_ms == event.time_ms - task.created_ms
+            since_ms = task.start_ms or task.created_ms
+            assert event.elapsed_ms == event.time_ms - since_ms if task.has_begun else event.elapsed_ms >= 0
         case EventType.CALL_ENDED:
             _with_call(task, event)
         case EventType.PLAN_REVISED:
@@ -221,6 +232,8 @@ async def check_history(ledger: Ledger, task_id: str) -> tuple[TaskRecord, dict[
 def check_fold(folded: FoldedTask, task: TaskRecord, steps: Iterable[StepRecord]) -> None:
     """The fold of a history is what is stored."""
     for name in (entry.name for entry in fields(FoldedTask) if entry.name not in NOT_STORED):
+        if name == "start_ms" and not folded.has_begun:
+            continue
         assert getattr(folded, name) == getattr(task, name), f"{name} of the task is not the fold of its history"
     for step in steps:
         told = folded.steps.get(step.name, FoldedStep(step.name))

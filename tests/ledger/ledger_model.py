@@ -35,7 +35,15 @@ class Model(Revisions):
     def submit(self, new: NewTask) -> None:
         task = ModelTask(new.id, new.tenant, TaskState.PLANNING, span=new.deadline_ms)
         task.policy = new.policy or PLAIN_POLICY
+        task.sinks = _sinks(new)
         self.tasks[new.id] = task
+        if new.start_ms > self.now:
+            task.state, task.start, task.kept = TaskState.SCHEDULED, new.start_ms, new
+        else:
+            self._begin(task, new)
+
+    def _begin(self, task: ModelTask, new: NewTask) -> None:
+        task.state, task.kept = TaskState.PLANNING, None
         self._start_deadline(task)
         if new.graph is not None:
             self.plan(new.id, new)
@@ -49,13 +57,13 @@ class Model(Revisions):
         for number, linked in enumerate(graph.steps, 1):
             edges = (list(linked.dependencies), list(linked.references), list(linked.conditions))
             task.steps[number] = ModelStep(number, linked, *edges)
-        task.sinks = {number for number, linked in enumerate(graph.steps, 1) if not linked.dependents}
+        task.sinks = _sinks(new)
         self._advance(task)
 
     def cancel(self, task_id: str) -> bool:
         """Whether it is allowed."""
         task = self.tasks[task_id]
-        if task.state is TaskState.PLANNING:
+        if task.state in (TaskState.PLANNING, TaskState.SCHEDULED):
             self._finish(task, TaskState.CANCELLED)
         elif task.state in (TaskState.RUNNING, TaskState.PAUSED):
             self._stop(task, TaskState.CANCELLED, "")
@@ -83,9 +91,13 @@ class Model(Revisions):
 
     def retry(self, task_id: str) -> bool:
         task = self.tasks[task_id]
-        if task.state in (TaskState.SUCCEEDED, TaskState.CANCELLING):
+        if task.state in (TaskState.SUCCEEDED, TaskState.CANCELLING, TaskState.SCHEDULED):
             return False
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
+            return True
+        if task.kept is not None:
+            task.start = self.now
+            self._begin(task, task.kept)
             return True
         task.state = TaskState.RUNNING if task.steps else TaskState.PLANNING
         task.outcome, task.failure, task.letters, task.revisions = None, "", set(), 0
@@ -213,8 +225,11 @@ class Model(Revisions):
         for worker in self._by_life():
             if self.workers[worker] < self.now:
                 self.lose(worker)
-        for member, task, step in sorted(self._due(), key=lambda item: item[0]):
-            self._fire(member[0], task, step)
+        for (due, member), task, step in sorted(self._due(), key=lambda item: item[0]):
+            if member.endswith(":0:1"):
+                self._start(task)
+            else:
+                self._fire(due, task, step)
         for worker in self._by_life():
             for task, step in self.held(worker):
                 if step.state is StepState.RUNNING and step.run_deadline <= self.now - RUN_GRACE_MS:
@@ -226,11 +241,18 @@ class Model(Revisions):
 
     def _due(self) -> Iterator[tuple[tuple[int, str], ModelTask, ModelStep | None]]:
         for task in self.tasks.values():
+            if task.state is TaskState.SCHEDULED and task.start <= self.now:
+                yield (task.start, f"{task.id}:0:1"), task, None
             if task.deadline is not None and task.deadline <= self.now:
                 yield (task.deadline, f"{task.id}:0:0"), task, None
             for step in task.steps.values():
                 if step.timer is not None and step.timer <= self.now:
                     yield (step.timer, _member(task, step)), task, step
+
+    def _start(self, task: ModelTask) -> None:
+        if task.state is TaskState.SCHEDULED and task.kept is not None:
+            task.start = self.now
+            self._begin(task, task.kept)
 
     def _fire(self, due: int, task: ModelTask, step: ModelStep | None) -> None:
         if step is None:
@@ -260,6 +282,10 @@ class Model(Revisions):
                 self._arm_patience(step)
             else:
                 self._give_up(task, step, "QUEUE_TIMEOUT")
+
+
+def _sinks(new: NewTask) -> set[int]:
+    return {number for number, linked in enumerate(new.graph.steps, 1) if not linked.dependents} if new.graph else set()
 
 
 def _member(task: ModelTask, step: ModelStep) -> str:

@@ -8,6 +8,7 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.plan import Condition, FailurePolicy, LinkedStep
 from waybill.core.retry import backoff_ms, may_retry
 from waybill.core.task import StepState, TaskState
+from waybill.ledger.records import NewTask
 
 MAX_DEATHS = 2
 MAX_LOSSES = 3
@@ -57,7 +58,8 @@ class ModelStep:
 @dataclass
 class ModelTask:
     """One task. `failure` is the reason alone; `deadline` the time, None without one. While `revising`, `revise_due` is
-    when the revision may be leased, None while the task is paused.
+    when the revision may be leased, None while the task is paused. `start` is when it begins or began, 0 for one that
+    began when it was submitted; `kept` what it was submitted as, until it begins.
     """
 
     id: str
@@ -69,6 +71,8 @@ class ModelTask:
     failure: str = ""
     span: int = 0
     deadline: int | None = None
+    start: int = 0
+    kept: NewTask | None = None
     letters: set[int] = field(default_factory=set)
     policy: TaskPolicy = PLAIN_POLICY
     sinks: set[int] = field(default_factory=set)

@@ -92,6 +92,7 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
             reason = record.failure.reason if record.failure else ""
             assert (record.state, reason) == (task.state, task.failure)
             assert task.deadline in (None, record.deadline_at_ms)
+            assert record.start_ms == task.start
             assert record.step_count - record.ended_step_count == task.open
             assert (record.revision, record.round, record.revising) == (task.revision, task.round, task.revising)
             assert set(record.sinks) == task.sinks

@@ -32,7 +32,9 @@ KEYS = {
         ":decisions", "zset", "task:step of conditions to be looked at, by the time they may be leased; empty at rest"
     ),
     "revising": Key(":revising", "zset", "tasks whose plan is to be revised, by the same time; empty at rest"),
-    "timers": Key(":timers", "zset", "what is due when: task:step:attempt, and task:0:0 for deadlines; empty at rest"),
+    "timers": Key(
+        ":timers", "zset", "what is due when: task:step:attempt; task:0:0 a deadline, task:0:1 a start; empty at rest"
+    ),
     "expiry": Key(":expiry", "zset", "ended tasks by the time they expire"),
     "ended": Key(
         ":ended:%s", "zset", "ended tasks of a tenant by that time, where only so many are kept; go with them"

@@ -16,7 +16,7 @@ _SHARED = ("call", "usage", "task", "step", "transition", "queue", "worker", "st
 """Files whose local names the following ones use, in order."""
 _CLOSED = (
     *("request", "pause", "letter", "effect", "artifact", "money", "limit", "line", "learning"),
-    *("dependents", "stopping", "patch", "revision"),
+    *("dependents", "stopping", "patch", "revision", "accepting"),
 )
 """Files that are reached through their table alone."""
 FUNCTIONS = (

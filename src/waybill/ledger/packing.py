@@ -110,6 +110,7 @@ def submit_arguments(task: NewTask) -> list[Part]:
         *(plan_arguments(task.graph) if task.graph else (b"", b"", b"")),
         *budget_arguments(task.budget),
         _json.encode(task.policy) if task.policy else b"",
+        task.start_ms or b"",
         len(task.documents),
         *(_msgpack.encode((document.name, document.media_type, document.data)) for document in task.documents),
         *graph_arguments(task.graph),

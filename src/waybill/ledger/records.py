@@ -25,8 +25,8 @@ class StepRef:
 class NewTask:
     """A task to be submitted. `graph` is None for a goal that is yet to be planned.
 
-    `input` is JSON text; `fingerprint` identifies the submitted spec under its request id. `deadline_ms` counts from
-    acceptance, 0 for none.
+    `input` is JSON text; `fingerprint` identifies the submitted spec under its request id. `start_ms` is when it
+    begins, in epoch milliseconds; one that has passed, or 0, is now. `deadline_ms` counts from then, 0 for none.
     """
 
     id: str
@@ -45,6 +45,7 @@ class NewTask:
     template: str = ""
     budget: Budget | None = None
     policy: TaskPolicy | None = None
+    start_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,12 @@ class TaskRecord:
     policy: TaskPolicy | None = None
     revising: bool = False
     round: int = 0
+    start_ms: int = 0
+
+    @property
+    def counted_from_ms(self) -> int:
+        """When its latency begins: when it begins or began, if it was to begin later, or else its acceptance."""
+        return self.start_ms or self.created_ms
 
 
 @dataclass(frozen=True, slots=True)

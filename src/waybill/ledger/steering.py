@@ -45,7 +45,8 @@ class Steering(Calls):
     async def retry(self, task_id: str, request: Request = ANYBODY) -> TaskState:
         """Run a failed or cancelled task again from what did not succeed; one that runs again already is left alone.
 
-        Raises NotFound, FailedPrecondition if it succeeded or is stopping, ResourceExhausted if the store is full.
+        Raises NotFound, FailedPrecondition if it succeeded, is stopping or has yet to begin, ResourceExhausted if the
+        store is full.
         """
         return await self._steer("retry_task", task_id, request)
 

@@ -50,6 +50,7 @@ TASK_FIELDS = (
     "policy",
     "revising",
     "round",
+    "start",
 )
 STEP_FIELDS = (
     "state",
@@ -206,6 +207,7 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         policy=policy_of(row["policy"]),
         revising=bool(number("revising")),
         round=number("round"),
+        start_ms=number("start"),
     )
 
 

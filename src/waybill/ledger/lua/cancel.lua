@@ -1,4 +1,4 @@
--- cancel: PLANNING -> CANCELLED; RUNNING | PAUSED -> CANCELLING | CANCELLED
+-- cancel: SCHEDULED | PLANNING -> CANCELLED; RUNNING | PAUSED -> CANCELLING | CANCELLED
 -- Stops a task. Steps that run are told to stop; all others end at once. Cancelling again changes nothing.
 -- Keys: task, events, planning, held, timers, sweep, expiry, call; channel control.
 -- Arguments: now, id, tenant and id of the request (may be empty).
@@ -13,6 +13,8 @@ local function cancel(keys, args)
   if task.state == 'planning' then
     redis.call('ZREM', K('planning'), task.id)
     Task.finish(task, 'cancelled')
+  elseif task.state == 'scheduled' then
+    Task.call_off(task)
   elseif task.state == 'running' or task.state == 'paused' then
     Step.stop(task, 'cancelled')
   end

@@ -21,6 +21,12 @@ function Step.fresh(blockers)
     '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
 end
 
+-- A step of a plan that is kept until its task begins.
+function Step.pending(blockers)
+  return cmsgpack.pack({ PENDING, 0, 0, 0, blockers, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0 })
+end
+
 -- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
 -- that it can be given up like any other. Fields that an older release did not write are 0.
 local function read_record(task, step, packed)

@@ -2,14 +2,14 @@
 
 local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'request', 'on_failure', 'deadline', 'letters', 'round',
+  'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'start', 'on_failure', 'deadline', 'letters', 'round',
   'cached', 'reasoning', 'estimated', 'budget', 'on_limit', 'reserved', 'open_calls',
   'revising', 'revisions', 'added', 'added_bytes',
 }
 
 -- Numbers that few tasks have or that few calls change; written only then.
 local RARE_FIELDS = { 'reserved', 'open_calls', 'budget', 'revising', 'revisions', 'added', 'added_bytes', 'round',
-  'revision', 'steps', 'input_tokens', 'output_tokens', 'cost', 'cached', 'reasoning', 'estimated' }
+  'start', 'revision', 'steps', 'input_tokens', 'output_tokens', 'cost', 'cached', 'reasoning', 'estimated' }
 
 -- The task, or nil if there is none (any more).
 function Task.load(id)
@@ -24,7 +24,7 @@ function Task.load(id)
   for i, field in ipairs(TASK_FIELDS) do task[field] = v[i] end
   for _, field in ipairs({ 'revision', 'steps', 'open', 'running', 'created', 'wait', 'run', 'input_tokens',
     'output_tokens', 'cost', 'deadline', 'round', 'cached', 'reasoning', 'estimated', 'budget', 'reserved',
-    'open_calls', 'revising', 'revisions', 'added', 'added_bytes' }) do
+    'open_calls', 'revising', 'revisions', 'added', 'added_bytes', 'start' }) do
     task[field] = tonumber(task[field]) or 0
   end
   task.loaded = {}
@@ -60,7 +60,7 @@ function Task.is_planned(task, round)
   return (task.state == 'planning' or task.revising == 1) and task.round == round
 end
 
--- PLANNING | RUNNING | PAUSED | CANCELLING -> `state`. Event: task_finished.
+-- PLANNING | RUNNING | PAUSED | CANCELLING | SCHEDULED -> `state`. Event: task_finished.
 function Task.finish(task, state)
   Money.abandon_planner(task)
   Revision.over(task)
@@ -69,7 +69,7 @@ function Task.finish(task, state)
   if task.deadline > 0 then redis.call('ZREM', K('timers'), deadline_member(task)) end
   local failure = state == 'failed' and failure_json(task.failure) or ''
   Task.event(task, 'task_finished', string.format(',"state":"%s"%s%s,"elapsed_ms":%d',
-    state, failure, Usage.json(task), call.now - task.created))
+    state, failure, Usage.json(task), math.max(0, call.now - (task.start > 0 and task.start or task.created))))
 end
 
 local function ring(task)

@@ -1,12 +1,13 @@
 -- tick: BACKOFF -> READY; READY -> FAILED (queue timeouts); WAITING -> SUCCEEDED | FAILED (nobody answered);
 --   RUNNING -> READY | BACKOFF | FAILED | CANCELLED (dead workers, run deadlines);
---   PLANNING | RUNNING | PAUSED -> FAILED | CANCELLING (deadlines of tasks)
+--   PLANNING | RUNNING | PAUSED -> FAILED | CANCELLING (deadlines of tasks); SCHEDULED -> PLANNING | RUNNING
 -- What time brings about in a partition: due timers, dead workers, steps past their deadline, entries that were
 -- read and never claimed, rooms to refill and sweep, tasks that expire. Only this function judges who is dead; if
 -- it has not run for half a heartbeat, or the server was restarted, everyone gets one more heartbeat first.
 -- Keys: all. Arguments: now, random.
 -- Reply: {1, ms until due, retried, reclaimed, expired} | {0, ms until due} if another ran just before.
--- Events: step_ready, step_waiting, step_retried, step_finished, task_cancelling, task_finished.
+-- Events: step_ready, step_waiting, step_retried, step_finished, task_cancelling, task_finished, task_started,
+--   task_planned.
 
 local TASK_LATE = '{"reason":"DEADLINE_EXCEEDED","message":"the task did not end within its deadline_ms"}'
 local LATE = '{"reason":"TIMEOUT","message":"the attempt ran past its run_timeout_ms"}'
@@ -41,14 +42,15 @@ end
 local function fire_timers()
   local due, retried = redis.call('ZRANGE', K('timers'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, TIMERS_A_TICK), 0
   for _, member in ipairs(due) do
-    -- One deadline may end thousands of steps: what is left of the timers is due in the next tick.
+    -- One deadline may end thousands of steps, and one start begin as many: what is left of the timers is due in the
+    -- next tick.
     if (call.ended or 0) > ENDED_A_TICK then break end
     redis.call('ZREM', K('timers'), member)
     local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
     local task = Task.load(id)
     local step = task and number ~= '0' and Step.load(task, tonumber(number))
     if task and number == '0' then
-      pass_deadline(task)
+      if attempt == '1' then Task.start(task) else pass_deadline(task) end
     elseif step and step.attempt == tonumber(attempt) and Step.due(task, step) then
       retried = retried + 1
     end
