@@ -92,6 +92,7 @@ class Client(Steering, Spending):
         template: str = "",
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
+        start_time: datetime | None = None,
     ) -> Task:
         """Submit a task; see `Submission` for the arguments. Once this returns the task survives any crash.
 
@@ -111,6 +112,7 @@ class Client(Steering, Spending):
             template,
             budget,
             policy,
+            start_time,
         )
         response = await self.call("SubmitTask", _request(submission))
         return Task.of(response.task)

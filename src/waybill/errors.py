@@ -55,7 +55,7 @@ class InvalidArgument(WaybillError):
         """Raises the error for one field if what is made of its value inside does not go with its type."""
         try:
             yield
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise cls.of_field(field, description) from error
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from datetime import datetime
 
 from waybill.api.v1 import task_pb2
 from waybill.core.task import TaskState
 from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
+from waybill.rpc.events import timestamp_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,8 @@ class TaskFilter:
             message.template = self.template
         with fitting("created_from", "must be a datetime"):
             if self.created_from is not None:
-                message.create_time_from.CopyFrom(_timestamp(self.created_from))
+                message.create_time_from.CopyFrom(timestamp_of(self.created_from))
         with fitting("created_until", "must be a datetime"):
             if self.created_until is not None:
-                message.create_time_until.CopyFrom(_timestamp(self.created_until))
+                message.create_time_until.CopyFrom(timestamp_of(self.created_until))
         return message
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(time.astimezone(UTC))
-    return message

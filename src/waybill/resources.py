@@ -17,6 +17,7 @@ from waybill.core.plan import Plan, PlanSource, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument
 from waybill.rpc import conversion
+from waybill.rpc.events import timestamp_of
 from waybill.rpc.plans import question_from_proto
 
 
@@ -29,6 +30,8 @@ class Submission:
     time from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for
     lists.
     `budget` is what the task may spend on models, `policy` what it may do; each as itself or in its JSON form.
+    `start_time` is when the task begins, at most a year ahead; one without a time zone is local, one that has passed is
+    now.
     """
 
     goal: str = ""
@@ -43,6 +46,7 @@ class Submission:
     template: str = ""
     budget: Budget | Mapping[str, Any] | None = None
     policy: TaskPolicy | Mapping[str, Any] | None = None
+    start_time: datetime | None = None
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
@@ -65,6 +69,9 @@ class Submission:
             spec.deadline_ms = self.deadline_ms
         with fitting("template", "must be a text"):
             spec.template = self.template
+        with fitting("start_time", "must be a datetime"):
+            if self.start_time is not None:
+                spec.start_time.CopyFrom(timestamp_of(self.start_time))
         with fitting("documents", "must be a list of Document"):
             for document in self.documents:
                 spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
@@ -81,7 +88,8 @@ class Task:
     """A task as it was when it was asked for. `output`, `waiting_reason` and `policy` are not filled in lists.
 
     `output_json` is the output as JSON text, None before the task succeeded. `reserved_microusd` is held for model
-    calls that are under way, and no part of `usage` yet.
+    calls that are under way, and no part of `usage` yet. `start_time` is when a task begins or began that was submitted
+    to begin later.
     """
 
     name: str
@@ -105,6 +113,7 @@ class Task:
     budget: Budget | None = None
     reserved_microusd: int = 0
     policy: TaskPolicy | None = None
+    start_time: datetime | None = None
 
     @property
     def id(self) -> str:
@@ -141,6 +150,7 @@ class Task:
             budget=conversion.budget_from_proto(message.budget) if message.HasField("budget") else None,
             reserved_microusd=message.reserved_microusd,
             policy=conversion.policy_from_proto(message.policy) if message.HasField("policy") else None,
+            start_time=time_of(message, "start_time"),
         )
 
 

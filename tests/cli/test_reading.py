@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waybill.cli.reading import Typed, moment, span_ms, split_sources, submission
+from waybill.cli.reading import Typed, moment, span_ms, split_sources, start_time, submission
 from waybill.cli.run import DEFAULT_GOAL, question
 from waybill.core.task import Document
 from waybill.errors import InvalidArgument
@@ -52,6 +52,9 @@ def test_a_plan_file_may_hold_the_body_of_a_submission(tmp_path: Path) -> None:
         (Typed(goal="g", input="{"), "--input"),
         (Typed(goal="g", labels=["team"]), "--label"),
         (Typed(goal="g", deadline="0s"), "--deadline"),
+        (Typed(goal="g", start_at="tomorrow"), "--start-at"),
+        (Typed(goal="g", start_at="2h"), "--start-at"),
+        (Typed(goal="g", start_at="0001-01-01T00:00:00+14:00"), "--start-at"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_its_option(typed: Typed, option: str) -> None:
@@ -108,3 +111,13 @@ def test_moments_are_times_or_spans_ago() -> None:
     for typed in ("yesterday", "9999999999d", "10x"):
         with pytest.raises(InvalidArgument, match="--until"):
             moment(typed, "--until")
+
+
+def test_a_start_is_a_time_or_a_span_from_now() -> None:
+    assert start_time("2026-11-24T09:30:00+01:00") == datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
+    assert start_time("2026-11-24T09:30") == datetime(2026, 11, 24, 9, 30).astimezone(UTC)
+    before = datetime.now(UTC)
+    assert before <= start_time("+1h30m") - timedelta(minutes=90) <= datetime.now(UTC)
+    assert submission(Typed(goal="g", start_at="2026-11-24T08:30Z")).start_time == datetime(
+        2026, 11, 24, 8, 30, tzinfo=UTC
+    )

@@ -38,6 +38,7 @@ TASK = TaskRecord(
     wait_ms=MONEY,
     run_ms=MONEY,
     created_ms=1_700_000_000_000,
+    start_ms=1_700_000_000_500,
     planned_ms=1_700_000_000_001,
     ended_ms=1_700_000_000_009,
     planning_note="",

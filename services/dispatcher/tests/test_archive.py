@@ -82,7 +82,7 @@ async def test_what_is_written_comes_back_the_same(archive: Archive) -> None:
 
 LATER = {
     *("cached_input_tokens", "reasoning_tokens", "estimated_microusd", "budget", "policy"),
-    *("plan_revision", "conditions", "allow_skipped", "dropped"),
+    *("plan_revision", "conditions", "allow_skipped", "dropped", "start_ms"),
 }
 """Columns that the first version of the tables did not have."""
 
@@ -108,7 +108,7 @@ async def test_given_an_archive_of_the_first_version_then_its_tasks_are_read_and
     await asyncio.gather(*(eventually_read(opened) for opened in later))
     old = await later[0].task("0-1")
     usage = Usage(*(getattr(TASK.usage, name) for name in ("input_tokens", "output_tokens", "cost_microusd")))
-    assert old == replace(shown(TASK), budget=None, policy=None, usage=usage)
+    assert old == replace(shown(TASK), budget=None, policy=None, usage=usage, start_ms=0)
     step, _ = await later[1].steps("0-1", 1, 2)
     assert step == replace(STEP, plan_revision=1, when=(), allow_skipped=False, dropped=False)
     assert (await later[1].calls("0-1"), len(await later[1].attempts("0-1", 2))) == ([], 2)

@@ -73,6 +73,7 @@ class Acceptance:
             template=spec.template,
             budget=budget_from_proto(spec.budget) if spec.HasField("budget") else None,
             policy=policy,
+            start_ms=spec.start_time.ToMilliseconds() if spec.HasField("start_time") else 0,
         )
 
     async def _result(self, task: NewTask, stored: Accepted | WaybillError) -> gateway_pb2.SubmitResult:

@@ -21,6 +21,7 @@ Row = dict[str, Any]
 _PLAIN_TASK = (
     *("id", "tenant", "goal", "template", "traceparent", "revision", "step_count", "ended_step_count"),
     *("last_sequence", "wait_ms", "run_ms", "created_ms", "planned_ms", "ended_ms", "deadline_at_ms"),
+    "start_ms",
 )
 _PLAIN_STEP = (
     *("number", "name", "agent", "attempt", "tries", "deaths", "losses", "worker", "wait_ms", "run_ms"),

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, Lar
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of these tables, kept in the database; a later release's are left alone."""
 OLDEST_VERSION = 1
 """The oldest version whose tables are brought up to date: what they lack has a default, so that old rows stay."""
@@ -95,6 +95,7 @@ TASKS = Table(
     Column("input", LargeBinary, nullable=False),
     Column("budget", JSON(none_as_null=True)),
     Column("policy", JSON(none_as_null=True)),
+    _added("start_ms"),
     Index("waybill_tasks_by_time", "tenant", "created_ms", "id"),
 )
 

@@ -17,6 +17,7 @@ from waybill.rpc.enums import CALL_STATE_TO_PROTO, PRIORITY_TO_PROTO, STEP_STATE
 from waybill.rpc.events import failure_to_proto, timestamp, usage_to_proto
 from waybill.rpc.payloads import JSON_MEDIA_TYPE, json_defect, json_payload
 from waybill_dispatcher.attempts import Attempt
+from waybill_dispatcher.waiting import begins_at
 
 EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
     state: task_pb2.EffectState.Value(f"EFFECT_STATE_{state.name}") for state in EffectState
@@ -40,10 +41,12 @@ def _time(epoch_ms: int) -> Timestamp | None:
 
 def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
     """A task as it stands right after it was stored."""
-    steps = len(task.graph.steps) if task.graph else 0
+    is_later = task.start_ms > stored.created_ms
+    steps = len(task.graph.steps) if task.graph and not is_later else 0
+    begun = TaskState.RUNNING if steps else TaskState.PLANNING
     return task_pb2.Task(
         name=task_name(stored.task),
-        state=TASK_STATE_TO_PROTO[TaskState.RUNNING if steps else TaskState.PLANNING],
+        state=TASK_STATE_TO_PROTO[TaskState.SCHEDULED if is_later else begun],
         goal=task.goal,
         priority=PRIORITY_TO_PROTO[task.priority],
         labels=task.labels,
@@ -52,7 +55,9 @@ def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
         last_sequence=stored.last_sequence,
         usage=task_pb2.Usage(),
         create_time=timestamp(stored.created_ms),
-        deadline_time=_time(task.deadline_ms and stored.created_ms + task.deadline_ms),
+        deadline_time=_time(0 if is_later else task.deadline_ms and stored.created_ms + task.deadline_ms),
+        waiting_reason=begins_at(task.start_ms) if is_later else "",
+        start_time=timestamp(task.start_ms) if is_later else None,
         template=task.template,
         budget=budget_to_proto(task.budget),
         policy=policy_to_proto(task.policy),
@@ -89,6 +94,7 @@ def task_message(
         archived=archived,
         budget=budget_to_proto(record.budget),
         reserved_microusd=record.reserved_microusd,
+        start_time=_time(record.start_ms),
         policy=policy_to_proto(policy),
     )
 
@@ -181,8 +187,8 @@ def metrics_message(record: TaskRecord, steps: Sequence[StepRecord], now_ms: int
     """Latency and cost of a task, as the ledger counted them."""
     return task_pb2.TaskMetrics(
         name=task_name(record.id),
-        elapsed_ms=max(0, (record.ended_ms or now_ms) - record.created_ms),
-        planning_ms=max(0, record.planned_ms - record.created_ms) if record.planned_ms else 0,
+        elapsed_ms=max(0, (record.ended_ms or now_ms) - record.counted_from_ms),
+        planning_ms=max(0, record.planned_ms - record.counted_from_ms) if record.planned_ms else 0,
         wait_ms=record.wait_ms,
         run_ms=record.run_ms,
         usage=usage_to_proto(record.usage),

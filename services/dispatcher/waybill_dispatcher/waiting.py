@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from waybill.core.task import StepState, TaskState
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import StepRecord, TaskRecord
+from waybill.rpc.events import timestamp
 from waybill_dispatcher.directory import AgentDirectory
 
 PAUSED = "the task is paused; resume it to go on"
@@ -67,11 +68,18 @@ class Standstill:
         return "; ".join(found[:_REASONS_SHOWN] + more)
 
 
+def begins_at(start_ms: int) -> str:
+    """What a task waits for that begins later."""
+    return f"begins at {timestamp(start_ms).ToJsonString()}"
+
+
 async def waiting_reason(ledger: Ledger, directory: AgentDirectory, task: TaskRecord) -> str:
     """Why a task does not go on; empty if nothing is in its way. Raises NotFound if it was dropped meanwhile.
 
     Reads no more of the steps of a large plan than can be in the answer.
     """
+    if task.state is TaskState.SCHEDULED:
+        return begins_at(task.start_ms)
     if task.state is TaskState.PLANNING:
         return task.planning_note
     if task.state not in (TaskState.RUNNING, TaskState.PAUSED):

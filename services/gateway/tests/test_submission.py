@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,9 @@ def test_anything_else_is_none(request_id):
         ({"goal": "a", "priority": 9}, ["priority"]),
         ({"goal": "a", "deadline_ms": -1}, ["deadline_ms"]),
         ({"goal": "a", "deadline_ms": limits.MAX_DEADLINE_MS + 1}, ["deadline_ms"]),
+        ({"goal": "a", "start_time": {"seconds": int(time.time()) + 366 * 86_400}}, ["start_time"]),
+        ({"goal": "a", "start_time": {"seconds": 2**62}}, ["start_time"]),
+        ({"goal": "a", "start_time": {"nanos": -1}}, ["start_time"]),
         ({"goal": "a", "template": "-x"}, ["template"]),
         ({"goal": "a", "template": "x" * 65}, ["template"]),
         ({"plan": task_pb2.Plan(steps=[task_pb2.PlanStep()], failure_policy=9)}, ["plan.failure_policy"]),
@@ -94,6 +99,11 @@ def test_each_cap_and_shape_is_refused_by_its_field(spec, expected):
     found = fields(request_of(**spec))
     assert found[: len(expected)] == expected
     assert all(field.split("[")[0].split(".")[0] == expected[0].split("[")[0].split(".")[0] for field in found)
+
+
+@given(st.integers(-62_135_596_800, int(time.time()) + 364 * 86_400))
+def test_any_time_up_to_a_year_ahead_is_a_start(seconds):
+    assert admitted_request_id(request_of("mine", goal="a", start_time={"seconds": seconds})) == "mine"
 
 
 def test_every_violation_is_listed_at_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 from waybill.api.v1 import gateway_pb2, task_pb2
@@ -19,6 +20,7 @@ MAX_DOCUMENT_NAME_CHARS = 255
 MAX_PATH_CHARS = 4_096
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(\s*;[\x20-\x7e]{0,255})?")
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -62,6 +64,7 @@ def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     if not 0 <= spec.deadline_ms <= limits.MAX_DEADLINE_MS:
         allowed = f"must lie between 1 and {limits.MAX_DEADLINE_MS}, or be 0 for none"
         found.append(Violation("deadline_ms", f"is {spec.deadline_ms}, and {allowed}"))
+    found += _start_violations(spec)
     if spec.template and not limits.TEMPLATE_NAME.fullmatch(spec.template):
         allowed = 'use up to 64 of a-z, 0-9, "_" and "-", starting with a letter or digit'
         found.append(Violation("template", f"{spec.template[:80]!r} is no template's name; {allowed}"))
@@ -70,6 +73,19 @@ def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     if spec.HasField("policy"):
         found += policy_violations(spec.policy)
     return found
+
+
+def _start_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    if not spec.HasField("start_time"):
+        return []
+    seconds, nanos = spec.start_time.seconds, spec.start_time.nanos
+    if not _FIRST_SECOND <= seconds <= _LAST_SECOND or not 0 <= nanos < 1_000_000_000:
+        return [Violation("start_time", "is no time of the years 1 to 9999; send one such as 2026-11-24T09:30:00Z")]
+    ahead_ms = spec.start_time.ToMilliseconds() - time.time_ns() // 1_000_000
+    if ahead_ms > limits.MAX_START_AHEAD_MS:
+        limit = f"over the limit of {limits.MAX_START_AHEAD_MS} (a year); submit it later"
+        return [Violation("start_time", f"lies {ahead_ms} ms ahead, {limit}")]
+    return []
 
 
 def _work_violations(spec: task_pb2.TaskSpec) -> list[Violation]:

@@ -132,6 +132,12 @@ def submit(
         Path | None,
         typer.Option(metavar="FILE", help="What the task may do, as JSON; - reads stdin. Default: all that you allow."),
     ] = None,
+    start_at: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="When the task begins: a time such as 2026-11-24T09:30, or +2h. Default: at once."
+        ),
+    ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Watch the task to its end.")] = False,
     json: Json = False,
     address: Address = GATEWAY,
@@ -156,6 +162,7 @@ def submit(
         max_cost_usd,
         on_limit,
         policy,
+        start_at,
     )
     raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
 

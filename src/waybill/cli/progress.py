@@ -43,12 +43,15 @@ class StepProgress:
 
 @dataclass
 class TaskProgress:
-    """One task as its events tell it. `apply` each event once, in order."""
+    """One task as its events tell it. `apply` each event once, in order.
+
+    `counted_from_ms` is when it was accepted, or has begun if it was to begin later; 0 before.
+    """
 
     name: str
     goal: str = ""
     state: TaskState = TaskState.PLANNING
-    accepted_ms: int = 0
+    counted_from_ms: int = 0
     elapsed_ms: int = 0
     step_count: int = 0
     steps: dict[str, StepProgress] = field(default_factory=dict)
@@ -76,8 +79,10 @@ class TaskProgress:
         """Take one event in."""
         match event.type:
             case EventType.TASK_ACCEPTED:
-                self.accepted_ms = event.time_ms
                 self.state = event.state or self.state
+                self.counted_from_ms = 0 if self.state is TaskState.SCHEDULED else event.time_ms
+            case EventType.TASK_STARTED:
+                self.state, self.counted_from_ms, self.note = event.state or self.state, event.time_ms, ""
             case EventType.TASK_PLANNED:
                 self.state, self.step_count, self.revision = TaskState.RUNNING, event.step_count, event.revision
                 self.note = ""
@@ -129,7 +134,7 @@ class TaskProgress:
     def _forget(self) -> None:
         """Know no more than at the start: the store lost events, and the history begins anew."""
         self.state, self.failure, self.usage = TaskState.PLANNING, None, Usage()
-        self.accepted_ms = self.elapsed_ms = self.step_count = self.revision = 0
+        self.counted_from_ms = self.elapsed_ms = self.step_count = self.revision = 0
         self.steps, self.calls, self.note = {}, {}, ""
 
     def _apply_to_step(self, step: StepProgress, event: Event) -> None:

@@ -45,6 +45,7 @@ class Typed:
     max_cost_usd: str = ""
     on_limit: BudgetAction | None = None
     policy: Path | None = None
+    start_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def submission(typed: Typed, plan: PlanFile | None = None) -> Submission:
         template=typed.template,
         budget=budget(typed.max_cost_usd, typed.on_limit),
         policy=_policy(typed.policy) if typed.policy is not None else None,
+        start_time=start_time(typed.start_at) if typed.start_at else None,
     )
 
 
@@ -112,6 +114,20 @@ def moment(typed: str, option: str) -> datetime:
     except (ValueError, OverflowError, InvalidArgument):
         told = f"{typed!r} is neither a time such as 2026-11-24T09:30 nor a span such as 2h, for 2 hours ago"
         raise InvalidArgument.of_field(option, told) from None
+
+
+def start_time(typed: str) -> datetime:
+    """The time that was typed: ISO 8601, local unless it says otherwise, or a span from now such as +2h.
+
+    Raises `InvalidArgument`.
+    """
+    try:
+        if typed.startswith("+"):
+            return datetime.now(UTC) + timedelta(milliseconds=span_ms(typed[1:], "--start-at"))
+        return datetime.fromisoformat(typed).astimezone(UTC)
+    except (ValueError, OverflowError, InvalidArgument):
+        told = f"{typed!r} is neither a time such as 2026-11-24T09:30 nor a span such as +2h, for in 2 hours"
+        raise InvalidArgument.of_field("--start-at", told) from None
 
 
 def microusd(typed: str, option: str) -> int:

@@ -14,7 +14,7 @@ from waybill.api.v1 import task_pb2
 from waybill.attempts import Attempt, DeadLetter
 from waybill.cli.layout import Column, cell_of, new_table, print_table, show_table, table_console
 from waybill.cli.lines import printable, seconds_text, usage_text, usd_text
-from waybill.core.task import Failure, StepState
+from waybill.core.task import Failure, StepState, TaskState
 from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc import conversion
 
@@ -83,11 +83,16 @@ def print_tasks(tasks: Iterable[task_pb2.Task]) -> None:
                 task.name,
                 conversion.TASK_STATE_FROM_PROTO[task.state].value,
                 f"{task.ended_step_count}/{task.step_count}",
-                printable(task.goal, _GOAL_CHARS),
+                printable(_goal_text(task), _GOAL_CHARS),
             )
             for task in tasks
         ),
     )
+
+
+def _goal_text(task: task_pb2.Task) -> str:
+    is_later = task.state == task_pb2.TASK_STATE_SCHEDULED
+    return f"begins {short_time(task.start_time)}: {task.goal}" if is_later else task.goal
 
 
 def short_time(time: Timestamp) -> str:
@@ -106,6 +111,7 @@ def print_task(
         ("labels", ", ".join(f"{key}={value}" for key, value in task.labels.items())),
         ("template", task.template),
         ("accepted", _time_text(task.create_time)),
+        ("begins" if task.state is TaskState.SCHEDULED else "began", _time_text(task.start_time)),
         ("deadline", _time_text(task.deadline_time)),
         ("archived", "yes: the store has dropped it" if task.archived else ""),
         ("elapsed", f"{seconds_text(metrics.elapsed_ms)} (planning {seconds_text(metrics.planning_ms)})"),

@@ -68,7 +68,7 @@ def _choose(steps: Sequence[StepProgress], most: int) -> Sequence[StepProgress]:
 
 
 def _headline(task: TaskProgress, now_ms: int) -> Text:
-    elapsed = task.elapsed_ms or (max(0, now_ms - task.accepted_ms) if task.accepted_ms else 0)
+    elapsed = task.elapsed_ms or (max(0, now_ms - task.counted_from_ms) if task.counted_from_ms else 0)
     line = Text(task.name, style="bold")
     line.append(f"  {task.state.value}", style=_TASK_STYLES.get(task.state, "bold blue"))
     line.append(f"  {seconds_text(elapsed)}", style="dim")

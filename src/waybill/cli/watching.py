@@ -49,6 +49,8 @@ async def follow(
                 task.apply(event)
                 if event.type in _PLANS and style is Style.TREE:
                     await _expect_steps(client, task)
+                if event.state is TaskState.SCHEDULED and style is Style.TREE:
+                    await _note_start(client, task)
                 show(event)
     return task
 
@@ -56,6 +58,11 @@ async def follow(
 def succeeded(task: TaskProgress) -> bool:
     """Whether the task ended well."""
     return task.state is TaskState.SUCCEEDED
+
+
+async def _note_start(client: Client, task: TaskProgress) -> None:
+    with contextlib.suppress(WaybillError):  # the tree is only less complete without it
+        task.note = (await client.get(task.name)).waiting_reason
 
 
 async def _expect_steps(client: Client, task: TaskProgress) -> None:

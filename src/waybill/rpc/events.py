@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -102,6 +103,13 @@ def event_to_json(message: task_pb2.TaskEvent) -> dict[str, Any]:
 def timestamp(epoch_ms: int) -> Timestamp:
     """A message's time from epoch milliseconds."""
     return Timestamp(seconds=epoch_ms // 1000, nanos=epoch_ms % 1000 * 1_000_000)
+
+
+def timestamp_of(time: datetime) -> Timestamp:
+    """A time as a message; one without a time zone is local. Raises TypeError, ValueError or OverflowError for none."""
+    message = Timestamp()
+    message.FromDatetime(time.astimezone(UTC))
+    return message
 
 
 def epoch_ms(time: Timestamp) -> int:

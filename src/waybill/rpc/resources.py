@@ -41,7 +41,7 @@ def task_to_json(task: task_pb2.Task, inline: Inline = json.loads) -> dict[str, 
         shown["output"] = payload_to_json(task.output, inline)
     if task.HasField("failure"):
         shown["failure"] = failure_to_json(task.failure)
-    _show_times(shown, task, ("create_time", "end_time", "deadline_time"))
+    _show_times(shown, task, ("create_time", "end_time", "deadline_time", "start_time"))
     return shown
 
 

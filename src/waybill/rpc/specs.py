@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from waybill.core.limits import MAX_BUDGET_MICROUSD, MAX_DEADLINE_MS, MAX_PLAN_S
 from waybill.core.task import Priority
 from waybill.errors import InvalidArgument
 from waybill.rpc.enums import BUDGET_ACTION_TO_PROTO, PRIORITY_TO_PROTO
+from waybill.rpc.events import timestamp_of
 from waybill.rpc.plan_forms import PlanForm, inline_payload, plan_of_form
 from waybill.rpc.strict import Strict, read_json
 
@@ -59,6 +61,7 @@ class SubmissionForm(Strict):
     template: str = ""
     budget: BudgetForm | None = None
     policy: PolicyForm | None = None
+    start_time: Annotated[datetime, Meta(tz=True)] | None = None
     request_id: str = ""
 
 
@@ -102,6 +105,8 @@ def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
 
 
 def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskRequest:
+    with InvalidArgument.unless_fitting(f"{prefix}start_time", "lies outside the years 1 to 9999 in UTC"):
+        start_time = timestamp_of(submission.start_time) if submission.start_time is not None else None
     spec = task_pb2.TaskSpec(
         goal=submission.goal,
         plan=plan_of_form(submission.plan) if submission.plan is not None else None,
@@ -117,6 +122,7 @@ def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskR
         template=submission.template,
         budget=_budget(submission.budget),
         policy=_policy(submission.policy),
+        start_time=start_time,
     )
     return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
 
