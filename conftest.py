@@ -112,6 +112,8 @@ async def assert_nothing_leaks(ledger: Ledger, url: str) -> None:
             if kind == "task":
                 with contextlib.suppress(FailedPrecondition):  # it has ended
                     await ledger.cancel(rest)
+            if kind == "schedule":
+                await ledger.delete_schedule(*rest.split(":"))
         for worker in await ledger.workers():
             await ledger.unregister(worker.id)
         ledger.clock_ms = FAR_FUTURE_MS

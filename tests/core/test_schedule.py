@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from waybill.core.limits import MAX_CATCH_UP_FIRINGS
 from waybill.core.recurrence import Recurrence
-from waybill.core.schedule import GRACE_MS, CatchUp, Terms, decide, overdue
+from waybill.core.schedule import GRACE_MS, CatchUp, Decision, Standing, Terms, decide, overdue
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -21,14 +21,14 @@ terms_of_any_kind = st.builds(
 )
 
 
-def decided(terms: Terms, next_ms: int | None, now_ms: int) -> tuple[list[int], int, int | None]:
+def decided(terms: Terms, next_ms: int, now_ms: int) -> tuple[list[int], int, int]:
     """All that follows from decisions one after the other: what was made, how many were missed, what is next."""
     made, missed = [], 0
-    while next_ms is not None and (decision := decide(terms, next_ms, now_ms)):
-        assert decision.missed > 0 or decision.due_ms is not None, "a decision decides something"
-        assert decision.next_ms is None or decision.next_ms > max(decision.missed_ms, decision.due_ms or 0)
+    while decision := decide(terms, Standing(next_ms), now_ms):
+        assert decision.missed > 0 or decision.due_ms > 0, "a decision decides something"
+        assert decision.next_ms == 0 or decision.next_ms > max(decision.missed_ms, decision.due_ms)
         missed += decision.missed
-        made += [] if decision.due_ms is None else [decision.due_ms]
+        made += [decision.due_ms] if decision.due_ms else []
         next_ms = decision.next_ms
     return made, missed, next_ms
 
@@ -56,7 +56,7 @@ def test_after_any_outage_each_due_time_is_made_or_missed_as_the_policy_says(
     made, missed, following_ms = decided(terms, next_ms, now_ms)
     assert made == wanted(terms, due, now_ms)
     assert len(made) + missed == len(due)
-    assert following_ms == terms.rule.next_after(now_ms)
+    assert following_ms == (terms.rule.next_after(now_ms) or 0)
 
 
 @given(terms_of_any_kind, st.integers(0, DAY_MS), st.lists(st.integers(0, HOUR_MS), max_size=8))
@@ -78,7 +78,17 @@ def test_no_due_time_is_decided_twice_or_left_out_when_time_passes_between_decis
 
 def test_nothing_is_decided_before_it_is_due() -> None:
     """Given a schedule, when its next time lies ahead, then there is nothing to decide."""
-    assert decide(Terms(Recurrence(interval_ms=1_000)), 5_000, 4_999) is None
+    terms = Terms(Recurrence(interval_ms=1_000))
+    assert decide(terms, Standing(5_000), 4_999) is None
+    assert decide(terms, Standing(0), 4_999) is None
+
+
+def test_a_firing_that_waits_is_made_before_what_is_due_later_once_no_task_runs() -> None:
+    """Given a firing in the queue, when the task it waits for has ended, then it is made first, and only then."""
+    terms = Terms(Recurrence(interval_ms=1_000))
+    assert decide(terms, Standing(5_000, 4_000, busy=False), 5_500) == Decision(0, 0, 4_000, 5_000, was_queued=True)
+    assert decide(terms, Standing(5_000, 4_000, busy=True), 5_500) == Decision(0, 0, 5_000, 6_000)
+    assert decide(terms, Standing(6_000, 4_000, busy=True), 5_500) is None
 
 
 def test_years_of_minutes_are_counted_as_missed_piece_by_piece() -> None:
@@ -92,14 +102,13 @@ def test_years_of_minutes_are_counted_as_missed_piece_by_piece() -> None:
 
 def test_a_time_that_was_announced_is_due_though_its_zone_has_other_rules_by_now() -> None:
     """Given a next time that the rule does not have, when it comes, then it is made, and the rule goes on."""
-    decision = decide(Terms(Recurrence(cron="0 * * * *")), HOUR_MS // 2, HOUR_MS // 2 + 5)
-    assert decision is not None
-    assert (decision.missed, decision.due_ms, decision.next_ms) == (0, HOUR_MS // 2, HOUR_MS)
+    decision = decide(Terms(Recurrence(cron="0 * * * *")), Standing(HOUR_MS // 2), HOUR_MS // 2 + 5)
+    assert decision == Decision(0, 0, HOUR_MS // 2, HOUR_MS)
 
 
 def test_what_is_overdue_is_counted() -> None:
     """Given a next time in the past, when it is looked at, then all times since then are overdue."""
     terms = Terms(Recurrence(interval_ms=1_000))
-    assert overdue(terms, 1_000, 5_500) == 5
-    assert overdue(terms, 6_000, 5_500) == 0
-    assert overdue(terms, 0, 5_500) == 0
+    assert overdue(terms, 1_000, 5_500) == (5, 5_000)
+    assert overdue(terms, 6_000, 5_500) == (0, 0)
+    assert overdue(terms, 0, 5_500) == (0, 0)

@@ -72,39 +72,65 @@ class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a schedule stands: when it is due next, when a firing was due that waits for the end of a task, and whether
+    a task of an earlier firing has not ended. A time of 0 is none.
+    """
+
+    next_ms: int = 0
+    queued_ms: int = 0
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What is to be done next: `missed` firings up to `missed_ms` are not made up for, then the one of `due_ms` is
-    made, if there is one, and the next one is due at `next_ms`, if ever.
+    made, if there is one, which `was_queued` if it waited for the end of a task; and the next one is due at `next_ms`.
+    A time of 0 is none.
     """
 
-    missed: int
-    missed_ms: int
-    due_ms: int | None
-    next_ms: int | None
+    missed: int = 0
+    missed_ms: int = 0
+    due_ms: int = 0
+    next_ms: int = 0
+    was_queued: bool = False
 
 
-def decide(terms: Terms, next_ms: int, now_ms: int) -> Decision | None:
-    """The first decision about what is due from `next_ms` on; None if nothing is due yet.
+def decide(terms: Terms, standing: Standing, now_ms: int) -> Decision | None:
+    """The first decision about what is due; None if nothing is.
 
-    Make it, and decide again: whoever is stopped between two decisions leaves the rest to the next one.
+    Have it applied, and decide again: whoever is stopped between two decisions leaves the rest to the next one.
     """
-    if next_ms > now_ms:
+    if standing.queued_ms and not standing.busy:
+        return Decision(due_ms=standing.queued_ms, next_ms=standing.next_ms, was_queued=True)
+    if not 0 < standing.next_ms <= now_ms:
         return None
-    times = _due_times(terms.rule, next_ms, now_ms)
+    times = _due_times(terms.rule, standing.next_ms, now_ms)
     late = bisect.bisect_right(times, now_ms - GRACE_MS)
     made = _first_made(terms, times, late, now_ms)
     last_ms = times[made] if made < len(times) else times[-1]
     return Decision(
         missed=made,
         missed_ms=times[made - 1] if made else 0,
-        due_ms=times[made] if made < len(times) else None,
-        next_ms=times[made + 1] if made + 1 < len(times) else terms.rule.next_after(last_ms),
+        due_ms=times[made] if made < len(times) else 0,
+        next_ms=times[made + 1] if made + 1 < len(times) else terms.rule.next_after(last_ms) or 0,
     )
 
 
-def overdue(terms: Terms, next_ms: int, now_ms: int) -> int:
-    """How many firings are due from `next_ms` to now; of a cron expression no more than are looked at at once."""
-    return len(_due_times(terms.rule, next_ms, now_ms)) if 0 < next_ms <= now_ms else 0
+def following(standing: Standing, decision: Decision, *, queued: bool, busy: bool) -> Standing:
+    """Where a schedule stands once a decision was applied, and its firing queued or not."""
+    queued_ms = decision.due_ms if queued else standing.queued_ms
+    return Standing(decision.next_ms, 0 if decision.was_queued else queued_ms, busy)
+
+
+def overdue(terms: Terms, next_ms: int, now_ms: int) -> tuple[int, int]:
+    """How many firings are due from `next_ms` to now, and when the newest of them is; of a cron expression no more
+    than are looked at at once.
+    """
+    if not 0 < next_ms <= now_ms:
+        return 0, 0
+    times = _due_times(terms.rule, next_ms, now_ms)
+    return len(times), times[-1]
 
 
 def _due_times(rule: Recurrence, next_ms: int, now_ms: int) -> Sequence[int]:

@@ -24,6 +24,8 @@ DECISIONS = "decisions"
 """The bell that rings when the conditions of a step are to be looked at."""
 REVISIONS = "revising"
 """The bell that rings when the plan of a task is to be revised."""
+SCHEDULES = "schedules"
+"""The bell that rings when a schedule is set, or a firing of one need not wait any more."""
 _RECONNECT_SECONDS = 0.25
 
 

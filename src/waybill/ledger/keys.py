@@ -57,6 +57,13 @@ KEYS = {
     "lines": Key(":lines", "set", "limits in whose lines somebody stands; empty at rest"),
     "line": Key(":line:%s:%s", "zset", "tenants in the line of a limit, by priority and turn; gone when it is empty"),
     "lined": Key(":lined:%s:%s:%s", "zset", "who stands there of a tenant, by time; gone when nobody does"),
+    "schedule": Key(":schedule:%s:%s", "hash", "a schedule by tenant and id: terms, spec, what is next; until deleted"),
+    "schedules": Key(":schedules:%s", "zset", "ids of a tenant's schedules, all of score 0; until they are deleted"),
+    "firings": Key(
+        ":firings:%s:%s", "list", "the newest firings of a schedule, newest first, JSON; until it is deleted"
+    ),
+    "active": Key(":active:%s:%s", "set", "tasks of a schedule that have not ended; empty at rest"),
+    "due": Key(":due", "zset", "tenant:schedule by the time to look at it; entries go when nothing more is due"),
     "dead": Key(":dead:%s", "zset", "dead letters of a tenant by time; entries go when dropped, retried or expired"),
     "letters": Key(":letters:%s", "hash", "those letters by id, JSON; fields go as in `dead`"),
     "queue": Key(":queue:%s:%s", "stream", "batches by agent and priority; empty at rest"),
@@ -71,10 +78,15 @@ KEYS = {
     "worker": Key(":worker:%s", "hash", "while the worker lives: its record and the last exchange it made"),
     "names": Key(":names", "hash", "live worker id by worker name"),
     "held": Key(":held:%s", "zset", "steps a worker has claimed, as task:step:attempt, by run deadline"),
-    "pulse": Key(":pulse", "hash", "the last tick: its time, the server's run id, whether the store is full"),
+    "pulse": Key(
+        ":pulse",
+        "hash",
+        "the last tick: its time, the server's run id, whether the store is full; last revision of schedules",
+    ),
     "policy": Key(":policy", "hash", "settings that the dispatcher writes and functions read; for good"),
     "bell": Key(
-        ":bell:%s", "channel", "rung for new events of a task; `planning`, `decisions` and `revising` when one waits"
+        *(":bell:%s", "channel"),
+        "rung for new events of a task; `planning`, `decisions`, `revising` and `schedules` when one waits",
     ),
     "control": Key(":control:%s", "channel", "steps that a worker must stop, as task:step:attempt"),
 }

@@ -35,7 +35,7 @@ from waybill.ledger.records import (
     WorkerOffer,
 )
 from waybill.ledger.replies import is_missing_function, translate
-from waybill.ledger.revising import Revising
+from waybill.ledger.scheduling import Scheduling
 
 WORKER_TTL_MS = 2_400
 """A worker that sends no heartbeat for so long loses what it holds; it should send three in that time."""
@@ -46,7 +46,7 @@ def new_task_id(partition: str = "0") -> str:
     return f"{partition}-{uuid.uuid4().hex[:20]}"
 
 
-class Ledger(Revising):
+class Ledger(Scheduling):
     """One partition of the ledger: what accepts tasks, plans them, runs them and keeps time."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Accepted | WaybillError]:

@@ -16,7 +16,7 @@ _SHARED = ("call", "usage", "task", "step", "transition", "queue", "worker", "st
 """Files whose local names the following ones use, in order."""
 _CLOSED = (
     *("request", "pause", "letter", "effect", "artifact", "money", "limit", "line", "learning"),
-    *("dependents", "stopping", "patch", "revision", "accepting"),
+    *("dependents", "stopping", "patch", "revision", "accepting", "schedule"),
 )
 """Files that are reached through their table alone."""
 FUNCTIONS = (
@@ -48,6 +48,12 @@ FUNCTIONS = (
     "drop_call",
     "set_limit",
     "set_tenant_budget",
+    "set_schedule",
+    "delete_schedule",
+    "pause_schedule",
+    "lease_schedules",
+    "fire_schedule",
+    "trigger_schedule",
     "lease_archive",
     "mark_archived",
     "register_worker",

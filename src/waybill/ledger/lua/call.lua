@@ -26,7 +26,7 @@ local DEFAULTS = {
 
 local call = {}
 local Task, Step, Queue, Worker, Pause, Request, Effect, Letter = {}, {}, {}, {}, {}, {}, {}, {}
-local Usage, Money, Artifact, Limit, Line, Patch, Revision = {}, {}, {}, {}, {}, {}, {}
+local Usage, Money, Artifact, Limit, Line, Patch, Revision, Schedule = {}, {}, {}, {}, {}, {}, {}, {}
 local flush
 
 -- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.

@@ -10,14 +10,7 @@ local function cancel(keys, args)
   local task, reply, what = asked(args, 'cancel')
   if reply then return reply end
   if task.state == 'succeeded' or task.state == 'failed' then return { 'wrong', task.state } end
-  if task.state == 'planning' then
-    redis.call('ZREM', K('planning'), task.id)
-    Task.finish(task, 'cancelled')
-  elseif task.state == 'scheduled' then
-    Task.call_off(task)
-  elseif task.state == 'running' or task.state == 'paused' then
-    Step.stop(task, 'cancelled')
-  end
+  Task.cancel(task)
   return answered(args, task, what)
 end
 

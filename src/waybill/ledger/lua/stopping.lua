@@ -31,6 +31,18 @@ function Step.stop(task, outcome, failure)
   Step.settle_task(task)
 end
 
+-- SCHEDULED | PLANNING -> CANCELLED; RUNNING | PAUSED -> CANCELLING | CANCELLED; all others stay.
+function Task.cancel(task)
+  if task.state == 'scheduled' then
+    Task.call_off(task)
+  elseif task.state == 'planning' then
+    redis.call('ZREM', K('planning'), task.id)
+    Task.finish(task, 'cancelled')
+  elseif task.state == 'running' or task.state == 'paused' then
+    Step.stop(task, 'cancelled')
+  end
+end
+
 -- What a revision of the plan took out stays out.
 local function leave_out(task, step)
   changed(task, step, SKIPPED)

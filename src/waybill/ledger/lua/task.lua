@@ -4,7 +4,7 @@ local TASK_FIELDS = {
   'state', 'tenant', 'priority', 'revision', 'steps', 'open', 'running', 'outcome', 'created', 'wait', 'run',
   'input_tokens', 'output_tokens', 'cost', 'trace', 'failure', 'start', 'on_failure', 'deadline', 'letters', 'round',
   'cached', 'reasoning', 'estimated', 'budget', 'on_limit', 'reserved', 'open_calls',
-  'revising', 'revisions', 'added', 'added_bytes',
+  'revising', 'revisions', 'added', 'added_bytes', 'schedule',
 }
 
 -- Numbers that few tasks have or that few calls change; written only then.
@@ -110,6 +110,7 @@ function Task.keep_again(task)
   redis.call('ZREM', K('expiry'), task.id)
   redis.call('ZREM', K('unarchived'), task.id)
   redis.call('ZREM', K('ended', task.tenant), task.id)
+  if task.schedule then Schedule.task_again(task) end
   task.ended = 0
 end
 
@@ -138,7 +139,10 @@ local function write(task)
   if task.ended then
     v[#v + 1] = 'ended'
     v[#v + 1] = integer(task.ended)
-    if task.ended > 0 then keep_for_a_while(task) end
+    if task.ended > 0 then
+      keep_for_a_while(task)
+      if task.schedule then Schedule.task_ended(task) end
+    end
   end
   for _, step in pairs(task.step) do
     if step.changed then
