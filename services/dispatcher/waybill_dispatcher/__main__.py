@@ -17,6 +17,7 @@ from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.planner_talk import PlannerTalk
 from waybill_dispatcher.planning import Planning
 from waybill_dispatcher.revising import Revising
+from waybill_dispatcher.scheduling import Scheduling
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_dispatcher.ticking import Ticking
@@ -45,7 +46,8 @@ async def serve(settings: DispatcherSettings) -> None:
     server = ServiceServer(
         SERVICE, settings, ready=ready, alive=lambda: ticking.silent_seconds <= settings.stuck_seconds
     )
-    servicer = DispatcherServicer(Parts.over(ledger, bells, directory, archive))
+    parts = Parts.over(ledger, bells, directory, archive)
+    servicer = DispatcherServicer(parts)
     dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
     async with connect(settings.planner_address) as channel:
         talk = PlannerTalk(
@@ -60,6 +62,7 @@ async def serve(settings: DispatcherSettings) -> None:
             asyncio.create_task(Planning(ledger, bells, directory, talk, concurrency=concurrency).run()),
             asyncio.create_task(Revising(ledger, bells, directory, talk, concurrency=concurrency).run()),
             asyncio.create_task(Deciding(ledger, bells).run()),
+            asyncio.create_task(Scheduling(ledger, bells, parts.firing).run()),
             asyncio.create_task(ticking.run()),
         ]
         if archive is not None:

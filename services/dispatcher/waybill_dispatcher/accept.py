@@ -40,11 +40,12 @@ class Acceptance:
 
     async def _checked(self, submission: dispatcher_pb2.Submission) -> NewTask | WaybillError:
         try:
-            return await self._new_task(submission)
+            return await self.new_task(submission)
         except InvalidArgument as error:
             return error
 
-    async def _new_task(self, submission: dispatcher_pb2.Submission) -> NewTask:
+    async def new_task(self, submission: dispatcher_pb2.Submission) -> NewTask:
+        """The task that a submission asks for, checked and not stored. Raises InvalidArgument, and Unavailable."""
         spec = submission.spec
         if not REQUEST_ID.fullmatch(submission.request_id):
             raise InvalidArgument.of_field("request_id", "must be 1 to 128 visible ASCII characters")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from waybill.core.limits import AGENT_NAME, LIMIT_NAME, STEP_NAME
+from waybill.core.limits import AGENT_NAME, LIMIT_NAME, SCHEDULE_NAME, STEP_NAME
 from waybill.errors import InvalidArgument, NotFound
 
 _TASK_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -48,6 +48,11 @@ def limit_of(name: str, field: str = "limit.name") -> str:
     if not LIMIT_NAME.fullmatch(limit):
         raise InvalidArgument.of_field(field, 'must be "limits/" and agent:, tenant:, key: or model: with a name')
     return limit
+
+
+def schedule_of(name: str, field: str = "name") -> str:
+    """Id in "schedules/{schedule}". Raises InvalidArgument and NotFound as `task_id_of`."""
+    return _matched(_after(name, "schedules/", field, "a schedule", "schedules/{schedule}"), SCHEDULE_NAME, name)[0]
 
 
 def _after(name: str, prefix: str, field: str, what: str, form: str) -> str:

@@ -14,6 +14,7 @@ CallPosition = tuple[int, int, int, int]
 _TASK_TOKEN = re.compile(r"t(\d{1,15}):([A-Za-z0-9-]{1,64})")
 _LETTER_TOKEN = re.compile(r"d(\d{1,15}):([A-Za-z0-9.-]{1,80})")
 _CALL_TOKEN = re.compile(r"c(\d{1,15}):(\d{1,9}):(\d{1,9}):(\d{1,9})")
+_SCHEDULE_TOKEN = re.compile(r"n([a-z0-9][a-z0-9_-]{0,63})")
 _STEP_TOKEN = re.compile(r"s(\d{1,9})")
 
 
@@ -87,3 +88,13 @@ def step_token(last: int, count: int) -> str:
 def step_position(token: str) -> int:
     """Number of the last step of the page before. Raises InvalidArgument for a token that is none."""
     return int(_decoded(token, _STEP_TOKEN).group(1)) if token else 0
+
+
+def schedule_token(last: str) -> str:
+    """Token of the page that starts after the schedule of this id; empty for none."""
+    return _encoded(f"n{last}") if last else ""
+
+
+def schedule_position(token: str) -> str:
+    """Id of the last schedule of the page before. Raises InvalidArgument for a token that is none."""
+    return _decoded(token, _SCHEDULE_TOKEN).group(1) if token else ""

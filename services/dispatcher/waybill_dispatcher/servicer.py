@@ -20,11 +20,13 @@ from waybill_dispatcher.accept import Acceptance
 from waybill_dispatcher.answers import Answers
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.effects import Effects
+from waybill_dispatcher.firing import Firing
 from waybill_dispatcher.following import Following
 from waybill_dispatcher.history import History
 from waybill_dispatcher.letters import Letters
 from waybill_dispatcher.listing import Listing
 from waybill_dispatcher.requests import filter_of, request_of
+from waybill_dispatcher.schedules import Schedules
 from waybill_dispatcher.spending import Spending, total_of
 from waybill_dispatcher.steering import Steering
 from waybill_dispatcher.views import agent_message, attempt_message, task_name
@@ -39,6 +41,7 @@ DEFAULT_RETRIES = 100
 DEFAULT_STEPS = 100
 DEFAULT_LETTERS = 50
 DEFAULT_CALLS = 100
+DEFAULT_SCHEDULES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +55,22 @@ class Parts:
     listing: Listing
     following: Following
     spending: Spending
+    firing: Firing
 
     @classmethod
     def over(cls, ledger: Ledger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None) -> Parts:
         """The parts over one ledger, and the archive if there is one."""
         history = History(ledger, directory, archive)
+        acceptance = Acceptance(ledger, directory)
         return cls(
             ledger,
             directory,
-            Acceptance(ledger, directory),
+            acceptance,
             history,
             Listing(ledger, archive),
             Following(ledger, bells, history),
             Spending(ledger, history, archive),
+            Firing(ledger, acceptance),
         )
 
 
@@ -83,6 +89,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self._effects = Effects(parts.ledger, parts.history)
         self._letters = Letters(parts.ledger, parts.history)
         self._spending = parts.spending
+        self._schedules = Schedules(parts.ledger, parts.history, parts.firing)
 
     async def CreateTasks(self, request: pb.CreateTasksRequest, context: Any) -> pb.CreateTasksResponse:
         """Accept tasks durably."""
@@ -260,6 +267,31 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         asked = _request(request, context)
         name = names.limit_of(request.limit.name)
         return pb.WriteLimitResponse(limit=await self._spending.set_limit(asked, name, request.limit))
+
+    async def WriteSchedule(self, request: pb.WriteScheduleRequest, context: Any) -> pb.WriteScheduleResponse:
+        """Create or replace a schedule."""
+        write = self._schedules.update if request.replace else self._schedules.create
+        return pb.WriteScheduleResponse(schedule=await write(_request(request, context), request.schedule))
+
+    async def ReadSchedule(self, request: pb.ReadScheduleRequest, context: Any) -> pb.ReadScheduleResponse:
+        """Read a schedule."""
+        schedule = await self._schedules.read(_tenant(context), names.schedule_of(request.name))
+        return pb.ReadScheduleResponse(schedule=schedule)
+
+    async def ReadSchedules(self, request: pb.ReadSchedulesRequest, context: Any) -> pb.ReadSchedulesResponse:
+        """List schedules."""
+        schedules, last = await self._schedules.page(
+            _tenant(context),
+            paging.page_size_of(request.page_size, DEFAULT_SCHEDULES),
+            paging.schedule_position(request.page_token),
+        )
+        return pb.ReadSchedulesResponse(schedules=schedules, next_page_token=paging.schedule_token(last))
+
+    async def SteerSchedule(self, request: pb.SteerScheduleRequest, context: Any) -> pb.SteerScheduleResponse:
+        """Delete, pause, resume or trigger a schedule."""
+        asked = _request(request, context)
+        schedule, task = await self._schedules.steer(asked, names.schedule_of(request.name), request.action)
+        return pb.SteerScheduleResponse(schedule=schedule, task=task)
 
 
 def _tenant(context: Any) -> str:

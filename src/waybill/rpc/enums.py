@@ -5,6 +5,7 @@ from __future__ import annotations
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import BudgetAction
 from waybill.core.plan import FailurePolicy
+from waybill.core.schedule import CatchUp, FiringOutcome, Overlap
 from waybill.core.task import CallState, EffectState, EventType, Priority, StepState, TaskState
 
 TASK_STATE_TO_PROTO: dict[TaskState, task_pb2.TaskState.ValueType] = {
@@ -55,3 +56,26 @@ EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
     state: task_pb2.EffectState.Value(f"EFFECT_STATE_{state.name}") for state in EffectState
 }
 EFFECT_STATE_FROM_PROTO: dict[int, EffectState] = {value: state for state, value in EFFECT_STATE_TO_PROTO.items()}
+
+OVERLAP_TO_PROTO: dict[Overlap, task_pb2.OverlapPolicy.ValueType] = {
+    policy: task_pb2.OverlapPolicy.Value(f"OVERLAP_POLICY_{policy.name}") for policy in Overlap
+}
+OVERLAP_FROM_PROTO: dict[int, Overlap] = {
+    task_pb2.OVERLAP_POLICY_UNSPECIFIED: Overlap.SKIP,
+    **{value: policy for policy, value in OVERLAP_TO_PROTO.items()},
+}
+
+CATCH_UP_TO_PROTO: dict[CatchUp, task_pb2.CatchUpPolicy.ValueType] = {
+    policy: task_pb2.CatchUpPolicy.Value(f"CATCH_UP_POLICY_{policy.name}") for policy in CatchUp
+}
+CATCH_UP_FROM_PROTO: dict[int, CatchUp] = {
+    task_pb2.CATCH_UP_POLICY_UNSPECIFIED: CatchUp.LATEST,
+    **{value: policy for policy, value in CATCH_UP_TO_PROTO.items()},
+}
+
+FIRING_OUTCOME_TO_PROTO: dict[FiringOutcome, task_pb2.FiringOutcome.ValueType] = {
+    outcome: task_pb2.FiringOutcome.Value(f"FIRING_OUTCOME_{outcome.name}") for outcome in FiringOutcome
+}
+FIRING_OUTCOME_FROM_PROTO: dict[int, FiringOutcome] = {
+    value: outcome for outcome, value in FIRING_OUTCOME_TO_PROTO.items()
+}

@@ -39,6 +39,14 @@ CONDITIONS_DECIDED = Counter("waybill_conditions_decided_total", "Steps whose co
 REVISION_SECONDS = Histogram(
     "waybill_revision_seconds", "Seconds that revising one plan took.", ("outcome",), buckets=_WORK_SECONDS
 )
+SCHEDULE_FIRINGS = Counter(
+    "waybill_schedule_firings_total", "Firings of schedules that were decided, missed ones included.", ("outcome",)
+)
+SCHEDULE_LAG_SECONDS = Histogram(
+    "waybill_schedule_lag_seconds",
+    "Seconds between the time that a firing was due and its submission, those that waited in the queue left out.",
+    buckets=_WORK_SECONDS,
+)
 SUBMISSION_GROUP = Histogram(
     "waybill_submission_group_size",
     "Submissions that the gateway sent to the dispatcher in one call.",
