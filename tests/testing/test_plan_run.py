@@ -119,6 +119,11 @@ async def test_questions_get_the_answers_of_the_test() -> None:
     assert ran.output is True
 
 
+async def test_an_answer_may_lead_to_the_next_question() -> None:
+    ran = await run(asking("first"), {**asking("second"), "after": ["first"]}, answers={"first": 1, "second": 2})
+    assert ran.output == 2
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_answers_may_be_functions_of_what_is_asked(is_async: bool) -> None:
     seen: list[Asked] = []

@@ -12,7 +12,7 @@ from waybill.agent import AgentDefinition
 from waybill.cancellation import cancel_all
 from waybill.core.answers import check_answer
 from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS
-from waybill.core.plan import AgentSchema
+from waybill.core.plan import AgentSchema, Question
 from waybill.core.references import resolve
 from waybill.core.task import Event, Failure, StepState, TaskState
 from waybill.errors import InvalidPlan, Permanent, WaybillError
@@ -71,15 +71,20 @@ class MemoryWorker:
             await cancel_all([*self._running, *([self._revising] if self._revising else [])])
 
     async def _answer(self) -> None:
-        task = self._task
-        for step in task.of_state(StepState.WAITING):
-            if not self._people.has_answer(step.name) or step.step.question is None:
-                continue
-            asked = Asked(step.name, step.step.question.prompt, self._question_input(step))
-            answer = to_json(await self._people.answer(asked))
-            if step.step.question.answer_schema:
-                check_answer(step.step.question.answer_schema, answer)
-            task.answer(step, answer)
+        """Give all answers that there are; one may lead to the next question."""
+        while waiting := [
+            step for step in self._task.of_state(StepState.WAITING) if self._people.has_answer(step.name)
+        ]:
+            for step in waiting:
+                if step.state is StepState.WAITING and step.step.question is not None:
+                    await self._answer_step(step, step.step.question)
+
+    async def _answer_step(self, step: MemoryStep, question: Question) -> None:
+        asked = Asked(step.name, question.prompt, self._question_input(step))
+        answer = to_json(await self._people.answer(asked))
+        if question.answer_schema:
+            check_answer(question.answer_schema, answer)
+        self._task.answer(step, answer)
 
     def _question_input(self, step: MemoryStep) -> object:
         try:
