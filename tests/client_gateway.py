@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ import grpc
 
 from waybill import Client
 from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc, task_pb2
-from waybill.core.task import Event, EventType, Failure
+from waybill.core.task import Event, EventType, Failure, TaskState
 from waybill.errors import NotFound
 from waybill.rpc.conversion import event_to_proto, json_payload
 from waybill.rpc.status import to_grpc_status
@@ -34,6 +35,9 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.seen: list[Any] = []
         self.archived = False
         self.error: Exception | None = None
+        self.holds = False
+        """Whether streams wait for ever after their first event."""
+        self.running = 0
 
     def task(self, name: str = "tasks/t1") -> task_pb2.Task:
         failed = self.failure is not None
@@ -99,10 +103,29 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
             yield gateway_pb2.WatchTaskResponse(events=[reset])
         for sequence in range(first, min(last, max(first, request.from_sequence) + count - 1) + 1):
             kind = self.history[sequence - 1]
-            event = event_to_proto(Event(type=kind, sequence=sequence, time_ms=sequence, digest=100 + sequence))
+            state = TaskState.SUCCEEDED if kind is EventType.TASK_FINISHED else None
+            told = Event(type=kind, sequence=sequence, time_ms=sequence, digest=100 + sequence, state=state)
+            event = event_to_proto(told)
             yield gateway_pb2.WatchTaskResponse(events=[event])
         if not clean:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
+
+    async def RunTask(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.seen.append(request)
+        await self._refuse(context)
+        accepted = self.task(f"tasks/{request.spec.goal or 't1'}")
+        accepted.state, accepted.last_sequence = task_pb2.TASK_STATE_RUNNING, 2
+        accepted.ClearField("output")
+        self.running += 1
+        try:
+            yield gateway_pb2.RunTaskResponse(task=accepted)
+            async for response in self.WatchTask(request, context):
+                yield gateway_pb2.RunTaskResponse(events=response.events)
+                if self.holds:
+                    await asyncio.Event().wait()
+            yield gateway_pb2.RunTaskResponse(task=self.task(accepted.name))
+        finally:
+            self.running -= 1
 
     async def _steer(self, request: Any, context: Any) -> task_pb2.Task:
         self.seen.append(request)

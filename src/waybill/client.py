@@ -19,14 +19,16 @@ from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan, PlanSource
 from waybill.core.task import Document, Event, Priority, TaskState
-from waybill.errors import FailedPrecondition, NotFound, Unavailable, Violation, WaybillError
+from waybill.errors import NotFound, Unavailable, Violation, WaybillError
 from waybill.filters import TaskFilter
+from waybill.progress import Progress, TaskProgress
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
 from waybill.rpc.caller import DEFAULT_TENANT
 from waybill.rpc.status import error_of
+from waybill.run import Run, output_of
 from waybill.spending import Spending
 from waybill.steering import Steering, letter_name, step_name, task_name
-from waybill.watch import Watch
+from waybill.watch import Place, Watch
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
 _BATCH_BYTES = MAX_MESSAGE_BYTES // 2
@@ -116,6 +118,45 @@ class Client(Steering, Spending):
         )
         response = await self.call("SubmitTask", _request(submission))
         return Task.of(response.task)
+
+    def run(
+        self,
+        *,
+        goal: str = "",
+        plan: Plan | Mapping[str, Any] | None = None,
+        input: Any = None,
+        documents: Sequence[Document] = (),
+        paths: Sequence[str | Path] = (),
+        priority: Priority = Priority.NORMAL,
+        labels: Mapping[str, str] | None = None,
+        request_id: str | None = None,
+        deadline_ms: int = 0,
+        template: str = "",
+        budget: Budget | Mapping[str, Any] | None = None,
+        policy: TaskPolicy | Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Submit a task and follow it to its end: `async with client.run(goal=...) as run`, then `async for event in
+        run`, `run.progress()` or `await run.result()`. The arguments are those of `submit`.
+
+        Raises `InvalidArgument` or `InvalidPlan` for what can never be accepted; what `submit` and `watch` raise else
+        comes when the run is entered or iterated over.
+        """
+        submission = Submission(
+            goal,
+            plan,
+            input,
+            documents,
+            paths,
+            priority,
+            labels or {},
+            request_id,
+            deadline_ms,
+            template,
+            budget,
+            policy,
+        )
+        spec, chosen = submission.spec(), submission.chosen_request_id()
+        return Run(self._connection, gateway_pb2.RunTaskRequest(spec=spec, request_id=chosen))
 
     async def submit_many(self, submissions: Iterable[Submission]) -> Sequence[Task | WaybillError]:
         """Submit any number of tasks; each is accepted or refused on its own, in the order given.
@@ -223,7 +264,7 @@ class Client(Steering, Spending):
         Raises `NotFound`, `InvalidArgument` for a sequence number beyond the next event, and `Unavailable` once
         the patience is over without contact.
         """
-        watch = Watch(self._connection, task_name(task), max(1, from_sequence), after_digest)
+        watch = Watch(self._connection, task_name(task), Place(max(1, from_sequence), after_digest))
         async with contextlib.aclosing(watch.events()) as events:
             async for event in events:
                 yield event
@@ -240,11 +281,15 @@ class Client(Steering, Spending):
             ended = await self.get(task)
             if ended.state.ended:  # unless it was retried meanwhile, or lost its end in a failover
                 break
-        if ended.state is TaskState.SUCCEEDED:
-            return ended.output
-        if ended.failure is not None:
-            raise FailedPrecondition(f"{ended.name} failed: {ended.failure.message}", reason=ended.failure.reason)
-        raise FailedPrecondition(f"{ended.name} was {ended.state}: it has no output", reason="TASK_CANCELLED")
+        return output_of(ended)
+
+    async def progress(self, task: Task | str) -> AsyncGenerator[Progress, None]:
+        """How far the task is, told anew with each of its events until it has ended. Raises as `watch`."""
+        fold = TaskProgress(task_name(task))
+        async with contextlib.aclosing(self.watch(task)) as events:
+            async for event in events:
+                fold.apply(event)
+                yield fold.snapshot()
 
 
 def _request(submission: Submission) -> gateway_pb2.SubmitTaskRequest:

@@ -31,7 +31,7 @@ class Connection:
         self.address = address
         self.tenant = checked_tenant(tenant)
         self._call_timeout_seconds = call_timeout_seconds
-        self._patience_seconds = patience_seconds
+        self.patience_seconds = patience_seconds
         self._channel: grpc.aio.Channel | None = None
 
     def open(self) -> None:
@@ -50,11 +50,11 @@ class Connection:
 
         Raises the classes of `waybill.errors`, `Unavailable` once the patience is over.
         """
-        deadline = time.monotonic() + self._patience_seconds
+        deadline = time.monotonic() + self.patience_seconds
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(Unavailable),
             wait=lambda state: wait_seconds(state.attempt_number),
-            stop=tenacity.stop_after_delay(self._patience_seconds),
+            stop=tenacity.stop_after_delay(self.patience_seconds),
             reraise=True,
         ):
             with attempt:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from waybill.cli.lines import event_line, log_line, printable, seconds_text
-from waybill.cli.progress import TaskProgress
+from waybill.progress import TaskProgress
 from waybill.cli.tree import task_tree
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
 

@@ -16,7 +16,6 @@ from typing import Any
 import waybill
 from waybill.cli import exits
 from waybill.cli.datadir import DataDirectory
-from waybill.cli.progress import TaskProgress
 from waybill.cli.running import all_ready, run_suite
 from waybill.cli.suite import Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor, breakdown
@@ -25,6 +24,7 @@ from waybill.client import Client
 from waybill.core.budget import Budget
 from waybill.core.task import Usage
 from waybill.errors import FailedPrecondition, InvalidArgument, WaybillError
+from waybill.progress import TaskProgress
 from waybill.resources import Task
 
 DEFAULT_GOAL = "What does the gateway own, what does the dispatcher own, and what happens when a worker dies?"

@@ -10,8 +10,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from waybill.cli.lines import printable, seconds_text, usd_text
-from waybill.cli.progress import StepProgress, TaskProgress
 from waybill.core.task import StepState, TaskState
+from waybill.progress import StepProgress, TaskProgress
 
 _NOTE_CHARS = 80
 _BAR_CHARS = 40

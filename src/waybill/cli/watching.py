@@ -9,10 +9,10 @@ from enum import Enum, auto
 from typing import TextIO
 
 from waybill.cli.lines import event_line
-from waybill.cli.progress import TaskProgress
 from waybill.client import Client
 from waybill.core.task import Event, EventType, TaskState
 from waybill.errors import WaybillError
+from waybill.progress import TaskProgress
 from waybill.rpc.conversion import event_to_json, event_to_proto
 
 _REFRESHES_PER_SECOND = 8

@@ -1,19 +1,53 @@
-"""Owns what a watcher knows of a task: the events folded into the states and times of its steps."""
+"""Owns what a watcher knows of a task: its events folded into the states, texts and times of its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
 
-_TAIL_CHARS = 1_000
-"""How much of a streamed text is kept: enough for its last line."""
+_LINE_CHARS = 1_000
+"""How much of the end of a streamed text is looked at for its last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task is, at one moment. `sequence` is the number of the last event that it is made of.
+
+    `fraction` is the part of the plan's steps that has ended, running ones counted by what they tell of themselves;
+    1.0 once the task has ended. `steps` says how many steps are in each state that any is in. `messages` has what
+    steps that run or wait have told last, `text` all that the last attempt of each step has streamed so far.
+    """
+
+    task: str
+    sequence: int
+    state: TaskState
+    fraction: float
+    steps: Mapping[StepState, int]
+    messages: Mapping[str, str]
+    text: Mapping[str, str]
+    usage: Usage
+    note: str
+    failure: Failure | None
+
+    @property
+    def step_count(self) -> int:
+        """How many steps the plan has; 0 before there is one."""
+        return sum(self.steps.values())
+
+    @property
+    def ended_step_count(self) -> int:
+        """How many steps have ended."""
+        return sum(count for state, count in self.steps.items() if state.ended)
 
 
 @dataclass
 class StepProgress:
-    """One step as its events tell it. Times are epoch milliseconds by the store's clock."""
+    """One step as its events tell it. Times are epoch milliseconds by the store's clock. `text` is what its attempt has
+    streamed, from character `text_offset` on: from 0 for whoever saw the attempt begin. It stays when the step ends.
+    """
 
     name: str
     agent: str = ""
@@ -24,21 +58,25 @@ class StepProgress:
     note: str = ""
     fraction: float | None = None
     failure: Failure | None = None
-    streamed_chars: int = 0
-    tail: str = ""
+    text: str = ""
+    text_offset: int = 0
     usage: Usage = Usage()
 
     def begin(self, state: StepState) -> None:
         """Come into a state in which nothing is told of yet; what an earlier attempt streamed is void."""
         self.state = state
-        self.note, self.fraction, self.streamed_chars, self.tail = "", None, 0, ""
+        self.note, self.fraction = "", None
+        if not state.ended:
+            self.text, self.text_offset = "", 0
 
     def stream(self, offset: int, text: str) -> None:
         """Take streamed text in, which follows the first `offset` characters: what came after them before is void."""
-        void = max(0, self.streamed_chars - offset)
-        kept = self.tail[: max(0, len(self.tail) - void)]
-        self.tail, self.streamed_chars = (kept + text)[-_TAIL_CHARS:], offset + len(text)
-        self.note = self.tail.strip().rpartition("\n")[2]
+        known = offset - self.text_offset
+        if 0 <= known <= len(self.text):
+            self.text = self.text[:known] + text
+        else:
+            self.text, self.text_offset = text, offset
+        self.note = self.text[-_LINE_CHARS:].strip().rpartition("\n")[2]
 
 
 @dataclass
@@ -59,6 +97,7 @@ class TaskProgress:
     usage: Usage = Usage()
     revision: int = 0
     note: str = ""
+    sequence: int = 0
     calls: dict[tuple[str, int, int], Usage] = field(default_factory=dict)
     """What each model call used, by step, attempt and number: a later event replaces what an earlier one told."""
 
@@ -75,8 +114,34 @@ class TaskProgress:
         """How many steps have ended."""
         return sum(step.state.ended for step in self.steps.values())
 
+    @property
+    def fraction(self) -> float:
+        """How much of the plan is done, from 0.0 to 1.0; running steps count by what they tell."""
+        if self.state.ended:
+            return 1.0
+        partly = sum(step.fraction or 0.0 for step in self.steps.values() if not step.state.ended)
+        return min(1.0, (self.ended_steps + partly) / max(1, self.step_count, len(self.steps)))
+
+    def snapshot(self) -> Progress:
+        """How far the task is."""
+        counted = Counter(step.state for step in self.steps.values())
+        counted[StepState.PENDING] += max(0, self.step_count - len(self.steps))
+        return Progress(
+            task=self.name,
+            sequence=self.sequence,
+            state=self.state,
+            fraction=self.fraction,
+            steps={state: count for state, count in counted.items() if count},
+            messages={step.name: step.note for step in self.steps.values() if step.note},
+            text={step.name: step.text for step in self.steps.values() if step.text},
+            usage=self.usage,
+            note=self.note,
+            failure=self.failure,
+        )
+
     def apply(self, event: Event) -> None:
         """Take one event in."""
+        self.sequence = event.sequence
         match event.type:
             case EventType.TASK_ACCEPTED:
                 self.state = event.state or self.state
