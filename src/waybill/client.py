@@ -123,7 +123,7 @@ class Client(Steering, Spending):
         self,
         *,
         goal: str = "",
-        plan: Plan | Mapping[str, Any] | None = None,
+        plan: Plan | PlanSource | Mapping[str, Any] | None = None,
         input: Any = None,
         documents: Sequence[Document] = (),
         paths: Sequence[str | Path] = (),
@@ -134,6 +134,7 @@ class Client(Steering, Spending):
         template: str = "",
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
+        start_time: datetime | None = None,
     ) -> Run:
         """Submit a task and follow it to its end: `async with client.run(goal=...) as run`, then `async for event in
         run`, `run.progress()` or `await run.result()`. The arguments are those of `submit`.
@@ -154,6 +155,7 @@ class Client(Steering, Spending):
             template,
             budget,
             policy,
+            start_time,
         )
         spec, chosen = submission.spec(), submission.chosen_request_id()
         return Run(self._connection, gateway_pb2.RunTaskRequest(spec=spec, request_id=chosen))

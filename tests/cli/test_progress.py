@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from waybill.cli.lines import event_line, log_line, printable, seconds_text
-from waybill.progress import TaskProgress
 from waybill.cli.tree import task_tree
 from waybill.core.task import Event, EventType, Failure, StepState, TaskState, Usage
+from waybill.progress import TaskProgress
 
 STORY = [
     Event(type=EventType.TASK_ACCEPTED, time_ms=1_000, state=TaskState.PLANNING),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import plan_agents
 import pytest
 
-from waybill import Context, TaskPolicy, agent
+from waybill import Context, PlanBuilder, TaskPolicy, agent
 from waybill.core.patch import Patch
 from waybill.core.plan import Plan, PlanStep
 from waybill.core.task import Document, EventType, StepState, TaskState, Usage
@@ -64,6 +65,19 @@ async def test_a_plan_with_several_ends_returns_all_of_them() -> None:
 async def test_a_plan_may_be_made_of_objects_and_agents_named_one_by_one() -> None:
     ran = await run_plan(Plan((PlanStep("a", "echo", b'{"value":5}'),)), [plan_agents.echo])
     assert ran.output == 5
+
+
+async def test_a_plan_may_come_from_the_builder_or_from_a_file(tmp_path: Path) -> None:
+    plan = PlanBuilder()
+    first = plan.step("a", plan_agents.echo, value=5)
+    plan.step("b", plan_agents.echo, value=first)
+    file = tmp_path / "plan.yaml"
+    file.write_text("steps:\n  - {name: a, agent: echo, input: {value: 5}}\n  - {name: b, agent: ecco}\n")
+    assert (await run_plan(plan, [plan_agents])).output == 5
+    with pytest.raises(InvalidPlan, match=r"plan\.yaml:3: steps\[1\]\.agent"):
+        await run_plan(file, [plan_agents])
+    file.write_text(file.read_text().replace("ecco", "echo"))
+    assert (await run_plan(str(file), [plan_agents])).output == {"a": 5, "b": None}
 
 
 async def test_given_failures_when_retried_then_the_backoffs_take_no_time_and_the_spending_counts() -> None:

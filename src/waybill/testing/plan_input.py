@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +14,8 @@ from waybill.core.budget import TaskPolicy
 from waybill.core.patch import Patch
 from waybill.core.plan import AgentSchema, Graph
 from waybill.core.violations import closest, listing
-from waybill.errors import InvalidArgument
+from waybill.errors import InvalidArgument, InvalidPlan
+from waybill.plan_file import read_plan_file
 from waybill.resources import Submission
 from waybill.rpc.linking import link_plan
 from waybill.rpc.plans import steps_from_proto
@@ -20,8 +23,18 @@ from waybill.rpc.specs import plan_from_json
 
 
 def graph_of(plan: Any, agents: Mapping[str, AgentSchema], policy: TaskPolicy | None) -> Graph:
-    """The plan, whatever a submission takes for one, with its edges. Raises `InvalidPlan` with every violation."""
-    return link_plan(Submission(plan=plan).spec().plan, agents, policy)
+    """The plan with its edges: whatever a submission takes for one, or the path of a plan file.
+
+    Raises `InvalidPlan` with every violation, by its line in a file, and OSError for a file that cannot be read.
+    """
+    if not isinstance(plan, str | os.PathLike):
+        return link_plan(Submission(plan=plan).spec().plan, agents, policy)
+    path = Path(plan)
+    file = read_plan_file(path.read_bytes(), path.name)
+    try:
+        return link_plan(file.plan, agents, policy)
+    except InvalidPlan as error:
+        raise file.invalid(error.violations) from error
 
 
 def patch_of(patch: Patch | Mapping[str, Any]) -> Patch:

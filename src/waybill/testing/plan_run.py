@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
@@ -11,7 +12,7 @@ from pydantic_core import to_json
 
 from waybill.agent import AgentDefinition
 from waybill.core.budget import TaskPolicy
-from waybill.core.plan import AgentSchema, Plan
+from waybill.core.plan import AgentSchema, Plan, PlanSource
 from waybill.core.task import Document, Event
 from waybill.models.scripted import ScriptedModel
 from waybill.testing.context import MemoryContext
@@ -25,7 +26,7 @@ from waybill.testing.plan_worker import MemoryWorker
 
 
 async def run_plan(
-    plan: Plan | Mapping[str, Any] | Any,
+    plan: Plan | PlanSource | Mapping[str, Any] | str | os.PathLike[str],
     agents: Iterable[AgentDefinition | ModuleType | str],
     *,
     goal: str = "",
@@ -44,12 +45,13 @@ async def run_plan(
 ) -> PlanRun:
     """Run a plan to its end, and return how it ended, whether it succeeded or not.
 
-    The plan is checked as by the service, against `agents`: definitions, modules of agents, or names of modules. Steps
-    run side by side as on a worker with so many `slots`. Backoffs, timeouts of questions and the deadline take no time:
-    whatever nothing but a wait fills is skipped. An attempt gets the time of its step, `longest_run_seconds` at most.
-    `answers` are given to steps that ask a person; `replan` stands for the planner where a plan is to be revised;
-    `model` answers all agents, or each by its name. Keep `effects` to see what `Context.once` knows, or to let an
-    attempt crash, which counts as the death of its process.
+    The plan is one that a submission takes, or the path of a plan file. It is checked as by the service, against
+    `agents`: definitions, modules of agents, or names of modules. Steps run side by side as on a worker with so many
+    `slots`. Backoffs, timeouts of questions and the deadline take no time: whatever nothing but a wait fills is
+    skipped. An attempt gets the time of its step, `longest_run_seconds` at most. `answers` are given to steps that ask
+    a person; `replan` stands for the planner where a plan is to be revised; `model` answers all agents, or each by its
+    name. Keep `effects` to see what `Context.once` knows, or to let an attempt crash, which counts as the death of its
+    process.
 
     Raises `InvalidPlan` for a plan that the service would refuse, `InvalidArgument` for an answer that does not fit its
     question, `PlanStuck` if all that is left waits for answers that are not given.
