@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
+from waybill_gateway.http_console import console_routes
 from waybill_gateway.http_errors import EXCEPTION_HANDLERS
 from waybill_gateway.http_health import health_routes
 from waybill_gateway.http_instruments import Instruments
@@ -34,6 +35,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *spending_routes(verbs, settings),
         *operating_routes(verbs, settings),
         *schema_routes(),
+        *console_routes(),
         Route("/openapi.json", openapi_endpoint(), methods=["GET"]),
         *health_routes(ready),
     ]
