@@ -1,6 +1,6 @@
 /**
  * Elements: the only way by which this console makes any. Text stays text: children are text nodes or elements, and
- * attributes that could run or style something are refused.
+ * attributes that could run, style or load something are refused.
  */
 
 const SVG = "http://www.w3.org/2000/svg";
