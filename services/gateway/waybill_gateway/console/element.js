@@ -4,7 +4,7 @@
  */
 
 const SVG = "http://www.w3.org/2000/svg";
-const REFUSED = /^(on|style$|srcdoc$)/i;
+const REFUSED = /^(on|style$|src)/i;
 
 /**
  * @typedef {Node | string | number | null | undefined | false | any[]} Child what stands in lists is a child too
