@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from docs_blocks import blocks_of
+
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+UP = re.compile(r"^.*\bwaybill up\b.*$", re.MULTILINE)
 START_SECONDS = 60
 
 
@@ -53,7 +60,8 @@ def free_port() -> int:
 def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a reader has after the installation: the tools on the path, and nothing set for Waybill."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "MAKE"))}
-    return {**clean, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder), **(extra or {})}
+    modules = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**clean, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": modules, **(extra or {})}
 
 
 def start_suite(command: str, folder: Path) -> RunningSuite:
@@ -125,3 +133,43 @@ def service_ports() -> dict[str, str]:
         "WAYBILL_DISPATCHER_PLANNER_ADDRESS": f"127.0.0.1:{planner}",
         "WAYBILL_GATEWAY_DISPATCHER_ADDRESS": f"127.0.0.1:{dispatcher}",
     }
+
+
+@pytest.fixture
+def run_page(
+    shared_suite: RunningSuite,
+    start: Callable[[str], RunningSuite],
+    reader: Callable[..., subprocess.CompletedProcess[str]],
+    service_ports: dict[str, str],
+    tmp_path: Path,
+) -> Callable[[Path], None]:
+    """Runs the blocks of a page in order in the test's folder, and then the tests that it wrote there.
+
+    A block under `<!-- file: NAME -->` is written to that file. A `waybill up` keeps running until the end of the
+    page; a page without one gets a shared suite. `make` commands install or recurse, so they are only checked to be
+    targets. `text` blocks are output.
+    """
+
+    def run(page: Path) -> None:
+        suite = shared_suite
+        for block in blocks_of(page):
+            kind, code = block["kind"], block["code"].replace(".venv/bin/", "")
+            if block["file"]:
+                (tmp_path / block["file"]).write_text(code)
+            elif kind == "python":
+                reader(sys.executable, "-c", suite.addressed(code))
+            elif kind == "sh" and (up := UP.search(code)):
+                suite = start(up[0])
+            elif kind == "sh" and code.startswith("make "):
+                reader("bash", "-euc", re.sub(r"^make ", "make -n ", code, flags=re.MULTILINE), cwd=ROOT)
+            elif kind == "sh" and "python -m waybill_" in code:
+                code = code.replace("redis://127.0.0.1:6379/0", suite.redis_url())
+                code = code.replace("127.0.0.1:7480", f"127.0.0.1:{service_ports['WAYBILL_GATEWAY_HTTP_PORT']}")
+                reader("bash", "-uc", code, **service_ports)
+            elif kind == "sh":
+                address = {"WAYBILL_ADDRESS": f"127.0.0.1:{suite.grpc_port}"}
+                reader("bash", "-euo", "pipefail", "-c", suite.addressed(code), **address)
+        for test in tmp_path.glob("test_*.py"):
+            reader(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", test.name)
+
+    return run

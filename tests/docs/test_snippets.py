@@ -1,12 +1,8 @@
-"""Every command and snippet of the documentation runs.
-
-The blocks of one page run in order, in one folder. A block under `<!-- file: NAME -->` is written to that file. A
-`waybill up` keeps running until the end of its page; a page without one gets a shared suite. `make` commands install
-or recurse, so they are only checked to be targets. `text` blocks are output.
-"""
+"""Every command and snippet of the documentation runs; `run_page` says how."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docs_blocks import blocks_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -24,16 +21,8 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name not in ("adr", "reference")),
 ]
-BLOCK = re.compile(
-    r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
-)
-UP = re.compile(r"^.*\bwaybill up\b.*$", re.MULTILINE)
 KINDS = ("sh", "python", "json", "text")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-
-def blocks_of(page: Path) -> list[re.Match[str]]:
-    return list(BLOCK.finditer(page.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -41,35 +30,17 @@ def blocks_of(page: Path) -> list[re.Match[str]]:
     [pytest.param(page, marks=needs_curl if "curl -s" in page.read_text() else ()) for page in PAGES],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_every_snippet_of_a_page_runs(
-    page: Path,
-    shared_suite: Any,
-    start: Callable[[str], Any],
-    reader: Callable[..., subprocess.CompletedProcess[str]],
-    service_ports: dict[str, str],
-    tmp_path: Path,
+def test_every_snippet_of_a_page_runs(page: Path, run_page: Callable[[Path], None]) -> None:
+    run_page(page)
+
+
+def test_the_readme_that_init_writes_runs_at_once_in_an_empty_folder(
+    run_page: Callable[[Path], None], reader: Callable[..., Any], tmp_path: Path
 ) -> None:
-    suite = shared_suite
-    for block in blocks_of(page):
-        kind, code = block["kind"], block["code"].replace(".venv/bin/", "")
-        if block["file"]:
-            (tmp_path / block["file"]).write_text(code)
-        elif kind == "python":
-            reader(sys.executable, "-c", suite.addressed(code))
-        elif kind == "sh" and (up := UP.search(code)):
-            suite = start(up[0])
-        elif kind == "sh" and code.startswith("make "):
-            reader("bash", "-euc", re.sub(r"^make ", "make -n ", code, flags=re.MULTILINE), cwd=ROOT)
-        elif kind == "sh" and "python -m waybill_" in code:
-            code = code.replace("redis://127.0.0.1:6379/0", suite.redis_url())
-            code = code.replace("127.0.0.1:7480", f"127.0.0.1:{service_ports['WAYBILL_GATEWAY_HTTP_PORT']}")
-            reader("bash", "-uc", code, **service_ports)
-        elif kind == "sh":
-            reader(
-                "bash", "-euo", "pipefail", "-c", suite.addressed(code), WAYBILL_ADDRESS=f"127.0.0.1:{suite.grpc_port}"
-            )
-    for test in tmp_path.glob("test_*.py"):
-        reader(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", test.name)
+    written = json.loads(reader("waybill", "init", "--name", "my-agents", "--json").stdout)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(written["files"])
+    assert [block["kind"] for block in blocks_of(tmp_path / "README.md")] == ["sh", "sh", "sh", "text"]
+    run_page(tmp_path / "README.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

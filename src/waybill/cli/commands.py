@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, tables
 from waybill.cli.gateway import WATCH_PATIENCE_SECONDS, client_of, json_line
+from waybill.cli.lines import output_text, printable
 from waybill.cli.reading import Typed, TypedFilter, plan_file, submission, task_filter
-from waybill.cli.watching import Style, follow, succeeded
+from waybill.cli.watching import Style, follow
 from waybill.client import Client
 from waybill.core.task import TaskState
 from waybill.errors import InvalidPlan
+from waybill.resources import Task
 from waybill.rpc import conversion
 
 
-async def submit(address: str, tenant: str, typed: Typed, *, watch_it: bool, as_json: bool) -> int:
-    """Submit a task and print its name, or watch it."""
+@dataclass(frozen=True)
+class Watching:
+    """How a task is followed: its events on stdout, or, with `result`, on stderr, and what it returned on stdout."""
+
+    as_json: bool = False
+    result: bool = False
+    from_sequence: int = 1
+    goal: str = ""
+
+
+async def submit(address: str, tenant: str, typed: Typed, shown: Watching | None, *, as_json: bool) -> int:
+    """Submit a task and print its name, or follow it as `shown` says."""
     plan = plan_file(typed)
     asked = submission(typed, plan)
     request = gateway_pb2.SubmitTaskRequest(spec=asked.spec(), request_id=asked.chosen_request_id())
@@ -28,30 +41,42 @@ async def submit(address: str, tenant: str, typed: Typed, *, watch_it: bool, as_
         if plan is None or not error.violations:
             raise
         raise plan.invalid(error.violations) from error
-    if watch_it:
-        if not as_json:
+    if shown is not None:
+        if not shown.as_json:
             exits.say(f"submitted {task.name}")
-        return await watch(address, tenant, task.name, 1, as_json=as_json, goal=asked.goal)
+        return await watch(address, tenant, task.name, replace(shown, goal=asked.goal))
     print(json_line(conversion.task_to_json(task)) if as_json else task.name)
     return exits.OK
 
 
-async def watch(
-    address: str, tenant: str, name: str, from_sequence: int, *, as_json: bool = False, goal: str = ""
-) -> int:
+async def watch(address: str, tenant: str, name: str, shown: Watching) -> int:
     """Show a task's events until it has ended. Exit code 1 if it did not end well."""
     async with client_of(address, tenant) as client:
         known = await client.get(name)
+    state = known.state
     if known.archived:
         exits.say(f"{known.name} {known.state.value}: it is in the archive, which keeps no events")
-        return exits.OK if known.state is TaskState.SUCCEEDED else exits.FAILED
-    style = Style.for_stream(sys.stdout, as_json=as_json)
-    async with client_of(address, tenant, WATCH_PATIENCE_SECONDS) as client:
-        progress = await follow(
-            client, known.name, sys.stdout, style, goal=goal or known.goal, from_sequence=from_sequence
-        )
-        state = progress.state if progress.state.ended else (await client.get(name)).state
-    return exits.OK if succeeded(progress) or state is TaskState.SUCCEEDED else exits.FAILED
+    else:
+        out = sys.stderr if shown.result else sys.stdout
+        style = Style.for_stream(out, as_json=shown.as_json and not shown.result)
+        async with client_of(address, tenant, WATCH_PATIENCE_SECONDS) as client:
+            goal = shown.goal or known.goal
+            progress = await follow(client, known.name, out, style, goal=goal, from_sequence=shown.from_sequence)
+            state = progress.state if progress.state.ended else (await client.get(name)).state
+    if shown.result:
+        await _print_result(address, tenant, known.name, as_json=shown.as_json)
+    return exits.OK if state is TaskState.SUCCEEDED else exits.FAILED
+
+
+async def _print_result(address: str, tenant: str, name: str, *, as_json: bool) -> None:
+    async with client_of(address, tenant) as client:
+        task = (await client.call("GetTask", gateway_pb2.GetTaskRequest(name=name))).task
+    if as_json:
+        print(json_line(conversion.task_to_json(task)))
+    elif task.HasField("output"):
+        print(output_text(Task.of(task).output))
+    elif task.HasField("failure"):
+        exits.say(f"the task failed ({task.failure.reason}): {printable(task.failure.message, 2000)}")
 
 
 async def show(address: str, tenant: str, name: str, *, attempts: bool, as_json: bool) -> int:

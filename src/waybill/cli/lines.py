@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from waybill.core.task import Event, Usage
 
@@ -40,6 +41,12 @@ def printable(text: str, limit: int = _TEXT_CHARS) -> str:
 def readable(text: str) -> str:
     """The text with its lines and indents, and nothing in it that a terminal would obey."""
     return "\n".join("".join(char if char.isprintable() else " " for char in line) for line in text.splitlines())
+
+
+def output_text(output: Any) -> str:
+    """What a task returned: its report, if it has one, or JSON."""
+    report = output.get("report") if isinstance(output, dict) else None
+    return report if isinstance(report, str) else json.dumps(output, indent=2, ensure_ascii=False)
 
 
 def usage_text(usage: Usage) -> str:

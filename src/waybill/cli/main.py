@@ -16,6 +16,7 @@ from waybill.cli.options import (
     Json,
     MaxCost,
     OnLimit,
+    Result,
     Since,
     Sources,
     TaskName,
@@ -46,6 +47,25 @@ app = typer.Typer(
 def interruptible() -> None:
     """Let Ctrl-C end every command from its first moment on, also where a shell started it with SIGINT ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@app.command(rich_help_panel=Section.BEGIN)
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to write it. Default: this folder.", show_default=False)
+    ] = Path(),
+    name: Annotated[str, typer.Option(help="Name of the project. Default: that of the folder.")] = "",
+    json: Json = False,
+) -> None:
+    """Write a project of your own: agents, a plan, a test.
+
+    It has a README with the next commands and a container file, runs at once, and passes its test. Nothing is
+    overwritten.
+    """
+    from waybill.cli.exits import finish
+    from waybill.cli.init import init as command
+
+    raise typer.Exit(finish(lambda: command(folder, name, as_json=json)))
 
 
 @app.command(rich_help_panel=Section.BEGIN)
@@ -139,6 +159,7 @@ def submit(
         ),
     ] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Watch the task to its end.")] = False,
+    result: Result = False,
     json: Json = False,
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
@@ -164,13 +185,15 @@ def submit(
         policy,
         start_at,
     )
-    raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, watch_it=watch, as_json=json)))
+    shown = commands.Watching(as_json=json, result=result) if watch or result else None
+    raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, shown, as_json=json)))
 
 
 @app.command(rich_help_panel=Section.TASKS)
 def watch(
     task: TaskName,
     from_sequence: Annotated[int, typer.Option(min=1, help="First event to show.")] = 1,
+    result: Result = False,
     json: Json = False,
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
@@ -182,7 +205,8 @@ def watch(
     from waybill.cli import commands
     from waybill.cli.exits import finish
 
-    raise typer.Exit(finish(lambda: commands.watch(address, tenant, task, from_sequence, as_json=json)))
+    shown = commands.Watching(as_json=json, result=result, from_sequence=from_sequence)
+    raise typer.Exit(finish(lambda: commands.watch(address, tenant, task, shown)))
 
 
 @app.command("list", rich_help_panel=Section.TASKS)

@@ -25,6 +25,10 @@ TaskOrNone = Annotated[
 ]
 AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="Name of an agent.", autocompletion=complete_agent)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Result = Annotated[
+    bool,
+    typer.Option("--result", help="Follow the task on stderr, and print what it returned on stdout."),
+]
 RequestId = Annotated[str, typer.Option(help="Makes the same call again change nothing more.")]
 Sources = Annotated[
     list[str] | None,

@@ -16,6 +16,7 @@ from typing import Any
 import waybill
 from waybill.cli import exits
 from waybill.cli.datadir import DataDirectory
+from waybill.cli.lines import output_text
 from waybill.cli.running import all_ready, run_suite
 from waybill.cli.suite import Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor, breakdown
@@ -145,8 +146,7 @@ def _print_result(task: Task, progress: TaskProgress, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_summary(task, output, progress), ensure_ascii=False), flush=True)
     elif task.output is not None:
-        report = output.get("report")
-        print(report if isinstance(report, str) else json.dumps(task.output, indent=2, ensure_ascii=False), flush=True)
+        print(output_text(task.output), flush=True)
 
 
 def _summary(task: Task, output: dict[str, Any], progress: TaskProgress) -> dict[str, Any]:

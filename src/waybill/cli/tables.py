@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,7 +12,7 @@ from rich.text import Text
 from waybill.api.v1 import task_pb2
 from waybill.attempts import Attempt, DeadLetter
 from waybill.cli.layout import Column, cell_of, new_table, print_table, show_table, table_console
-from waybill.cli.lines import printable, seconds_text, usage_text, usd_text
+from waybill.cli.lines import output_text, printable, seconds_text, usage_text, usd_text
 from waybill.core.task import Failure, StepState, TaskState
 from waybill.resources import Step, Task, TaskMetrics
 from waybill.rpc import conversion
@@ -131,9 +130,7 @@ def print_task(
     if attempts:
         show_table(_attempts_table((step.id, attempts.get(step.id, ())) for step in steps))
     if task.output_json is not None:
-        output = task.output
-        report = output.get("report") if isinstance(output, dict) else None
-        print(report if isinstance(report, str) else json.dumps(output, indent=2, ensure_ascii=False))
+        print(output_text(task.output))
 
 
 def _budget_text(task: Task) -> str:
