@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 _SUITE = ("src/waybill/core", "src/waybill/ledger", "src/waybill/rpc", "services/planner/waybill_planner",
           "services/dispatcher/waybill_dispatcher", "services/gateway/waybill_gateway")  # fmt: skip
 _AGENTS = ("src/waybill/models", "services/worker/waybill_worker")
-_CLIENTS = ("client.py", "connection.py")
 _IN_LUA = re.compile(r'"reason":"([A-Z][A-Z0-9_]+)","message":("(?:[^"]*)")?')
+
+Classes = Mapping[str, tuple[type[errors.WaybillError], str]]
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,36 @@ class Raised:
 
 @cache
 def raised() -> tuple[Raised, ...]:
-    """All of them, of the suite and of what runs agents. The command line's and the clients' own are not among them."""
-    paths = [path for folder in (*_SUITE, *_AGENTS) for path in sorted((ROOT / folder).rglob("*.py"))]
-    paths += [path for path in sorted((ROOT / "src/waybill").glob("*.py")) if path.name not in _CLIENTS]
-    trees = [ast.parse(path.read_text()) for path in paths]
-    constants = dict(_constants(trees))
-    classes = _classes(trees)
-    found = [Raised(reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent))
-             for base, reason in classes.values()]  # fmt: skip
-    for tree in trees:
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            found += _of_call(call, classes, constants)
+    """All of them: what the suite refuses calls with, and what agents and what runs them fails steps with."""
+    suite, agents = list(_trees(_SUITE)), list(_trees(_AGENTS))
+    agents += [ast.parse(path.read_text()) for path in sorted((ROOT / "src/waybill").glob("*.py"))]
+    constants = dict(_constants(suite + agents))
+    classes = _classes(suite + agents)
+    found = [
+        Raised(reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent))
+        for base, reason in classes.values()
+    ]
+    found += _in(suite, classes, constants)
+    # What else is raised there is between a client and its caller.
+    found += [raised for raised in _in(agents, classes, constants) if raised.of_agent]
     for path in sorted((ROOT / "src/waybill/ledger/lua").glob("*.lua")):
         for reason, message in _IN_LUA.findall(path.read_text()):
             found.append(Raised(reason, True, message=message.strip('"')))
     return tuple(found)
 
 
-def _of_call(
-    call: ast.Call, classes: Mapping[str, tuple[type[errors.WaybillError], str]], constants: Mapping[str, str]
-) -> Iterator[Raised]:
+def _trees(folders: tuple[str, ...]) -> Iterator[ast.Module]:
+    for folder in folders:
+        yield from (ast.parse(path.read_text()) for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+def _in(trees: list[ast.Module], classes: Classes, constants: Mapping[str, str]) -> Iterator[Raised]:
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield from _of_call(node, classes, constants)
+
+
+def _of_call(call: ast.Call, classes: Classes, constants: Mapping[str, str]) -> Iterator[Raised]:
     assert isinstance(call.func, ast.Name)
     given = {keyword.arg: keyword.value for keyword in call.keywords}.get("reason")
     message = _text(call.args[0]) if call.args else ""

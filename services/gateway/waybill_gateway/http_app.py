@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from waybill_gateway.http_console import console_routes
 from waybill_gateway.http_errors import EXCEPTION_HANDLERS
@@ -18,7 +18,7 @@ from waybill_gateway.http_spending import spending_routes
 from waybill_gateway.http_steering import steering_routes
 from waybill_gateway.http_tasks import task_routes
 from waybill_gateway.http_watching import watching_routes
-from waybill_gateway.openapi import openapi_endpoint
+from waybill_gateway.openapi_document import openapi_routes
 from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
@@ -36,7 +36,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *operating_routes(verbs, settings),
         *schema_routes(),
         *console_routes(),
-        Route("/openapi.json", openapi_endpoint(), methods=["GET"]),
+        *openapi_routes(),
         *health_routes(ready),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=[Middleware(Instruments)])

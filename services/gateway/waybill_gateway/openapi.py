@@ -1,24 +1,26 @@
-"""The OpenAPI document of the HTTP API: one table of what can be called, and the document made from it."""
+"""The table of what can be called over HTTP: the routes, the RPCs behind them, and their parameters and answers."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
-
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
+from dataclasses import dataclass, field
 
 from waybill.core.task import TaskState
-from waybill.rpc.caller import TENANT_KEY
 from waybill.rpc.specs import BatchForm, SubmissionForm
 from waybill_gateway.http_bodies import Action, Answer, BudgetSetting, Decision, LimitSetting, Retrying
-from waybill_gateway.http_errors import PROBLEM_JSON
-from waybill_gateway.openapi_schemas import PROBLEM, Schema, form_schemas, reference, resource_schemas
+from waybill_gateway.openapi_schemas import Schema, reference
 
 _TEXT: Schema = {"type": "string"}
+_EVENT_ID: Schema = {
+    "type": "string",
+    "pattern": r"^[0-9]{1,18}(\.[0-9a-f]{8})?$",
+    "description": "Id of the last event that was seen, or its number: the stream goes on after it.",
+}
+
+
+def _part(meaning: str, pattern: str) -> Schema:
+    return {"type": "string", "pattern": f"^{pattern}$", "description": meaning}
+
+
 _PAGING: dict[str, Schema] = {
     "page_size": {"type": "integer", "minimum": 0, "maximum": 1000},
     "page_token": _TEXT,
@@ -31,30 +33,39 @@ _FILTER: dict[str, Schema] = {
     "created_from": {"type": "string", "format": "date-time"},
     "created_until": {"type": "string", "format": "date-time"},
 }
-_IN_PATH: dict[str, Schema] = {
-    "task": {"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"},
-    "step": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$"},
-    "agent": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,63}$"},
-    "limit": {"type": "string", "pattern": "^(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
-    "letter": {"type": "string", "pattern": r"^[A-Za-z0-9-]{1,64}\.[0-9]{1,5}$"},
+IN_PATH: dict[str, Schema] = {
+    "task": _part("The id of a task, its name without `tasks/`.", "[A-Za-z0-9-]{1,64}"),
+    "step": _part("The name of a step in its plan.", "[a-z][a-z0-9_-]{0,63}"),
+    "agent": _part("The name of an agent.", "[a-z][a-z0-9_-]{0,63}"),
+    "limit": _part(
+        "What is limited: `agent:`, `tenant:`, `key:` or `model:` and a name.",
+        "(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    ),
+    "letter": _part("The id of a dead letter, its name without `deadLetters/`.", r"[A-Za-z0-9-]{1,64}\.[0-9]{1,5}"),
 }
-_TENANT: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "default": "default"}
-_REQUEST_ID: Schema = {"type": "string", "pattern": "^[!-~]{1,128}$"}
-_FAILURES = {
-    "400": "A field is wrong.",
-    "404": "There is no such thing for this tenant.",
-    "405": "Another method is meant.",
-    "409": "Its state does not allow the call, or the request id was used for another call.",
-    "413": "The body is too large.",
-    "429": "The store is full, or a message is too large.",
-    "503": "The store is away; try again.",
+"""The parameters that stand in paths."""
+
+TAGS: dict[str, tuple[str, str]] = {
+    "tasks": ("tasks", "Submit, follow, read and steer tasks."),
+    "usage": ("usage", "What tasks used, and what they may cost."),
+    "limits": ("limits", "What may run at once, or start in a minute."),
+    "dead letters": ("deadLetters", "Steps that kept killing what ran them."),
+    "agents": ("agents", "What workers can run."),
+    "schedules": ("schedules", "Work that is submitted again and again."),
+    "templates": ("templates", "Plans with parameters, kept by the planner."),
+    "tenant": ("tenant", "The caller's tenant as a whole."),
+    "gateway": ("", "The gateway itself."),
 }
+"""Tags by name: the collection that their paths begin with, and what they are about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be called: `name` is the RPC behind it. `answer` is the schema of a 200, `form` the class of
-    the body, if there is one. `suffix` tells it from another operation of the same RPC.
+    """One thing that can be called: `name` is the RPC behind it. `answer` is the schema of a 200, and `told` says what
+    that is. `form` is the class of the body, if there is one. `suffix` tells it from another operation of the same RPC.
+
+    One that `streams` sends Server-Sent Events: `events` are their types with the schemas of their data, and
+    `last_event_id` is what a client sends to go on.
     """
 
     method: str
@@ -66,11 +77,25 @@ class Operation:
     query: tuple[tuple[str, Schema], ...] = ()
     streams: bool = False
     suffix: str = ""
+    told: str = "Done."
+    events: tuple[tuple[str, Schema], ...] = ()
+    last_event_id: Schema = field(default_factory=lambda: _EVENT_ID)
+    media_type: str = "application/json"
 
     @property
     def id(self) -> str:
         """Its name in the document, which no other has."""
         return self.name + self.suffix
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it changes something, so that `Idempotency-Key` may name the request."""
+        return self.method != "GET" and self.form is not BatchForm
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether it may answer 204."""
+        return self.name == "WatchTask"
 
 
 def _object(**properties: Schema) -> Schema:
@@ -89,6 +114,10 @@ def _get(path: str, name: str, summary: str, answer: Schema, **query: Schema) ->
     return Operation("GET", path, name, summary, answer, None, tuple(query.items()))
 
 
+_EVENTS: tuple[tuple[str, Schema], ...] = (
+    ("*", {"description": "The type of an event is its `type`.", **reference("TaskEvent")}),
+    ("watch_failed", {"description": "The stream broke on this side: reconnect.", **reference("Problem")}),
+)
 _RESULT = {"anyOf": [_object(task=reference("Task")), _object(error=reference("Problem"))]}
 _CALLS = _page("calls", "ModelCall")
 _BUDGET = reference("TenantBudget")
@@ -109,11 +138,13 @@ OPERATIONS = (
         "POST",
         "/v1/tasks:run",
         "RunTask",
-        "Accept a task durably and stream its events until it has ended; `Last-Event-ID` resumes.",
+        "Accept a task durably, and stream its events until it has ended.",
         _TEXT,
         SubmissionForm,
         (("from_sequence", {"type": "integer", "minimum": 0}),),
         streams=True,
+        told="`task` with the task as it was accepted, the task's events, and `task_result` with the task as it ended.",
+        events=(("task", _object(task=reference("Task"))), *_EVENTS, ("task_result", _object(task=reference("Task")))),
     ),
     _act(
         "/v1/tasks:retry",
@@ -139,10 +170,12 @@ OPERATIONS = (
         "GET",
         "/v1/tasks/{task}/events",
         "WatchTask",
-        "Stream events as they come; `Last-Event-ID` resumes. 204 if the task has ended and all was seen.",
+        "Stream the events of a task as they come.",
         _TEXT,
         query=(("from_sequence", {"type": "integer", "minimum": 0}),),
         streams=True,
+        told="The task's events, until it has ended. `stream_reset` tells that the history begins anew.",
+        events=_EVENTS,
     ),
     _get(
         f"{_STEP}/attempts",
@@ -198,66 +231,22 @@ OPERATIONS = (
 """Everything under `/v1`."""
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI 3.1 document."""
-    paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
-    forms = {operation.form for operation in OPERATIONS if operation.form is not None}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Waybill", "version": version("waybill")},
-        "paths": paths,
-        "components": {"schemas": {**resource_schemas(), **form_schemas(sorted(forms, key=str)), "Problem": PROBLEM}},
-    }
+def _schema(path: str, name: str, summary: str) -> Operation:
+    return Operation("GET", path, name, summary, {"type": "object"}, media_type="application/schema+json")
 
 
-def openapi_endpoint() -> Any:
-    """The endpoint of `GET /openapi.json`."""
-    written = msgspec.json.encode(document())
-
-    async def openapi(_request: Request) -> Response:
-        """`GET /openapi.json`: the OpenAPI document of all of this."""
-        return Response(written, media_type="application/json")
-
-    return openapi
+PLAIN_OPERATIONS = (
+    _get("/openapi.json", "OpenApi", "Return this document.", {"type": "object"}),
+    _schema("/schemas/plan.json", "PlanSchema", "Return the JSON Schema of plan files."),
+    _get("/healthz", "Health", "Tell whether the process serves.", _object(status=_TEXT)),
+    _get("/readyz", "Readiness", "Tell whether a submission would be accepted now: else 503.", _object(status=_TEXT)),
+)
+"""What no RPC is behind."""
 
 
-def _described(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "operationId": operation.id,
-        "summary": operation.summary,
-        "parameters": [
-            *(_parameter("path", name, _IN_PATH[name]) for name in re.findall(r"\{(\w+)\}", operation.path)),
-            *(_parameter("query", name, schema) for name, schema in operation.query),
-            *(_parameter("header", name, schema) for name, schema in _headers(operation)),
-        ],
-        "responses": {
-            "200": _response("Done.", operation.answer, "text/event-stream" if operation.streams else None),
-            **({"204": {"description": "All was seen."}} if operation.streams else {}),
-            **{status: _response(meaning, reference("Problem"), PROBLEM_JSON) for status, meaning in _FAILURES.items()},
-        },
-    }
-    if operation.form is not None:
-        described["requestBody"] = {
-            "required": not issubclass(operation.form, Action),
-            "content": {"application/json": {"schema": reference(operation.form.__name__)}},
-        }
-    return described
-
-
-def _headers(operation: Operation) -> list[tuple[str, Schema]]:
-    found = [(TENANT_KEY, _TENANT)]
-    if operation.method == "POST" and operation.form is not BatchForm:
-        found.append(("idempotency-key", _REQUEST_ID))
-    if operation.streams:
-        found.append(("last-event-id", {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9a-f]{8})?$"}))
-    return found
-
-
-def _parameter(where: str, name: str, schema: Schema) -> dict[str, Any]:
-    return {"in": where, "name": name, "required": where == "path", "schema": schema}
-
-
-def _response(meaning: str, schema: Schema, media_type: str | None = None) -> dict[str, Any]:
-    return {"description": meaning, "content": {media_type or "application/json": {"schema": schema}}}
+def tag_of(path: str) -> str:
+    """The tag of a path."""
+    collection = path.removeprefix("/v1/").replace(":", "/").partition("/")[0] if path.startswith("/v1/") else ""
+    if collection == "tenant" and "budget" in path:
+        return "usage"
+    return next(name for name, (begin, _) in TAGS.items() if begin == collection)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 from google.protobuf import descriptor as pb
 
 from waybill.api.v1 import task_pb2
+from waybill_gateway.contract_notes import field_note, notes, shown_name
 
 Schema = dict[str, Any]
 
@@ -57,6 +58,11 @@ _NUMBERS = {
     pb.FieldDescriptor.CPPTYPE_DOUBLE: "number",
     pb.FieldDescriptor.CPPTYPE_FLOAT: "number",
 }
+_ONLY_IN_FORMS = {
+    ("DocumentForm", "text"): "The document as text.",
+    ("DocumentForm", "data_base64"): "The document as bytes, in base64; instead of `text`.",
+}
+"""What stands for another field of the contracts."""
 
 
 def reference(name: str) -> Schema:
@@ -64,10 +70,72 @@ def reference(name: str) -> Schema:
     return {"$ref": REFERENCE.format(name=name)}
 
 
-def form_schemas(forms: Iterable[type]) -> dict[str, Schema]:
-    """The schemas of forms and of all that is in them, by class name."""
-    _, components = msgspec.json.schema_components(list(forms), ref_template=REFERENCE)
-    return components
+def form_schemas(forms: Iterable[tuple[type, pb.Descriptor]]) -> dict[str, Schema]:
+    """The schemas of forms and of all that is in them, by class name.
+
+    Each form comes with the message that it is made into, whose comments describe the fields that say nothing
+    themselves. Defaults are left out: they stand for what was not given.
+    """
+    pairs = sorted(forms, key=lambda pair: pair[0].__name__)
+    _, components = msgspec.json.schema_components([form for form, _ in pairs], ref_template=REFERENCE)
+    described = _Described(components)
+    for form, message in pairs:
+        described.describe(form.__name__, message)
+    return {name: {**schema, "title": name} for name, schema in components.items()}
+
+
+class _Described:
+    """Schemas of forms that get what the contracts say of their fields."""
+
+    def __init__(self, components: dict[str, Schema]) -> None:
+        self._components = components
+        self._done: set[str] = set()
+
+    def describe(self, name: str, message: pb.Descriptor) -> None:
+        """Describe a form by the message that it is made into, and the forms in it by the messages in that."""
+        if name in self._done:
+            return
+        self._done.add(name)
+        for key, field in self._components[name].get("properties", {}).items():
+            field.pop("default", None)
+            found = _field_named(message, key)
+            note = _ONLY_IN_FORMS.get((name, key)) or (field_note(found.containing_type, key) if found else "")
+            if note:
+                field.setdefault("description", note)
+            for inner in _references(field):
+                if found is not None and found.message_type is not None:
+                    self.describe(inner, found.message_type)
+                elif found is not None and found.enum_type is not None:
+                    self._components[inner]["description"] = _values(found.enum_type)
+
+
+def _field_named(message: pb.Descriptor, name: str) -> pb.FieldDescriptor | None:
+    """The field of a message, or of a message in it: the JSON of HTTP names what is set without what it is set in."""
+    if name in message.fields_by_name:
+        return message.fields_by_name[name]
+    inner = (field.message_type for field in message.fields if field.message_type is not None)
+    return next((kind.fields_by_name[name] for kind in inner if name in kind.fields_by_name), None)
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if str(schema.get("$ref", "")).startswith(REFERENCE.format(name="")):
+            yield schema["$ref"].rpartition("/")[2]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for item in schema:
+            yield from _references(item)
+
+
+def used_schemas(paths: dict[str, Any], schemas: dict[str, Schema]) -> dict[str, Schema]:
+    """The schemas that paths refer to, and those that are in them; problems, which all may answer, among them."""
+    used = {"Problem"}
+    waiting = [*used, *_references(paths)]
+    while waiting:
+        name = waiting.pop()
+        used.add(name)
+        waiting += [inner for inner in _references(schemas[name]) if inner not in used]
+    return {name: schemas[name] for name in sorted(used)}
 
 
 def resource_schemas() -> dict[str, Schema]:
@@ -77,6 +145,8 @@ def resource_schemas() -> dict[str, Schema]:
 
 def _resource(message: pb.Descriptor) -> Schema:
     return {
+        "title": message.name,
+        "description": notes().messages[message.name].note,
         "type": "object",
         "properties": {field.name: _field(field) for field in message.fields},
         "additionalProperties": False,
@@ -84,10 +154,13 @@ def _resource(message: pb.Descriptor) -> Schema:
 
 
 def _field(field: pb.FieldDescriptor) -> Schema:
+    note = field_note(field.containing_type, field.name)
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        return {"type": "object", "additionalProperties": _one(kind.fields_by_name["value"])}
-    return {"type": "array", "items": _one(field)} if field.is_repeated else _one(field)
+        schema: Schema = {"type": "object", "additionalProperties": _one(kind.fields_by_name["value"])}
+    else:
+        schema = {"type": "array", "items": _one(field)} if field.is_repeated else _one(field)
+    return {"description": note, **schema}
 
 
 def _one(field: pb.FieldDescriptor) -> Schema:
@@ -109,7 +182,12 @@ def _one(field: pb.FieldDescriptor) -> Schema:
 
 
 def _names(kind: pb.EnumDescriptor) -> list[str]:
-    """The values of an enum as they are shown: `TASK_STATE_RUNNING` is `running`."""
-    unspecified = next(value.name for value in kind.values if value.number == 0)
-    prefix = unspecified.removesuffix("UNSPECIFIED")
-    return [*(value.name.removeprefix(prefix).lower() for value in kind.values if value.number), "unknown"]
+    """The values of an enum as they are shown; `unknown` stands for those of a newer release."""
+    return [*(shown_name(kind, value.name) for value in kind.values if value.number), "unknown"]
+
+
+def _values(kind: pb.EnumDescriptor) -> str:
+    """What is said of an enum and of each of its values."""
+    known = notes().enums[kind.name]
+    told = [f"- `{shown_name(kind, value.name)}`: {known.members[value.name]}" for value in kind.values if value.number]
+    return "\n".join([known.note, "", *told])

@@ -51,6 +51,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "Use a new request id for each new call; repeat a call with its own, unchanged.",
     ),
     "SCHEDULE_EXISTS": Problem("There is a schedule of this name", "Choose another name, or replace the schedule."),
+    "SCHEDULE_CHANGED": Problem("The schedule was changed meanwhile", _TRY_AGAIN),
+    "SCHEDULE_BUSY": Problem("The schedule fires too often to be changed now", _TRY_AGAIN),
+    "SPEC_DAMAGED": Problem("What the schedule submits cannot be read", "Update the schedule with what it submits."),
     "WRONG_STATE": Problem(
         "The state does not allow the call", "Read the state first; `detail` says which states allow the call."
     ),
@@ -68,6 +71,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "STORE_FULL": Problem(
         "The store is full", "Try again when tasks have ended or expired; the operator can give it more memory."
     ),
+    "TOO_MANY_SCHEDULES": Problem("The tenant has as many schedules as one may", "Delete some."),
     "TOO_MANY_EFFECTS": Problem("The task has too many effects", "Split the work into several tasks."),
     "GATEWAY_BUSY": Problem("Too many submissions wait in this gateway", _TRY_AGAIN),
     "GATEWAY_STOPPING": Problem("This gateway stops", "Connect again: another gateway goes on where this one stopped."),
