@@ -15,6 +15,8 @@ from waybill_worker.agents.analyst import analyst
 from waybill_worker.agents.inline import inline
 from waybill_worker.agents.retriever import retriever
 from waybill_worker.agents.writer import EXTRACTIVE, writer
+from waybill_worker.sources.pdf import NO_TEXT
+from worker_files import markdown_cell, notebook, text_pdf
 
 from waybill.core.task import Document
 from waybill.testing import run_agent
@@ -145,3 +147,23 @@ async def test_a_report_reads_as_one_would_write_it() -> None:
             "",
         ]
     )
+
+
+async def test_pages_and_cells_are_cited_where_a_reader_looks_them_up() -> None:
+    said = "A kettle is a vessel that boils water."
+    documents = [
+        Document("paper.pdf", "application/pdf", text_pdf("Nothing here.", f"{said}\nTea.")),
+        Document("notes.ipynb", "", notebook(markdown_cell("# Kettles"), markdown_cell(f"Tea.\n\n{said}"))),
+        Document("page.html", "text/html", f"<html>\n<p>Tea.</p>\n<p>{said}</p></html>".encode()),
+        Document("scan.pdf", "application/pdf", text_pdf("")),
+    ]
+    output = await answer(["What is a kettle?"], documents)
+    places = [
+        line.partition("] ")[2].partition(" \u2014")[0] for line in output["report"].split("\n") if "\u2014" in line
+    ]
+    assert sorted(places) == ["`notes.ipynb, cell 2`", "`page.html:3`", "`paper.pdf, p. 2`"]
+    by_path = {source["path"]: source for source in output["sources"]}
+    assert (by_path["paper.pdf"]["page"], by_path["paper.pdf"]["line"]) == (2, 1)
+    assert (by_path["notes.ipynb"]["cell"], by_path["notes.ipynb"]["line"]) == (2, 3)
+    assert not {"page", "cell"} & set(by_path["page.html"])
+    assert output["warnings"] == [f"scan.pdf: {NO_TEXT}"]

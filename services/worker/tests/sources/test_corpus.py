@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_counts(tmp_path: Path) -> Non
     assert corpus.source_count == 1
     for name, reason in {
         "picture.png": "is not text",
-        "paper.md": "is not text",
+        "paper.md": "is not a PDF that can be read",
         "latin.txt": "is not UTF-8 text",
         "out.md": "leads out",
         "pipe": "neither a file nor a folder",

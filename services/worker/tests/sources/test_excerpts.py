@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waybill_worker.sources.corpus import excerpts_of
 from waybill_worker.sources.excerpts import MAX_EXCERPT_CHARS, Excerpt, Kind
+from waybill_worker.sources.parser import Parser
+from waybill_worker.sources.reading import read_source
 
 NAMES = ["a.md", "a.txt", "a.py", "a.go", "a.yaml", "a.sql", "a.json", "a"]
 PIECES = [
@@ -21,7 +22,7 @@ texts = st.builds("".join, st.lists(st.tuples(st.sampled_from(PIECES) | st.text(
 
 
 def cut(text: str, name: str = "a.md") -> list[Excerpt]:
-    return list(excerpts_of(name, "", text.encode()))
+    return list(read_source(name, "", text.encode(), Parser()).excerpts)
 
 
 @given(

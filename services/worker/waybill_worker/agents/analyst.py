@@ -12,7 +12,7 @@ from waybill_worker.agents.evidence import Citation, Claim, Passage, Section
 from waybill_worker.agents.merging import Group, merge
 from waybill_worker.agents.model_claims import model_claims
 from waybill_worker.agents.ranking import rank
-from waybill_worker.agents.sentences import sentences_of
+from waybill_worker.agents.sentences import Sentence, sentences_of
 
 MAX_CLAIMS = 50
 _LEAST_SHARE_OF_BEST = 0.45
@@ -73,14 +73,19 @@ def _readable(groups: list[Group]) -> list[Group]:
 
 
 def _claim(group: Group, best: float) -> Claim:
-    citations = {
-        (member.sentence.passage.path, member.sentence.line, member.sentence.text): Citation(
-            path=member.sentence.passage.path, line=member.sentence.line, quote=member.sentence.quote
-        )
-        for member in reversed(group.members)
-    }
+    citations = {_place(member.sentence): _citation(member.sentence) for member in reversed(group.members)}
     return Claim(
         text=group.best.sentence.text,
         citations=list(reversed(citations.values())),
         score=round(group.best.score / best, 4),
     )
+
+
+def _place(sentence: Sentence) -> tuple[str, int, int, int, str]:
+    passage = sentence.passage
+    return passage.path, passage.page, passage.cell, sentence.line, sentence.text
+
+
+def _citation(sentence: Sentence) -> Citation:
+    passage = sentence.passage
+    return Citation(path=passage.path, line=sentence.line, page=passage.page, cell=passage.cell, quote=sentence.quote)

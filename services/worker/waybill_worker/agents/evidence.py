@@ -1,7 +1,9 @@
 """What the shipped agents hand to each other, and to whoever reads the report. The JSON field names are stable.
 
 Positions: `path` is the source as the task names it (a document's name, or a path), `line` counts from 1 and is
-where the text beside it begins. Texts are exactly as in the source, with line ends as newline characters.
+where the text beside it begins. A PDF has pages, a notebook cells: `page` or `cell` counts from 1, `line` from its
+beginning, and neither field is there for other sources. Texts are exactly as in the source, with line ends as newline
+characters; of HTML and PDF as far as a reader sees them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ def _is_empty(value: str) -> bool:
     return not value
 
 
+def _is_zero(value: int) -> bool:
+    return not value
+
+
 PassageKind = Literal["prose", "comment", "table", "code"]
 
 
@@ -25,7 +31,9 @@ class Passage(BaseModel):
     """A piece of a source that bears on a question; at most 1,500 characters if it comes from the retriever."""
 
     path: str = Field(description="the source as the task names it")
-    line: int = Field(ge=1, description="number of the line where the text begins, from 1")
+    line: int = Field(ge=1, description="number of the line where the text begins, from 1; in the page or cell, if any")
+    page: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the page, from 1, if it has any")
+    cell: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the notebook's cell, from 1, if any")
     text: str = Field(max_length=MAX_PASSAGE_CHARS, description="exactly as in the source")
     kind: PassageKind = Field(
         default="prose",
@@ -48,7 +56,11 @@ class Citation(BaseModel):
     """Where a sentence stands."""
 
     path: str = Field(description="the source as the task names it")
-    line: int = Field(ge=1, description="number of the line where the quote begins, from 1")
+    line: int = Field(
+        ge=1, description="number of the line where the quote begins, from 1; in the page or cell, if any"
+    )
+    page: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the page, from 1, if it has any")
+    cell: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the notebook's cell, from 1, if any")
     quote: str = Field(description="exactly as in the source, line ends included")
 
 
@@ -87,7 +99,11 @@ class NumberedSource(BaseModel):
 
     n: int = Field(ge=1, description="the number that the report cites, as [n]")
     path: str = Field(description="the source as the task names it")
-    line: int = Field(ge=1, description="number of the line where the quote begins, from 1")
+    line: int = Field(
+        ge=1, description="number of the line where the quote begins, from 1; in the page or cell, if any"
+    )
+    page: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the page, from 1, if it has any")
+    cell: int = Field(default=0, ge=0, exclude_if=_is_zero, description="number of the notebook's cell, from 1, if any")
     quote: str = Field(description="exactly as in the source, line ends included")
 
 

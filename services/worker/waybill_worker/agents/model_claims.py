@@ -89,12 +89,12 @@ def _prompt(question: str, passages: Sequence[Passage], limit: int, seed: str) -
 
 def _citations(found: Found, passages: Sequence[Passage]) -> list[Citation]:
     """The places of the quotes that stand where they should, each once."""
-    places: dict[tuple[str, int, str], Citation] = {}
+    places: dict[tuple[str, int, int, int, str], Citation] = {}
     for quoted in found.quotes:
         if 1 <= quoted.passage <= len(passages):
             place = find(passages[quoted.passage - 1], quoted.quote)
             if place is not None:
-                places.setdefault((place.path, place.line, place.quote), place)
+                places.setdefault((place.path, place.page, place.cell, place.line, place.quote), place)
     return list(places.values())
 
 

@@ -16,7 +16,7 @@ class Numbering:
 
     def __init__(self) -> None:
         self.sources: list[NumberedSource] = []
-        self._numbers: dict[tuple[str, int, str], int] = {}
+        self._numbers: dict[tuple[str, int, int, int, str], int] = {}
         self._quoted_chars = 0
 
     def cite(self, claim: Claim) -> str:
@@ -32,12 +32,22 @@ class Numbering:
         self._quoted_chars += quoted
         numbers: list[int] = []
         for citation in claim.citations:
-            key = (citation.path, citation.line, " ".join(citation.quote.split()))
+            folded = " ".join(citation.quote.split())
+            key = (citation.path, citation.page, citation.cell, citation.line, folded)
             if key not in self._numbers:
                 self._numbers[key] = len(self.sources) + 1
                 self.sources.append(NumberedSource(n=self._numbers[key], **citation.model_dump()))
             numbers.append(self._numbers[key])
         return list(dict.fromkeys(numbers))
+
+
+def place(source: NumberedSource) -> str:
+    """Where a source stands, as a reader looks it up: its page, its cell, or its line."""
+    if source.page:
+        return f"{source.path}, p. {source.page}"
+    if source.cell:
+        return f"{source.path}, cell {source.cell}"
+    return f"{source.path}:{source.line}"
 
 
 def marks(numbers: list[int]) -> str:

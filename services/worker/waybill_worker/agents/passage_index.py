@@ -51,6 +51,8 @@ def _passage(excerpt: Excerpt, score: float) -> Passage:
     return Passage(
         path=excerpt.path,
         line=excerpt.line,
+        page=excerpt.page,
+        cell=excerpt.cell,
         text=excerpt.text,
         kind=excerpt.kind.value,
         heading=excerpt.heading,

@@ -22,7 +22,8 @@ def find(passage: Passage, quote: str) -> Citation | None:
         return None
     start, end = _unfolded(words, at), _unfolded(words, at + len(folded) - 1) + 1
     line = passage.line + passage.text.count("\n", 0, start)
-    return Citation(path=passage.path, line=line, quote=passage.text[start:end])
+    quote = passage.text[start:end]
+    return Citation(path=passage.path, line=line, page=passage.page, cell=passage.cell, quote=quote)
 
 
 def _unfolded(words: list[re.Match[str]], at: int) -> int:

@@ -123,7 +123,8 @@ def _definition(subject: Sequence[str], sentence: Sentence) -> float:
         title = re.split(r" > |\.", sentence.passage.heading)[-1]
         return _LEADS if sentence.opens and words_of(title) == list(subject) else 0.0
     # What opens a source tells what the source is about.
-    opens = sentence.number == 0 and sentence.line <= _TOP_LINES and sentence.passage.kind == "prose"
+    first = sentence.passage.page <= 1 and sentence.passage.cell <= 1 and sentence.line <= _TOP_LINES
+    opens = first and sentence.number == 0 and sentence.passage.kind == "prose"
     return _DEFINES if opens or _LINKS.match(text[end:]) else _LEADS
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from waybill_worker.agents.evidence import Passage
+from waybill_worker.sources.excerpts import BREAK
 
 if TYPE_CHECKING:
     from pysbd import Segmenter
@@ -29,6 +30,8 @@ _ENDED = re.compile(r"[.!?\u3002\uff01\uff1f\u2026][\"'\u201d\u2019)\]*_`]*\Z")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _URL = re.compile(r"\w+://\S+")
 _CODE_SPAN = re.compile(r"(`+)[^`]+\1")
+_LINE = re.compile(f"[^\n{BREAK}]+")
+_ROW = re.compile(f"[^\n{BREAK}]*[^\\s{BREAK}][^\n{BREAK}]*")
 _CELL = re.compile(r"[^|\s](?:[^|]*[^|\s])?")
 
 
@@ -79,7 +82,7 @@ def _prose(passage: Passage, position: int) -> Iterator[Sentence]:
 
 
 def _rows(passage: Passage, position: int) -> Iterator[Sentence]:
-    for unit, match in enumerate(re.finditer(r"^[^\n]*\S[^\n]*$", passage.text, re.MULTILINE)):
+    for unit, match in enumerate(_ROW.finditer(passage.text)):
         cells = list(_CELL.finditer(match.group()))
         if len(cells) < 2 or not match.group().lstrip().startswith("|"):
             continue
@@ -95,7 +98,7 @@ def _units(text: str, commented: bool) -> Iterator[tuple[int, int]]:
     start = end = -1
     indent = 0
     fenced = False
-    for match in re.finditer(r"[^\n]+", text):
+    for match in _LINE.finditer(text):
         line = match.group()
         body = match.start() + _end_of(marker, line)
         if not commented and _FENCE.match(line):
@@ -133,7 +136,7 @@ def _segmenter() -> Segmenter:
 def split(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Where the sentences of a unit begin and end in the text."""
     # A line end says nothing about sentences here, so the segmenter sees a blank in its place.
-    unit = text[start:end].replace("\n", " ")
+    unit = text[start:end].replace("\n", " ").replace(BREAK, " ")
     bounds = [span.start for span in _segmenter().segment(unit)]
     first = 0
     for bound in [*bounds, len(unit)]:

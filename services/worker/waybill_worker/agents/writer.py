@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from waybill import Context, agent
 from waybill_worker.agents.evidence import Report, Section
 from waybill_worker.agents.inline import code, inline
-from waybill_worker.agents.numbering import MAX_QUOTED_CHARS, UNSUPPORTED, Numbering, cited
+from waybill_worker.agents.numbering import MAX_QUOTED_CHARS, UNSUPPORTED, Numbering, cited, place
 from waybill_worker.agents.prose import NumberedSection, Prose, write_sections
 
 EXTRACTIVE = "This report is extractive: its sentences are quoted from the sources, and no model was used."
@@ -69,7 +69,7 @@ def _join(goal: str, draft: _Draft, prose: Mapping[int, Prose], numbering: Numbe
     sources, warnings = numbering.sources, draft.warnings
     if sources:
         lines += ["## Sources", ""]
-        lines += [f"- [{s.n}] {code(f'{s.path}:{s.line}')} \u2014 {inline(s.quote)}" for s in sources]
+        lines += [f"- [{s.n}] {code(place(s))} \u2014 {inline(s.quote)}" for s in sources]
         lines.append("")
     if warnings:
         lines += ["## Warnings", "", *(f"- {inline(warning)}" for warning in warnings), ""]

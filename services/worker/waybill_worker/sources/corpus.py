@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from waybill.core.task import Document
 from waybill.errors import SourceRefused
-from waybill_worker.sources import code, markdown, plain
-from waybill_worker.sources.excerpts import Block, Excerpt, cut
+from waybill_worker.sources.excerpts import Excerpt
 from waybill_worker.sources.files import FileState, read_file
-from waybill_worker.sources.formats import EMPTY, Format, decode, format_of
+from waybill_worker.sources.formats import EMPTY
+from waybill_worker.sources.parser import Parser, Stopped
+from waybill_worker.sources.reading import read_source
 from waybill_worker.sources.roots import LEADS_OUT, NOT_ALLOWED, Refusal, Roots
 from waybill_worker.sources.walk import HIDDEN, FoundFile, find
 
@@ -68,16 +70,18 @@ class Sources:
         excerpts: list[Excerpt] = []
         refused = list(self._refused)
         count = 0
-        for path, media_type, load in self._each():
-            if stopped():
-                break
-            try:
-                found = list(excerpts_of(path, media_type, load()))
-            except Refusal as refusal:
-                refused.append((path, str(refusal)))
-                continue
-            count += 1
-            excerpts += found
+        with Parser(stopped) as parser, suppress(Stopped):
+            for path, media_type, load in self._each():
+                if stopped():
+                    break
+                try:
+                    found = read_source(path, media_type, load(), parser)
+                except Refusal as refusal:
+                    refused.append((path, str(refusal)))
+                    continue
+                count += 1
+                excerpts += found.excerpts
+                refused += ((path, note) for note in found.notes)
         if not count and not stopped():
             _raise_unusable(refused, _warnings(refused, self._named))
         # An empty file somewhere in a folder is no failure of a source that anyone named.
@@ -90,24 +94,6 @@ class Sources:
             yield document.name, document.media_type, partial(bytes, document.data)
         for file in self._files:
             yield file.path, "", partial(read_file, file.place)
-
-
-def excerpts_of(path: str, media_type: str, data: bytes) -> Iterator[Excerpt]:
-    """The excerpts of one source. Raises `Refusal` if it is not text."""
-    text = decode(data, media_type)
-    return cut(path, text, _blocks(text, format_of(path, media_type)))
-
-
-def _blocks(text: str, kind: Format) -> Iterator[Block]:
-    match kind:
-        case Format.MARKDOWN:
-            return markdown.blocks(text)
-        case Format.TEXT:
-            return plain.blocks(text)
-        case Format.DATA:
-            return plain.whole(text)
-        case _:
-            return code.blocks(text, kind)
 
 
 def _warnings(refused: Iterable[tuple[str, str]], named: Container[str]) -> list[str]:

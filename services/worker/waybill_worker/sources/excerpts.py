@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_EXCERPT_CHARS = 1_500
+BREAK = "\u2029"
+"""Ends a line of what is shown that goes on in the same line of the source; two of them end a paragraph or a row."""
 _WANTED_CHARS = 900
 _MAX_HEADING_CHARS = 200
 
@@ -38,14 +40,29 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a source whose lines are counted by themselves: a page, a cell, or all of it; with its blocks.
+
+    `page` and `cell` count from 1; 0 means that the source has none.
+    """
+
+    text: str
+    blocks: tuple[Block, ...]
+    page: int = 0
+    cell: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Excerpt:
-    """A piece of a source. `line` counts from 1 and is where `text` begins."""
+    """A piece of a source. `line` counts from 1, in its page or cell if it has one, and is where `text` begins."""
 
     path: str
     line: int
     text: str
     kind: Kind
     heading: str
+    page: int = 0
+    cell: int = 0
 
 
 class Lines:
@@ -64,13 +81,22 @@ class Lines:
         return self.starts[index] if index < len(self.starts) else len(self.text)
 
 
-def cut(path: str, text: str, blocks: Iterable[Block]) -> Iterator[Excerpt]:
-    """Excerpts of the blocks of a text: small neighbours joined, large blocks cut, blank ones dropped."""
+def enter(trail: dict[int, str], level: int, title: str) -> None:
+    """Note in a trail of headings, by level, that another one begins: those of its level and below end."""
+    for ended in [other for other in trail if other >= level]:
+        del trail[ended]
+    trail[level] = title
+
+
+def cut(path: str, part: Part) -> Iterator[Excerpt]:
+    """Excerpts of the blocks of a part: small neighbours joined, large blocks cut, blank ones dropped."""
+    text = part.text
     lines = Lines(text)
-    for block in _join(text, blocks):
+    for block in _join(text, part.blocks):
         for start, end in _pieces(text, block):
             heading = block.heading[:_MAX_HEADING_CHARS]
-            yield Excerpt(path, lines.number_at(start), text[start:end], block.kind, heading)
+            line = lines.number_at(start)
+            yield Excerpt(path, line, text[start:end], block.kind, heading, part.page, part.cell)
 
 
 def _join(text: str, blocks: Iterable[Block]) -> Iterator[Block]:

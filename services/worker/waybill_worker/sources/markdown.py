@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from waybill_worker.sources.excerpts import Block, Kind, Lines
+from waybill_worker.sources.excerpts import Block, Kind, Lines, enter
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -27,20 +27,22 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def blocks(text: str) -> Iterator[Block]:
-    """The blocks in the order of the text. Headings and front matter are none; headings name what follows them."""
+def blocks(text: str, trail: dict[int, str] | None = None) -> Iterator[Block]:
+    """The blocks in the order of the text. Headings and front matter are none; headings name what follows them.
+
+    `trail` holds the headings, by level, that the text itself stands under, and is kept up to date.
+    """
     lines = Lines(text)
     front_matter = _FRONT_MATTER.match(text)
     skipped = text.count("\n", 0, front_matter.end()) + 1 if front_matter else 0
-    trail: dict[int, str] = {}
+    trail = {} if trail is None else trail
     quoted = 0
     table = False
     tokens = _parser().parse(text[lines.offset_of(skipped) :])
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
             level = int(token.tag[1])
-            trail = {above: title for above, title in trail.items() if above < level}
-            trail[level] = tokens[position + 1].content.strip()
+            enter(trail, level, tokens[position + 1].content.strip())
         elif token.type in ("blockquote_open", "blockquote_close"):
             quoted += token.nesting
         elif token.type in ("table_open", "table_close"):
