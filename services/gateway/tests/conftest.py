@@ -314,6 +314,29 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.requests_seen.append(request)
         return dispatcher_pb2.WriteLimitResponse(limit=request.limit)
 
+    async def WriteSchedule(self, request: dispatcher_pb2.WriteScheduleRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        return dispatcher_pb2.WriteScheduleResponse(schedule=request.schedule)
+
+    async def ReadSchedule(self, request: dispatcher_pb2.ReadScheduleRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        schedule = task_pb2.Schedule(name=request.name, cron="0 3 * * *", spec=task_pb2.TaskSpec(goal="why?"))
+        schedule.firings.add(outcome=task_pb2.FIRING_OUTCOME_SUBMITTED, task="tasks/t1", count=1)
+        schedule.firings.add(outcome=task_pb2.FIRING_OUTCOME_FAILED, failure={"reason": "PLAN_INVALID"}, count=1)
+        return dispatcher_pb2.ReadScheduleResponse(schedule=schedule)
+
+    async def ReadSchedules(self, request: dispatcher_pb2.ReadSchedulesRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        schedule = task_pb2.Schedule(name="schedules/nightly", interval_ms=5_000, spec=task_pb2.TaskSpec(goal="why?"))
+        return dispatcher_pb2.ReadSchedulesResponse(schedules=[schedule], next_page_token="more")
+
+    async def SteerSchedule(self, request: dispatcher_pb2.SteerScheduleRequest, context: Any) -> Any:
+        self.requests_seen.append(request)
+        if request.action == dispatcher_pb2.SCHEDULE_ACTION_TRIGGER:
+            return dispatcher_pb2.SteerScheduleResponse(task=task_pb2.Task(name="tasks/t1"))
+        paused = request.action == dispatcher_pb2.SCHEDULE_ACTION_PAUSE
+        return dispatcher_pb2.SteerScheduleResponse(schedule=task_pb2.Schedule(name=request.name, paused=paused))
+
     async def ReadAgents(self, request: dispatcher_pb2.ReadAgentsRequest, context: Any) -> Any:
         agent = task_pb2.Agent(name="agents/echo", input_schema='{"type":"object"}', live_workers=1)
         return dispatcher_pb2.ReadAgentsResponse(agents=[agent])

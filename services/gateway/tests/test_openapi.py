@@ -28,6 +28,8 @@ BY_OTHER_NAMES = {
     "Document.data": "text, or data_base64",
     "Limit.learned_tokens_per_minute": "set by the server",
     "Limit.learned_concurrency": "set by the server",
+    "Schedule.name": "id, or in the path",
+    "Schedule.paused": "given on creation, and by routes of its own",
 }
 """Fields that no form or parameter is named after, and why."""
 IN_PATH = {"name": "{", "parent": "{", "step": "{step}"}

@@ -17,6 +17,7 @@ _STEP_SHAPE = re.compile(r"tasks/[^/]+/steps/[^/]+")
 _LETTER_NAME = re.compile(rf"deadLetters/{_TASK_ID}\.[0-9]{{1,5}}")
 _AGENT_NAME = re.compile(rf"agents/{limits.AGENT_NAME.pattern}")
 _LIMIT_NAME = re.compile(rf"limits/{limits.LIMIT_NAME.pattern}")
+_SCHEDULE_NAME = re.compile(rf"schedules/{limits.SCHEDULE_NAME.pattern}")
 _SHOWN_CHARS = 150
 
 
@@ -52,6 +53,21 @@ def limit_name(field: str, name: str) -> str:
     """The name itself if a limit can have it. Raises `InvalidArgument`."""
     if not _LIMIT_NAME.fullmatch(name):
         allowed = 'must be "limits/{kind}:{name}" of kind agent, tenant, key or model, as "limits/agent:writer"'
+        raise InvalidArgument.of_field(field, allowed)
+    return name
+
+
+def schedule_name(field: str, name: str) -> str:
+    """The name itself if a schedule can have it. Raises `InvalidArgument`, or `NotFound` as above."""
+    if not name.startswith("schedules/") or name == "schedules/":
+        raise InvalidArgument.of_field(field, 'must be the name of a schedule, "schedules/{schedule}"')
+    return _existing(name, _SCHEDULE_NAME)
+
+
+def new_schedule_name(field: str, name: str) -> str:
+    """The name itself if a schedule can be given it. Raises `InvalidArgument`."""
+    if not _SCHEDULE_NAME.fullmatch(name):
+        allowed = 'must be "schedules/" and a name of up to 64 of a-z, 0-9, "_" and "-", from a letter or digit on'
         raise InvalidArgument.of_field(field, allowed)
     return name
 

@@ -5,7 +5,7 @@ Bodies are strict: a field that is not known is refused.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET, Meta, Raw, UnsetType, field
@@ -25,6 +25,12 @@ class Action(Strict):
     """The body of a call that takes nothing but an id under which it may be repeated."""
 
     request_id: str = ""
+
+
+class Named(Protocol):
+    """A body that names the request."""
+
+    request_id: str
 
 
 class Filter(Strict):
@@ -99,7 +105,7 @@ class LimitSetting(Action):
     tokens_per_minute: Annotated[int, Meta(ge=0, le=MAX_TOKENS_PER_MINUTE)] = 0
 
 
-_Body = TypeVar("_Body", bound=Action)
+_Body = TypeVar("_Body")
 
 
 def read_action(body: bytes, form: type[_Body]) -> _Body:

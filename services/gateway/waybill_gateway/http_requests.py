@@ -19,7 +19,7 @@ from waybill.rpc.enums import TASK_STATE_TO_PROTO
 from waybill.rpc.specs import submission_from_json
 from waybill_gateway.caller import Caller
 from waybill_gateway.filters import PARAMETERS, check_filter
-from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Action, chosen_request_id, read_action, time_of
+from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Named, chosen_request_id, read_action, time_of
 from waybill_gateway.http_errors import BodyTooLarge
 from waybill_gateway.place import Place
 
@@ -29,7 +29,7 @@ DISCARDING_SECONDS = 5.0
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _EVENT_ID = re.compile(r"(?P<sequence>[0-9]{1,18})(\.(?P<digest>[0-9a-f]{8}))?")
-_Form = TypeVar("_Form", bound=Action)
+_Form = TypeVar("_Form", bound=Named)
 
 
 def task_of(request: Request) -> str:
@@ -40,6 +40,11 @@ def task_of(request: Request) -> str:
 def step_of(request: Request) -> str:
     """Resource name of the step in a request's path."""
     return f"{task_of(request)}/steps/{request.path_params['step']}"
+
+
+def schedule_of(request: Request) -> str:
+    """Resource name of the schedule in a request's path."""
+    return f"schedules/{request.path_params['schedule']}"
 
 
 def caller_of(request: Request, timeout_seconds: float) -> Caller:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from waybill.core.task import TaskState
+from waybill.rpc.schedule_forms import NewScheduleForm, ScheduleForm
 from waybill.rpc.specs import BatchForm, SubmissionForm
 from waybill_gateway.http_bodies import Action, Answer, BudgetSetting, Decision, LimitSetting, Retrying
 from waybill_gateway.openapi_schemas import Schema, reference
@@ -41,6 +42,7 @@ IN_PATH: dict[str, Schema] = {
         "What is limited: `agent:`, `tenant:`, `key:` or `model:` and a name.",
         "(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     ),
+    "schedule": _part("The id of a schedule, its name without `schedules/`.", "[a-z0-9][a-z0-9_-]{0,63}"),
     "letter": _part("The id of a dead letter, its name without `deadLetters/`.", r"[A-Za-z0-9-]{1,64}\.[0-9]{1,5}"),
 }
 """The parameters that stand in paths."""
@@ -122,6 +124,8 @@ _RESULT = {"anyOf": [_object(task=reference("Task")), _object(error=reference("P
 _CALLS = _page("calls", "ModelCall")
 _BUDGET = reference("TenantBudget")
 _DAY: Schema = {"type": "string", "format": "date"}
+_SCHEDULE = reference("Schedule")
+_SCHEDULE_PATH = "/v1/schedules/{schedule}"
 _STEP = "/v1/tasks/{task}/steps/{step}"
 
 OPERATIONS = (
@@ -213,6 +217,14 @@ OPERATIONS = (
         _object(limits={"type": "array", "items": reference("Limit")}),
     ),
     _act("/v1/limits/{limit}:set", "SetLimit", "Set or remove a limit.", reference("Limit"), LimitSetting),
+    _act("/v1/schedules", "CreateSchedule", "Create a schedule.", _SCHEDULE, NewScheduleForm),
+    _get("/v1/schedules", "ListSchedules", "List schedules by name.", _page("schedules", "Schedule"), **_PAGING),
+    _get(_SCHEDULE_PATH, "GetSchedule", "Return a schedule with its newest firings.", _SCHEDULE),
+    Operation("PUT", _SCHEDULE_PATH, "UpdateSchedule", "Replace a schedule.", _SCHEDULE, ScheduleForm),
+    Operation("DELETE", _SCHEDULE_PATH, "DeleteSchedule", "Delete a schedule.", {"type": "object"}, Action),
+    _act(f"{_SCHEDULE_PATH}:pause", "PauseSchedule", "Pause a schedule.", _SCHEDULE),
+    _act(f"{_SCHEDULE_PATH}:resume", "ResumeSchedule", "Resume a schedule.", _SCHEDULE),
+    _act(f"{_SCHEDULE_PATH}:trigger", "TriggerSchedule", "Fire a schedule now.", reference("Task")),
     _get("/v1/deadLetters", "ListDeadLetters", "List dead letters.", _page("dead_letters", "DeadLetter"), **_PAGING),
     _get("/v1/deadLetters/{letter}", "GetDeadLetter", "Return a dead letter.", reference("DeadLetter")),
     _act("/v1/deadLetters/{letter}:retry", "RetryDeadLetter", "Remove it and retry its task.", reference("Task")),

@@ -43,6 +43,17 @@ REQUESTS: Mapping[str, Mapping[str, Any]] = {
     },
     "SetTenantBudget": {"five dollars a day": {"max_day_microusd": 5_000_000}, "none": {}},
     "SetLimit": {"four at once": {"max_concurrency": 4}, "none": {}},
+    "CreateSchedule": {
+        "mornings": {
+            "id": "tides",
+            "spec": _GOAL,
+            "cron": "30 8 * * MON-FRI",
+            "time_zone": "Europe/Berlin",
+            "overlap_policy": "queue",
+        },
+        "every five minutes": {"id": "tides", "spec": _PLAN, "interval_ms": 300_000, "catch_up_policy": "none"},
+    },
+    "UpdateSchedule": {"hourly": {"spec": _GOAL, "cron": "0 * * * *"}},
 }
 
 _USAGE = {"input_tokens": 0, "output_tokens": 0, "cost_microusd": 0}
@@ -73,6 +84,31 @@ _STEP: dict[str, Any] = {
     "dropped": False,
     "usage": _USAGE,
 }
+_SCHEDULE: dict[str, Any] = {
+    "name": "schedules/tides",
+    "spec": _GOAL,
+    "time_zone": "Europe/Berlin",
+    "overlap_policy": "queue",
+    "catch_up_policy": "latest",
+    "catch_up_window_ms": 86_400_000,
+    "paused": False,
+    "queued": False,
+    "submitted_count": 1,
+    "cron": "30 8 * * MON-FRI",
+    "next_time": "2026-11-25T07:30:00Z",
+    "create_time": "2026-11-23T12:00:00.120Z",
+    "update_time": "2026-11-23T12:00:00.120Z",
+    "firings": [
+        {
+            "due_time": "2026-11-24T07:30:00Z",
+            "decide_time": "2026-11-24T07:30:00.004Z",
+            "outcome": "submitted",
+            "triggered": False,
+            "count": 1,
+            "task": "tasks/0-6f1d2c9a",
+        }
+    ],
+}
 _EVENTS = """\
 id: 1.5d1c9a04
 event: task_accepted
@@ -99,6 +135,7 @@ ANSWERS: Mapping[str, Any] = {
     "CancelTask": {**_TASK, "state": "cancelling"},
     "AnswerStep": {**_STEP, "agent": "", "state": "succeeded", "output": True},
     "GetTenantBudget": {"max_total_microusd": 0, "max_day_microusd": 5_000_000, "spent_day_microusd": 81_200},
+    "GetSchedule": _SCHEDULE,
     "SetLimit": {"name": "limits/agent:writer", "max_concurrency": 4, "held": 1, "waiting": 0},
 }
 

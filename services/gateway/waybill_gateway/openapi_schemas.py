@@ -60,6 +60,7 @@ _NUMBERS = {
 }
 _ONLY_IN_FORMS = {
     ("DocumentForm", "text"): "The document as text.",
+    ("NewScheduleForm", "id"): "The name without `schedules/`: up to 64 of a-z, 0-9, `_` and `-`.",
     ("DocumentForm", "data_base64"): "The document as bytes, in base64; instead of `text`.",
 }
 """What stands for another field of the contracts."""
@@ -170,6 +171,8 @@ def _one(field: pb.FieldDescriptor) -> Schema:
                 return {"type": "string", "format": "date-time"}
             case "Payload":
                 return _ANY
+            case "TaskSpec":
+                return reference("SpecForm")  # it is shown as it is written
             case name:
                 return reference(name)
     if field.enum_type is not None:

@@ -200,3 +200,51 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     async def SetLimit(self, request: gateway_pb2.SetLimitRequest, context: Any) -> gateway_pb2.SetLimitResponse:
         """As in the contract."""
         return await self._verbs.spending.set_limit(self._caller(context), request)
+
+    async def CreateSchedule(
+        self, request: gateway_pb2.CreateScheduleRequest, context: Any
+    ) -> gateway_pb2.CreateScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.create_schedule(self._caller(context), request)
+
+    async def GetSchedule(
+        self, request: gateway_pb2.GetScheduleRequest, context: Any
+    ) -> gateway_pb2.GetScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.get_schedule(self._caller(context), request)
+
+    async def ListSchedules(
+        self, request: gateway_pb2.ListSchedulesRequest, context: Any
+    ) -> gateway_pb2.ListSchedulesResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.list_schedules(self._caller(context), request)
+
+    async def UpdateSchedule(
+        self, request: gateway_pb2.UpdateScheduleRequest, context: Any
+    ) -> gateway_pb2.UpdateScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.update_schedule(self._caller(context), request)
+
+    async def DeleteSchedule(
+        self, request: gateway_pb2.DeleteScheduleRequest, context: Any
+    ) -> gateway_pb2.DeleteScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.delete_schedule(self._caller(context), request)
+
+    async def PauseSchedule(
+        self, request: gateway_pb2.PauseScheduleRequest, context: Any
+    ) -> gateway_pb2.PauseScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.pause_schedule(self._caller(context), request)
+
+    async def ResumeSchedule(
+        self, request: gateway_pb2.ResumeScheduleRequest, context: Any
+    ) -> gateway_pb2.ResumeScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.resume_schedule(self._caller(context), request)
+
+    async def TriggerSchedule(
+        self, request: gateway_pb2.TriggerScheduleRequest, context: Any
+    ) -> gateway_pb2.TriggerScheduleResponse:
+        """As in the contract."""
+        return await self._verbs.schedules.trigger_schedule(self._caller(context), request)

@@ -30,7 +30,7 @@ def admitted_request_id(request: gateway_pb2.SubmitTaskRequest) -> str:
     Raises `InvalidArgument`, or `InvalidPlan` if all is well but the plan's size, with every violation found. Steps
     that are wrong by themselves pass: the dispatcher lists them together with what is wrong between steps.
     """
-    found = _spec_violations(request.spec)
+    found = spec_violations(request.spec)
     if request.request_id and not limits.REQUEST_ID.fullmatch(request.request_id):
         allowed = f"must be 1 to {limits.MAX_REQUEST_ID_CHARS} visible ASCII characters without spaces"
         found.append(Violation("request_id", allowed))
@@ -47,7 +47,8 @@ def _error(found: list[Violation]) -> InvalidArgument:
     return InvalidArgument(f"{shown}{more}", found)
 
 
-def _spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+def spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+    """What is wrong with a spec, by the fields of the spec."""
     size_bytes = spec.ByteSize()
     if size_bytes > MAX_SUBMISSION_BYTES:
         limit = f"over the limit of {MAX_SUBMISSION_BYTES}; split it or send sources as paths"
@@ -145,6 +146,10 @@ def _label_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
         if not limits.LABEL_KEY.fullmatch(key):
             allowed = f"must be 1 to {limits.MAX_LABEL_KEY_CHARS} of A-Z, a-z, 0-9, '.', '_', '/' and '-'"
             found.append(Violation("labels", f"the key {key[:80]!r} {allowed}, starting with a letter or digit"))
+        elif key.startswith(limits.RESERVED_LABEL_PREFIX):
+            found.append(
+                Violation(f"labels.{key}", f"{limits.RESERVED_LABEL_PREFIX}* is set by Waybill; choose another")
+            )
         elif len(value) > limits.MAX_LABEL_VALUE_CHARS:
             limit = f"over the limit of {limits.MAX_LABEL_VALUE_CHARS}"
             found.append(Violation(f"labels.{key}", f"has {len(value)} characters, {limit}"))

@@ -22,6 +22,7 @@ from waybill_gateway.letters import Letters
 from waybill_gateway.pauses import Pauses
 from waybill_gateway.place import Place
 from waybill_gateway.run import Run
+from waybill_gateway.schedules import Schedules
 from waybill_gateway.spending import Spending
 from waybill_gateway.steering import Steering
 from waybill_gateway.submission import admitted_request_id
@@ -49,6 +50,7 @@ class Verbs:
         self.letters = Letters(self._dispatcher)
         self.pauses = Pauses(self._dispatcher)
         self.spending = Spending(self._dispatcher)
+        self.schedules = Schedules(self._dispatcher)
 
     async def submit_task(
         self, caller: Caller, request: gateway_pb2.SubmitTaskRequest

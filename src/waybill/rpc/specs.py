@@ -47,8 +47,8 @@ class PolicyForm(Strict):
     max_added_steps: Annotated[int, Meta(ge=0, le=MAX_PLAN_STEPS)] | None = None
 
 
-class SubmissionForm(Strict):
-    """The body of `POST /v1/tasks`: `TaskSpec` as JSON, with the request id."""
+class SpecForm(Strict):
+    """`TaskSpec` as JSON."""
 
     goal: str = ""
     plan: PlanForm | None = None
@@ -62,6 +62,11 @@ class SubmissionForm(Strict):
     budget: BudgetForm | None = None
     policy: PolicyForm | None = None
     start_time: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class SubmissionForm(SpecForm):
+    """The body of `POST /v1/tasks`: `TaskSpec` as JSON, with the request id."""
+
     request_id: str = ""
 
 
@@ -105,9 +110,14 @@ def _text(value: bytes | str | Mapping[str, Any]) -> bytes:
 
 
 def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskRequest:
+    return gateway_pb2.SubmitTaskRequest(spec=spec_of_form(submission, prefix), request_id=submission.request_id)
+
+
+def spec_of_form(submission: SpecForm, prefix: str = "") -> task_pb2.TaskSpec:
+    """The spec that a form stands for. Raises `InvalidArgument` with the field, after the prefix, that does not fit."""
     with InvalidArgument.unless_fitting(f"{prefix}start_time", "lies outside the years 1 to 9999 in UTC"):
         start_time = timestamp_of(submission.start_time) if submission.start_time is not None else None
-    spec = task_pb2.TaskSpec(
+    return task_pb2.TaskSpec(
         goal=submission.goal,
         plan=plan_of_form(submission.plan) if submission.plan is not None else None,
         input=inline_payload(submission.input),
@@ -124,7 +134,6 @@ def _request(submission: SubmissionForm, prefix: str) -> gateway_pb2.SubmitTaskR
         policy=_policy(submission.policy),
         start_time=start_time,
     )
-    return gateway_pb2.SubmitTaskRequest(spec=spec, request_id=submission.request_id)
 
 
 def _budget(budget: BudgetForm | None) -> task_pb2.Budget | None:
