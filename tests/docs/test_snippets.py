@@ -21,6 +21,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name not in ("adr", "reference")),
 ]
+EXAMPLES = sorted(page.parent for page in (ROOT / "examples").glob("*/README.md"))
 KINDS = ("sh", "python", "json", "text")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -50,14 +51,10 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     assert page.read_text().count("```") == 2 * len(blocks)
 
 
-def test_the_example_plan_runs_with_the_agents_beside_it(
-    start: Callable[[str], Any], reader: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    folder = ROOT / "examples" / "wordcount"
-    suite = start(f"PYTHONPATH={folder} WAYBILL_WORKER_AGENTS=wordcount waybill up")
-    submit = ("waybill", "submit", "--plan", str(folder / "plan.json"), "--input", '{"verb": "barks"}', "--watch")
-    ran = reader(*submit, WAYBILL_ADDRESS=f"127.0.0.1:{suite.grpc_port}")
-    assert "task_finished   succeeded" in ran.stdout
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
+def test_every_example_runs_as_its_page_says(example: Path, run_page: Callable[[Path], None], tmp_path: Path) -> None:
+    shutil.copytree(example, tmp_path, ignore=shutil.ignore_patterns("test_*", "__pycache__"), dirs_exist_ok=True)
+    run_page(tmp_path / "README.md")
 
 
 def test_the_output_in_the_readme_has_the_shape_of_the_real_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from waybill.api.v1 import task_pb2
-from waybill.core.outputs import joined_outputs
+from waybill.core.outputs import NOTHING, joined_outputs
 from waybill.core.references import may_hold_references, references_of, resolve
 from waybill.core.task import Event, StepState, TaskState
 from waybill.errors import FailedPrecondition, NotFound, Permanent
@@ -124,7 +124,7 @@ class History:
         if not all(outputs) and not found.archived:
             await self._ledger.task(record.id)  # a step that succeeded has an output: was the task dropped meanwhile?
         if len(record.sinks) == 1:
-            return outputs[0]
+            return outputs[0] or NOTHING
         names = await self.step_names(found, record.sinks)
         return joined_outputs([(names[number], output) for number, output in zip(record.sinks, outputs, strict=True)])
 

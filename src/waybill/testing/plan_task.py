@@ -67,9 +67,7 @@ class MemoryTask:
         if self.state is not TaskState.SUCCEEDED:
             return b""
         sinks = [self.steps[number] for number in sorted(self.sinks)]
-        if len(sinks) == 1:
-            return sinks[0].output or b"null"
-        return joined_outputs([(step.name, step.output or b"null") for step in sinks])
+        return joined_outputs([(step.name, step.output) for step in sinks])
 
     def of_state(self, state: StepState) -> list[MemoryStep]:
         """The steps in this state."""
