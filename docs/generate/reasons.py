@@ -19,7 +19,8 @@ _SUITE = ("src/waybill/core", "src/waybill/ledger", "src/waybill/rpc", "services
 _AGENTS = ("src/waybill/models", "services/worker/waybill_worker")
 _IN_LUA = re.compile(r'"reason":"([A-Z][A-Z0-9_]+)","message":("(?:[^"]*)")?')
 
-Classes = Mapping[str, tuple[type[errors.WaybillError], str]]
+Classes = Mapping[str, tuple[type[errors.WaybillError], grpc.StatusCode, str]]
+"""Classes of errors by name: the class of the library that each is one of, its code and its usual reason."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def raised() -> tuple[Raised, ...]:
     constants = dict(_constants(suite + agents))
     classes = _classes(suite + agents)
     found = [
-        Raised(reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent))
-        for base, reason in classes.values()
+        Raised(reason, issubclass(base, errors.AgentError), kind, issubclass(base, errors.Permanent))
+        for base, kind, reason in classes.values()
     ]
     found += _in(suite, classes, constants)
     # What else is raised there is between a client and its caller.
@@ -73,12 +74,10 @@ def _of_call(call: ast.Call, classes: Classes, constants: Mapping[str, str]) -> 
     if call.func.id == "Failure" and len(call.args) == 2 and (reason := _named(call.args[0], constants)):
         yield Raised(reason, True, message=_text(call.args[1]))
     elif call.func.id in classes:
-        base, usual = classes[call.func.id]
+        base, kind, usual = classes[call.func.id]
         if given is None or (reason := _named(given, constants)):
             reason = usual if given is None else reason
-            yield Raised(
-                reason, issubclass(base, errors.AgentError), base.code, issubclass(base, errors.Permanent), message
-            )
+            yield Raised(reason, issubclass(base, errors.AgentError), kind, issubclass(base, errors.Permanent), message)
 
 
 def _named(value: ast.expr, constants: Mapping[str, str]) -> str:
@@ -102,31 +101,25 @@ def _constants(trees: list[ast.Module]) -> Iterator[tuple[str, str]]:
             yield from ((target.id, node.value.value) for target in node.targets if isinstance(target, ast.Name))
 
 
-def _classes(trees: list[ast.Module]) -> dict[str, tuple[type[errors.WaybillError], str]]:
-    """Every class of errors by name, with the class of the library that it is one of, and its usual reason."""
-    found: dict[str, tuple[type[errors.WaybillError], str]] = {
-        name: (kind, kind.reason)
+def _classes(trees: list[ast.Module]) -> Classes:
+    found = {
+        name: (kind, kind.code, kind.reason)
         for name, kind in vars(errors).items()
         if isinstance(kind, type) and issubclass(kind, errors.WaybillError)
     }
     for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         bases = [found[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in found]
         if bases and node.name not in found:
-            found[node.name] = (_of_code(node, bases[0][0]), _assigned(node, "reason") or bases[0][1])
+            base, kind, usual = bases[0]
+            set_code = _assigned(node, "code").rpartition(".")[2]
+            kind = grpc.StatusCode[set_code] if set_code else kind
+            found[node.name] = (base, kind, _assigned(node, "reason").strip("'") or usual)
     return found
 
 
-def _of_code(node: ast.ClassDef, base: type[errors.WaybillError]) -> type[errors.WaybillError]:
-    """The base, or the class of the library that has the code which the class sets."""
-    for item in node.body:
-        if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == "code":
-            code = getattr(grpc.StatusCode, ast.unparse(item.value).rpartition(".")[2])
-            return next(kind for kind in vars(errors).values() if getattr(kind, "code", None) is code)
-    return base
-
-
 def _assigned(node: ast.ClassDef, name: str) -> str:
+    """What a class sets a name to, as it is written."""
     for item in node.body:
         if isinstance(item, ast.Assign) and ast.unparse(item.targets[0]) == name:
-            return str(item.value.value) if isinstance(item.value, ast.Constant) else ""
+            return ast.unparse(item.value)
     return ""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
 from waybill_gateway.http_console import console_routes
@@ -13,6 +14,7 @@ from waybill_gateway.http_errors import EXCEPTION_HANDLERS
 from waybill_gateway.http_health import health_routes
 from waybill_gateway.http_instruments import Instruments
 from waybill_gateway.http_operating import operating_routes
+from waybill_gateway.http_origins import origins_middleware
 from waybill_gateway.http_schedules import schedule_routes
 from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
@@ -22,6 +24,10 @@ from waybill_gateway.http_watching import watching_routes
 from waybill_gateway.openapi_document import openapi_routes
 from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
+
+MIN_COMPRESSED_BYTES = 2_048
+"""Smaller answers fit into two packets anyway. Event streams are never compressed: events would wait in a buffer."""
+COMPRESSION_LEVEL = 5
 
 
 def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Awaitable[bool]]) -> Starlette:
@@ -41,6 +47,11 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *openapi_routes(),
         *health_routes(ready),
     ]
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=[Middleware(Instruments)])
+    middleware = [
+        Middleware(Instruments),
+        *origins_middleware(settings.cors_origins),
+        Middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION_LEVEL),
+    ]
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
     app.router.redirect_slashes = False
     return app

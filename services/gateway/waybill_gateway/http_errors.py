@@ -15,6 +15,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ExceptionHandler
 
 from waybill.errors import InvalidArgument, Violation, WaybillError
@@ -22,6 +23,7 @@ from waybill_gateway.problems import PAGE, PROBLEMS
 
 _STATUSES: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.FAILED_PRECONDITION: 409,
@@ -31,6 +33,8 @@ _STATUSES: dict[grpc.StatusCode, int] = {
 }
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
+FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""What goes with every answer of the API: it is true now, and is JSON whatever it looks like."""
 PROBLEM_JSON = "application/problem+json"
 _TOO_LARGE = 413
 _INTERNAL = "internal error; the service's log has the details"
@@ -46,9 +50,9 @@ class BodyTooLarge(WaybillError):
         super().__init__(f"the body is over the limit of {limit_bytes} bytes; send large sources as paths")
 
 
-def json_response(value: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A response of JSON. `msgspec.Raw` stands inline."""
-    return Response(msgspec.json.encode(value), status_code, headers, media_type="application/json")
+def json_response(value: Any, status_code: int = 200) -> Response:
+    """A response of JSON, which nobody may keep. `msgspec.Raw` stands inline."""
+    return Response(msgspec.json.encode(value), status_code, FRESH, media_type="application/json")
 
 
 def status_of(code: grpc.StatusCode, reason: str) -> int:
@@ -84,8 +88,9 @@ def problem(
     }
 
 
-def _problem_response(shown: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(shown), shown["status"], headers, media_type=PROBLEM_JSON)
+def problem_response(shown: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """The response that tells a problem."""
+    return Response(msgspec.json.encode(shown), shown["status"], FRESH | (headers or {}), media_type=PROBLEM_JSON)
 
 
 async def _on_waybill_error(_request: Request, error: Exception) -> Response:
@@ -97,12 +102,17 @@ async def _on_waybill_error(_request: Request, error: Exception) -> Response:
         headers["Retry-After"] = "1"
     if shown["status"] == _TOO_LARGE:
         headers["Connection"] = "close"
-    return _problem_response(shown, headers)
+    return problem_response(shown, headers)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     if error.status_code == 404:
         told = (grpc.StatusCode.NOT_FOUND, "ROUTE_NOT_FOUND", f"there is nothing at {request.url.path[:200]}")
     elif error.status_code == 405:
@@ -110,7 +120,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         told = (grpc.StatusCode.UNIMPLEMENTED, "METHOD_NOT_ALLOWED", described)
     else:
         told = (grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", str(error.detail))
-    return _problem_response(problem(*told, status_code=error.status_code), dict(error.headers or {}))
+    return problem_response(problem(*told, status_code=error.status_code), headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """The methods of all routes at a request's path."""
+    at_path = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+    return {"OPTIONS", *(method for route in at_path for method in getattr(route, "methods", None) or ())}
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
@@ -119,7 +135,7 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 async def _on_unknown_error(_request: Request, _error: Exception) -> Response:
     """The server logs the error itself, as Starlette raises it again after this response."""
-    return _problem_response(problem(grpc.StatusCode.INTERNAL, "INTERNAL", _INTERNAL))
+    return problem_response(problem(grpc.StatusCode.INTERNAL, "INTERNAL", _INTERNAL))
 
 
 EXCEPTION_HANDLERS: dict[Any, ExceptionHandler] = {

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from waybill.api.v1 import gateway_pb2
 from waybill_gateway.caller import Caller
+from waybill_gateway.http_errors import FRESH
 from waybill_gateway.http_events import events_of_run, events_of_watch
 from waybill_gateway.http_requests import caller_of, check_parameters, place_of, submission_of, task_of
 from waybill_gateway.settings import GatewaySettings
@@ -65,6 +66,8 @@ class _Handlers:
         watch = await self._verbs.watch_task(self._caller(request), watching, rewind=resumed)
         if watch.ended:
             return Response(status_code=204)
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=FRESH)
         return self._stream(events_of_watch(watch))
 
     def _stream(self, events: AsyncIterator[ServerSentEvent]) -> Response:

@@ -42,6 +42,7 @@ are there over gRPC.
 """
 _FAILURES = {
     "400": ("Refused", "A field is wrong: `violations` names it."),
+    "403": ("OtherOrigin", "A web page of another origin sent it."),
     "404": ("Missing", "There is no such thing for this tenant."),
     "405": ("OtherMethod", "Another method is meant; `Allow` names them."),
     "409": ("Conflict", "Its state does not allow the call, or the request id was used for another call."),

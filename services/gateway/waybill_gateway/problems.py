@@ -42,6 +42,10 @@ PROBLEMS: Mapping[str, Problem] = {
         "The body is too large", "Send large sources as paths that the workers can read, or split the batch."
     ),
     "MESSAGE_TOO_LARGE": Problem("A message is too large", "Ask for smaller pages, or send less at once."),
+    "ORIGIN_REFUSED": Problem(
+        "The page may not call this gateway",
+        "Call from a page of the gateway's own origin, or have the operator name the page's origin.",
+    ),
     "NOT_FOUND": Problem(
         "There is no such thing for this tenant",
         "Check the name and the tenant; what ended long ago may have expired.",
