@@ -37,7 +37,9 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.error: Exception | None = None
         self.holds = False
         """Whether streams wait for ever after their first event."""
-        self.running = 0
+        self.running = self.watching = 0
+        """Streams that are open."""
+        self.traces: list[str] = []
 
     def task(self, name: str = "tasks/t1") -> task_pb2.Task:
         failed = self.failure is not None
@@ -61,6 +63,7 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
     async def SubmitTask(self, request: Any, context: Any) -> Any:
         self.submitted.append(request)
         self.tenants += [value for key, value in context.invocation_metadata() if key == "x-waybill-tenant"]
+        self.traces += [value for key, value in context.invocation_metadata() if key == "traceparent"]
         await self._refuse(context)
         return gateway_pb2.SubmitTaskResponse(task=self.task(f"tasks/{request.spec.goal or 't1'}"))
 
@@ -91,6 +94,16 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         await self._refuse(context)
         if self.archived:
             await context.abort_with_status(to_grpc_status(NotFound(f"there are no events of {request.name}")))
+        self.watching += 1
+        try:
+            async for response in self._events(request, context):
+                yield response
+                if self.holds:
+                    await asyncio.Event().wait()
+        finally:
+            self.watching -= 1
+
+    async def _events(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.watched_from.append(request.from_sequence)
         self.digests.append(request.after_digest)
         last = len(self.history)
@@ -119,7 +132,7 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.running += 1
         try:
             yield gateway_pb2.RunTaskResponse(task=accepted)
-            async for response in self.WatchTask(request, context):
+            async for response in self._events(request, context):
                 yield gateway_pb2.RunTaskResponse(events=response.events)
                 if self.holds:
                     await asyncio.Event().wait()

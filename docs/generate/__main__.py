@@ -16,6 +16,7 @@ import notes_file
 import reasons_page
 import schema_files
 import settings_page
+import sync_stub
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -34,6 +35,7 @@ FILES: Mapping[Path, Callable[[], str]] = {
     **{REFERENCE / f"{name}.md": lambda make=make: NOTE + make().strip() + "\n" for name, make in PAGES.items()},
     REFERENCE / "plan.schema.json": schema_files.plan,
     ROOT / "services/gateway/waybill_gateway/contract_notes.json": notes_file.notes,
+    ROOT / "src/waybill/sync_client.pyi": sync_stub.stub,
 }
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from waybill.core.budget import Budget, BudgetAction, TaskPolicy
     from waybill.once import NOT_DONE
     from waybill.plan_builder import PlanBuilder
+    from waybill.sync_client import SyncClient
 
 __all__ = [
     "NOT_DONE",
@@ -22,6 +23,7 @@ __all__ = [
     "Message",
     "PlanBuilder",
     "Reply",
+    "SyncClient",
     "TaskPolicy",
     "Tool",
     "ToolCall",
@@ -36,6 +38,7 @@ _HOMES = {
     "Message": "chat",
     "PlanBuilder": "plan_builder",
     "Reply": "chat",
+    "SyncClient": "sync_client",
     "TaskPolicy": "core.budget",
     "Tool": "chat",
     "ToolCall": "chat",
