@@ -40,6 +40,19 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors_of(target), link
 
 
+def test_the_index_lists_every_page_under_its_kind() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    kinds = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", index, re.DOTALL | re.MULTILINE))
+    listed = {
+        kind: {link for link in LINK.findall(text) if "/" not in link or ".." not in link}
+        for kind, text in kinds.items()
+    }
+    docs = ROOT / "docs"
+    assert listed["How to"] == {f"howto/{page.name}" for page in (docs / "howto").glob("*.md")}
+    assert listed["Reference"] == {f"reference/{page.name}" for page in (docs / "reference").iterdir()}
+    assert listed["Explanation"] | {"quickstart.md", "README.md"} == {"adr", *(page.name for page in docs.glob("*.md"))}
+
+
 @every_page
 def test_no_page_names_a_place_on_a_machine(page: Path) -> None:
     assert re.findall(r"(?:/home/|/root/|/work/|/Users/)\S*", page.read_text()) == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from docs_blocks import blocks_of
 
 ROOT = Path(__file__).parents[2]
@@ -21,8 +22,10 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name not in ("adr", "reference")),
 ]
+UNRUN = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "protos").glob("*.md")} - {*PAGES})
 EXAMPLES = sorted(page.parent for page in (ROOT / "examples").glob("*/README.md"))
-KINDS = ("sh", "python", "json", "text")
+KINDS = ("sh", "python", "json", "yaml", "text")
+READ = {"json": json.loads, "yaml": yaml.safe_load}
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
@@ -45,10 +48,18 @@ def test_the_readme_that_init_writes_runs_at_once_in_an_empty_folder(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_block_says_what_it_is(page: Path) -> None:
+def test_every_block_says_what_it_is_and_is_that(page: Path) -> None:
     blocks = blocks_of(page)
     assert [block["kind"] for block in blocks if block["kind"] not in KINDS] == []
     assert page.read_text().count("```") == 2 * len(blocks)
+    for block in blocks:
+        if block["kind"] in READ:
+            READ[block["kind"]](block["code"])
+
+
+@pytest.mark.parametrize("page", UNRUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_that_is_not_run_has_nothing_to_run(page: Path) -> None:
+    assert [block["kind"] for block in blocks_of(page) if block["kind"] in ("sh", "python")] == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
