@@ -34,6 +34,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 FILES: Mapping[Path, Callable[[], str]] = {
     **{REFERENCE / f"{name}.md": lambda make=make: NOTE + make().strip() + "\n" for name, make in PAGES.items()},
     REFERENCE / "plan.schema.json": schema_files.plan,
+    REFERENCE / "template.schema.json": schema_files.template,
     ROOT / "services/gateway/waybill_gateway/contract_notes.json": notes_file.notes,
     ROOT / "src/waybill/sync_client.pyi": sync_stub.stub,
 }

@@ -28,6 +28,7 @@ from waybill.rpc.status import error_of
 from waybill.run import Run, output_of
 from waybill.spending import Spending
 from waybill.steering import Steering, letter_name, step_name, task_name
+from waybill.templates import Templates
 from waybill.watch import Place, Watch
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
@@ -35,7 +36,7 @@ _BATCH_BYTES = MAX_MESSAGE_BYTES // 2
 _PAGE_SIZE = 200
 
 
-class Client(Steering, Spending):
+class Client(Steering, Spending, Templates):
     """A connection to a gateway, for one tenant. Use as an async context manager.
 
     `call_timeout_seconds` is the deadline of one try of a call. `patience_seconds` is how long a call, or a watch
@@ -95,6 +96,7 @@ class Client(Steering, Spending):
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
         start_time: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Task:
         """Submit a task; see `Submission` for the arguments. Once this returns the task survives any crash.
 
@@ -115,6 +117,7 @@ class Client(Steering, Spending):
             budget,
             policy,
             start_time,
+            parameters,
         )
         response = await self.call("SubmitTask", _request(submission))
         return Task.of(response.task)
@@ -135,6 +138,7 @@ class Client(Steering, Spending):
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
         start_time: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Run:
         """Submit a task and follow it to its end: `async with client.run(goal=...) as run`, then `async for event in
         run`, `run.progress()` or `await run.result()`. The arguments are those of `submit`.
@@ -156,6 +160,7 @@ class Client(Steering, Spending):
             budget,
             policy,
             start_time,
+            parameters,
         )
         spec, chosen = submission.spec(), submission.chosen_request_id()
         return Run(self._connection, gateway_pb2.RunTaskRequest(spec=spec, request_id=chosen))

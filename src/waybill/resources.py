@@ -23,15 +23,14 @@ from waybill.rpc.plans import question_from_proto
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One task to be submitted: exactly one of `goal` and `plan`.
+    """One task to be submitted: exactly one of `goal`, `plan` and `template`.
 
     `plan` is a `Plan`, a `PlanBuilder`, or its JSON form, `{"steps": [...]}`. `input` is any JSON value. `request_id`
     makes a repeated submission return the same task; without one the client chooses a random one. `deadline_ms` is the
-    time from acceptance after which the task fails, 0 for never. `template` names what the plan was made from, for
-    lists.
-    `budget` is what the task may spend on models, `policy` what it may do; each as itself or in its JSON form.
-    `start_time` is when the task begins, at most a year ahead; one without a time zone is local, one that has passed is
-    now.
+    time from acceptance after which the task fails, 0 for never. `template` names a plan template of the planner, which
+    makes the plan from `parameters`; beside a goal or a plan it is only a name, for lists. `budget` is what the
+    task may spend on models, `policy` what it may do; each as itself or in its JSON form. `start_time` is when
+    the task begins, at most a year ahead; one without a time zone is local, one that has passed is now.
     """
 
     goal: str = ""
@@ -47,6 +46,7 @@ class Submission:
     budget: Budget | Mapping[str, Any] | None = None
     policy: TaskPolicy | Mapping[str, Any] | None = None
     start_time: datetime | None = None
+    parameters: Mapping[str, Any] | None = None
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
@@ -54,7 +54,12 @@ class Submission:
 
     def spec(self) -> task_pb2.TaskSpec:
         """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""
-        written = {"input": self.input, "budget": self.budget, "policy": self.policy}
+        written = {
+            "input": self.input,
+            "budget": self.budget,
+            "policy": self.policy,
+            "parameters": self.parameters,
+        }
         spec = conversion.spec_from_json({name: value for name, value in written.items() if value is not None})
         fitting = InvalidArgument.unless_fitting
         with fitting("goal", "must be a text"):

@@ -14,6 +14,16 @@ from waybill.errors import WaybillError
 from waybill.progress import Progress
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics, Tenant
 from waybill.sync_run import SyncRun
+from waybill.templates import Template
+
+class _Templates:
+    """Methods of `SyncClient`."""
+    def templates(self) -> Sequence[Template]:
+        """The planner's templates by name, without their plans."""
+        ...
+    def template(self, name: Template | str) -> Template:
+        """A template with its plan, by its name or id. Raises `NotFound`."""
+        ...
 
 class _Spending:
     """Methods of `SyncClient`."""
@@ -136,7 +146,7 @@ class _Steering:
         """Let the tenant that this client speaks for go on."""
         ...
 
-class SyncClient(_Steering, _Spending):
+class SyncClient(_Steering, _Spending, _Templates):
     """A connection to a gateway, for one tenant, whose calls wait. From any number of threads.
 
     It connects with its first call and is closed by `close`, or as a context manager. The arguments are those of
@@ -181,6 +191,7 @@ class SyncClient(_Steering, _Spending):
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
         start_time: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> Task:
         """Submit a task; see `Submission` for the arguments. Once this returns the task survives any crash.
 
@@ -204,6 +215,7 @@ class SyncClient(_Steering, _Spending):
         budget: Budget | Mapping[str, Any] | None = None,
         policy: TaskPolicy | Mapping[str, Any] | None = None,
         start_time: datetime | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> SyncRun:
         """Submit a task and follow it to its end: `with client.run(goal=...) as run`, then `for event in
         run`, `run.progress()` or `run.result()`. The arguments are those of `submit`.

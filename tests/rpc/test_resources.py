@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from waybill.api.v1 import task_pb2
 from waybill.rpc import conversion
+from waybill.rpc.templates import template_to_json
 
 FORMS: dict[type[Message], Any] = {
     task_pb2.Task: conversion.task_to_json,
@@ -28,8 +29,9 @@ FORMS: dict[type[Message], Any] = {
     task_pb2.UsageRow: conversion.usage_row_to_json,
     task_pb2.TenantBudget: conversion.tenant_budget_to_json,
     task_pb2.Limit: conversion.limit_to_json,
+    task_pb2.Template: template_to_json,
 }
-SCHEMAS = ("answer_schema", "input_schema", "output_schema")
+SCHEMAS = ("answer_schema", "input_schema", "output_schema", "parameters_schema", "plan")
 
 
 def filled(kind: Any) -> Any:

@@ -21,10 +21,11 @@ from databases import Database, database_kinds, running_database
 from planner_talks import PlannerGone
 from waybill_dispatcher.__main__ import serve
 from waybill_dispatcher.settings import DispatcherSettings
+from waybill_planner.templates import Templates
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, planner_pb2, planner_pb2_grpc, task_pb2
 from waybill.cancellation import cancel_all
-from waybill.errors import InvalidPlan
+from waybill.errors import InvalidPlan, WaybillError
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentOffer, Grant, Outcome, Settlement, WorkerOffer
 from waybill.rpc.status import to_grpc_status
@@ -53,9 +54,27 @@ class ChosenPlanner(planner_pb2_grpc.PlannerServiceServicer):
     talk: Talk | None = None
     asked: list[planner_pb2.StreamPlanRequest] = field(default_factory=list)
     revisions: list[planner_pb2.RevisePlanRequest] = field(default_factory=list)
+    templates: Templates = field(default_factory=lambda: Templates(None))
+    expansions: list[planner_pb2.ExpandTemplateRequest] = field(default_factory=list)
+    is_gone: bool = False
 
     async def GetPlannerModel(self, request: Any, context: Any) -> Any:
         return self.model
+
+    async def DescribeTemplates(self, request: Any, context: Any) -> Any:
+        return await self._of_templates(self.templates.describe, request, context)
+
+    async def ExpandTemplate(self, request: Any, context: Any) -> Any:
+        self.expansions.append(request)
+        return await self._of_templates(self.templates.expand, request, context)
+
+    async def _of_templates(self, answer: Callable[[Any], Any], request: Any, context: Any) -> Any:
+        if self.is_gone:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "")
+        try:
+            return answer(request)
+        except WaybillError as error:
+            await context.abort_with_status(to_grpc_status(error))
 
     async def StreamPlan(self, request: Any, context: Any) -> Any:
         self.asked.append(request)

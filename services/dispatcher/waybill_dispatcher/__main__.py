@@ -20,6 +20,7 @@ from waybill_dispatcher.revising import Revising
 from waybill_dispatcher.scheduling import Scheduling
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
+from waybill_dispatcher.templates import Templates
 from waybill_dispatcher.ticking import Ticking
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ async def serve(settings: DispatcherSettings) -> None:
     server = ServiceServer(
         SERVICE, settings, ready=ready, alive=lambda: ticking.silent_seconds <= settings.stuck_seconds
     )
-    parts = Parts.over(ledger, bells, directory, archive)
-    servicer = DispatcherServicer(parts)
-    dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
     async with connect(settings.planner_address) as channel:
+        planner = cast("planner_pb2_grpc.PlannerServiceAsyncStub", planner_pb2_grpc.PlannerServiceStub(channel))
+        templates = Templates(planner, timeout_seconds=settings.planning_timeout_seconds)
+        parts = Parts.over(ledger, bells, directory, templates, archive)
+        servicer = DispatcherServicer(parts)
+        dispatcher_pb2_grpc.add_DispatcherServiceServicer_to_server(servicer, server.grpc)
         talk = PlannerTalk(
             ledger,
-            cast("planner_pb2_grpc.PlannerServiceAsyncStub", planner_pb2_grpc.PlannerServiceStub(channel)),
+            planner,
             timeout_seconds=settings.planning_timeout_seconds,
             model_timeout_seconds=settings.planning_model_timeout_seconds,
         )

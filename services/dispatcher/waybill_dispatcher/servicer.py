@@ -29,6 +29,7 @@ from waybill_dispatcher.requests import filter_of, request_of
 from waybill_dispatcher.schedules import Schedules
 from waybill_dispatcher.spending import Spending, total_of
 from waybill_dispatcher.steering import Steering
+from waybill_dispatcher.templates import Templates
 from waybill_dispatcher.views import agent_message, attempt_message, task_name
 from waybill_dispatcher.workforce import read_workers
 
@@ -56,12 +57,20 @@ class Parts:
     following: Following
     spending: Spending
     firing: Firing
+    templates: Templates
 
     @classmethod
-    def over(cls, ledger: Ledger, bells: Bells, directory: AgentDirectory, archive: Archive | None = None) -> Parts:
+    def over(
+        cls,
+        ledger: Ledger,
+        bells: Bells,
+        directory: AgentDirectory,
+        templates: Templates,
+        archive: Archive | None = None,
+    ) -> Parts:
         """The parts over one ledger, and the archive if there is one."""
         history = History(ledger, directory, archive)
-        acceptance = Acceptance(ledger, directory)
+        acceptance = Acceptance(ledger, directory, templates)
         return cls(
             ledger,
             directory,
@@ -71,6 +80,7 @@ class Parts:
             Following(ledger, bells, history),
             Spending(ledger, history, archive),
             Firing(ledger, acceptance),
+            templates,
         )
 
 
@@ -90,6 +100,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self._letters = Letters(parts.ledger, parts.history)
         self._spending = parts.spending
         self._schedules = Schedules(parts.ledger, parts.history, parts.firing)
+        self._templates = parts.templates
 
     async def CreateTasks(self, request: pb.CreateTasksRequest, context: Any) -> pb.CreateTasksResponse:
         """Accept tasks durably."""
@@ -148,6 +159,10 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         )
         async for events in followed:
             yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
+
+    async def ReadTemplates(self, request: pb.ReadTemplatesRequest, context: Any) -> pb.ReadTemplatesResponse:
+        """Read the planner's templates."""
+        return pb.ReadTemplatesResponse(templates=await self._templates.read(_tenant(context), request.name))
 
     async def SteerTask(self, request: pb.SteerTaskRequest, context: Any) -> pb.SteerTaskResponse:
         """Cancel, pause, resume or retry a task."""

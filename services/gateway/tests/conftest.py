@@ -41,6 +41,7 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.streams_opened = 0
         self.streams_open = 0
         self.reads = 0
+        self.templates: list[task_pb2.Template] = []
         self.requests_seen: list[Any] = []
         self.last_request: Any = None
         self.last_metadata: dict[str, str] = {}
@@ -138,6 +139,12 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.groups.append(list(request.submissions))
         await self.create_gate.wait()
         return dispatcher_pb2.CreateTasksResponse(results=[self._accept(item) for item in request.submissions])
+
+    async def ReadTemplates(self, request: Any, context: Any) -> Any:
+        wanted = [item for item in self.templates if request.name in ("", item.name)]
+        if request.name and not wanted:
+            raise NotFound(f"there is no template {request.name}")
+        return dispatcher_pb2.ReadTemplatesResponse(templates=wanted)
 
     def _accept(self, item: dispatcher_pb2.Submission) -> gateway_pb2.SubmitResult:
         key = (item.tenant, item.request_id)

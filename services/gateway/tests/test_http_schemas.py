@@ -13,7 +13,7 @@ from waybill_gateway.http_schemas import MEDIA_TYPE, schema_routes
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 
 
-@pytest.mark.parametrize("kind", ["plan"])
+@pytest.mark.parametrize("kind", ["plan", "template"])
 def test_a_schema_is_served_as_it_stands_in_the_reference(kind: str) -> None:
     response = TestClient(Starlette(routes=schema_routes())).get(f"/schemas/{kind}.json")
     assert response.status_code == 200

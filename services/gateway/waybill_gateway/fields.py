@@ -18,6 +18,7 @@ _LETTER_NAME = re.compile(rf"deadLetters/{_TASK_ID}\.[0-9]{{1,5}}")
 _AGENT_NAME = re.compile(rf"agents/{limits.AGENT_NAME.pattern}")
 _LIMIT_NAME = re.compile(rf"limits/{limits.LIMIT_NAME.pattern}")
 _SCHEDULE_NAME = re.compile(rf"schedules/{limits.SCHEDULE_NAME.pattern}")
+_TEMPLATE_NAME = re.compile(rf"templates/{limits.TEMPLATE_NAME.pattern}")
 _SHOWN_CHARS = 150
 
 
@@ -70,6 +71,13 @@ def new_schedule_name(field: str, name: str) -> str:
         allowed = 'must be "schedules/" and a name of up to 64 of a-z, 0-9, "_" and "-", from a letter or digit on'
         raise InvalidArgument.of_field(field, allowed)
     return name
+
+
+def template_name(field: str, name: str) -> str:
+    """The name itself if a template can have it. Raises `InvalidArgument`, or `NotFound` as above."""
+    if not name.startswith("templates/") or name == "templates/":
+        raise InvalidArgument.of_field(field, 'must be the name of a template, "templates/{template}"')
+    return _existing(name, _TEMPLATE_NAME)
 
 
 def page_size(size: int) -> int:

@@ -20,6 +20,7 @@ from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
 from waybill_gateway.http_steering import steering_routes
 from waybill_gateway.http_tasks import task_routes
+from waybill_gateway.http_templates import template_routes
 from waybill_gateway.http_watching import watching_routes
 from waybill_gateway.openapi_document import openapi_routes
 from waybill_gateway.settings import GatewaySettings
@@ -42,6 +43,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *spending_routes(verbs, settings),
         *schedule_routes(verbs, settings),
         *operating_routes(verbs, settings),
+        *template_routes(verbs, settings),
         *schema_routes(),
         *console_routes(),
         *openapi_routes(),

@@ -10,13 +10,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from waybill.rpc.plan_schema import plan_schema
+from waybill.rpc.template_forms import template_schema
 
 MEDIA_TYPE = "application/schema+json"
 
 
 def schema_routes() -> list[BaseRoute]:
     """One route for each kind of file."""
-    return [Route("/schemas/plan.json", _endpoint(plan_schema()), methods=["GET"])]
+    return [
+        Route("/schemas/plan.json", _endpoint(plan_schema()), methods=["GET"]),
+        Route("/schemas/template.json", _endpoint(template_schema()), methods=["GET"]),
+    ]
 
 
 def _endpoint(schema: dict[str, Any]) -> Any:

@@ -42,6 +42,7 @@ IN_PATH: dict[str, Schema] = {
         "What is limited: `agent:`, `tenant:`, `key:` or `model:` and a name.",
         "(agent|tenant|key|model):[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     ),
+    "template": _part("The id of a template, its name without `templates/`.", "[a-z0-9][a-z0-9_-]{0,63}"),
     "schedule": _part("The id of a schedule, its name without `schedules/`.", "[a-z0-9][a-z0-9_-]{0,63}"),
     "letter": _part("The id of a dead letter, its name without `deadLetters/`.", r"[A-Za-z0-9-]{1,64}\.[0-9]{1,5}"),
 }
@@ -225,6 +226,13 @@ OPERATIONS = (
     _act(f"{_SCHEDULE_PATH}:pause", "PauseSchedule", "Pause a schedule.", _SCHEDULE),
     _act(f"{_SCHEDULE_PATH}:resume", "ResumeSchedule", "Resume a schedule.", _SCHEDULE),
     _act(f"{_SCHEDULE_PATH}:trigger", "TriggerSchedule", "Fire a schedule now.", reference("Task")),
+    _get(
+        "/v1/templates",
+        "ListTemplates",
+        "List plan templates by name, without their plans.",
+        _object(templates={"type": "array", "items": reference("Template")}),
+    ),
+    _get("/v1/templates/{template}", "GetTemplate", "Return a plan template with its plan.", reference("Template")),
     _get("/v1/deadLetters", "ListDeadLetters", "List dead letters.", _page("dead_letters", "DeadLetter"), **_PAGING),
     _get("/v1/deadLetters/{letter}", "GetDeadLetter", "Return a dead letter.", reference("DeadLetter")),
     _act("/v1/deadLetters/{letter}:retry", "RetryDeadLetter", "Remove it and retry its task.", reference("Task")),
@@ -250,6 +258,7 @@ def _schema(path: str, name: str, summary: str) -> Operation:
 PLAIN_OPERATIONS = (
     _get("/openapi.json", "OpenApi", "Return this document.", {"type": "object"}),
     _schema("/schemas/plan.json", "PlanSchema", "Return the JSON Schema of plan files."),
+    _schema("/schemas/template.json", "TemplateSchema", "Return the JSON Schema of plan template files."),
     _get("/healthz", "Health", "Tell whether the process serves.", _object(status=_TEXT)),
     _get("/readyz", "Readiness", "Tell whether a submission would be accepted now: else 503.", _object(status=_TEXT)),
 )

@@ -48,7 +48,7 @@ PROBLEM: Schema = {
 }
 
 _ANY: Schema = {}
-_INLINE = frozenset({"input_schema", "output_schema", "answer_schema"})
+_INLINE = frozenset({"input_schema", "output_schema", "answer_schema", "parameters_schema", "plan"})
 """Texts of JSON that stand inline."""
 _NUMBERS = {
     pb.FieldDescriptor.CPPTYPE_INT32: "integer",

@@ -87,6 +87,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "STORE_TOO_OLD": Problem("The store is too old", "The operator has to replace the store's server."),
     "NOT_REPLICATED": Problem("Too few replicas of the store have the task yet", _TRY_AGAIN),
     "ARCHIVE_UNAVAILABLE": Problem("The archive cannot be reached", _TRY_AGAIN),
+    "PLANNER_UNAVAILABLE": Problem("The planner, which keeps the templates, cannot be reached", _TRY_AGAIN),
     "PLANNER_TOO_OLD": Problem("The planner is of an older release", "The operator has to replace it."),
 }
 """By reason. What is not here has nothing more to say than its status does."""

@@ -171,6 +171,18 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         context.set_trailing_metadata(RELEASE)
         return await self._verbs.list_agents(self._caller(context), request)
 
+    async def ListTemplates(
+        self, request: gateway_pb2.ListTemplatesRequest, context: Any
+    ) -> gateway_pb2.ListTemplatesResponse:
+        """As in the contract."""
+        return await self._verbs.templates.list_templates(self._caller(context), request)
+
+    async def GetTemplate(
+        self, request: gateway_pb2.GetTemplateRequest, context: Any
+    ) -> gateway_pb2.GetTemplateResponse:
+        """As in the contract."""
+        return await self._verbs.templates.get_template(self._caller(context), request)
+
     async def GetUsage(self, request: gateway_pb2.GetUsageRequest, context: Any) -> gateway_pb2.GetUsageResponse:
         """As in the contract."""
         return await self._verbs.spending.get_usage(self._caller(context), request)

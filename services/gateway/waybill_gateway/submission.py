@@ -13,6 +13,7 @@ from waybill.rpc.budgets import budget_violations, policy_violations
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
 from waybill.rpc.payloads import payload_defect
 from waybill.rpc.plans import plan_violations
+from waybill.rpc.templates import is_made_from_template
 
 MAX_SUBMISSION_BYTES = 24 * limits.MIB
 """Largest submission as a message: below the largest message, so that it fits into one together with its caller."""
@@ -90,10 +91,16 @@ def _start_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
 
 
 def _work_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
-    """What is wrong with the goal or the plan."""
+    """What is wrong with the goal, the plan, or the parameters of a template."""
+    if spec.HasField("parameters") and not is_made_from_template(spec):
+        told = "are for a template, without a goal and a plan; leave them out, or name a template"
+        return [Violation("parameters", told)]
+    if is_made_from_template(spec):
+        defect = payload_defect(spec.parameters, limits.MAX_PARAMETER_BYTES)
+        return [Violation("parameters", defect)] if defect else []
     if bool(spec.goal) == spec.HasField("plan"):
-        given = "both are given" if spec.goal else "neither is given"
-        return [Violation("goal", f"exactly one of goal and plan is required, and {given}")]
+        given = "two are given" if spec.goal else "none is given"
+        return [Violation("goal", f"exactly one of goal, plan and template is required, and {given}")]
     if spec.HasField("plan"):
         return plan_violations(spec.plan)
     if not spec.goal.strip():

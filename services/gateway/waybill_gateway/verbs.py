@@ -11,6 +11,7 @@ from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, tas
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
 from waybill.errors import InvalidArgument, Violation, WaybillError
 from waybill.rpc.status import error_of, from_rpc_error
+from waybill.rpc.templates import is_made_from_template
 from waybill.telemetry.tracing import current_traceparent
 from waybill_gateway import fields
 from waybill_gateway.asking import ask
@@ -26,6 +27,7 @@ from waybill_gateway.schedules import Schedules
 from waybill_gateway.spending import Spending
 from waybill_gateway.steering import Steering
 from waybill_gateway.submission import admitted_request_id
+from waybill_gateway.templates import Templates
 from waybill_gateway.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ class Verbs:
         stub = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
         self._dispatcher = cast("DispatcherServiceAsyncStub", stub)
         self._group = SubmissionGroup(self._create_tasks)
+        self._template_group = SubmissionGroup(self._create_tasks)  # these wait for the planner, and the others do not
         self.fanout = Fanout(self._dispatcher)
         self.steering = Steering(self._dispatcher)
         self.letters = Letters(self._dispatcher)
         self.pauses = Pauses(self._dispatcher)
         self.spending = Spending(self._dispatcher)
         self.schedules = Schedules(self._dispatcher)
+        self.templates = Templates(self._dispatcher)
 
     async def submit_task(
         self, caller: Caller, request: gateway_pb2.SubmitTaskRequest
@@ -180,7 +184,8 @@ class Verbs:
             spec=request.spec,
             traceparent=current_traceparent(),
         )
-        return await self._group.submit(submission, caller.deadline)
+        group = self._template_group if is_made_from_template(request.spec) else self._group
+        return await group.submit(submission, caller.deadline)
 
     async def _create_tasks(
         self, request: dispatcher_pb2.CreateTasksRequest, timeout_seconds: float

@@ -9,6 +9,7 @@ from waybill.rpc.server import ServiceServer, run
 from waybill_planner.author import Author
 from waybill_planner.servicer import SERVICE_NAME, PlannerServicer
 from waybill_planner.settings import PlannerSettings
+from waybill_planner.templates import Templates
 
 
 async def _ready() -> bool:
@@ -25,7 +26,7 @@ def _author() -> Author | None:
 async def planner_server(settings: PlannerSettings) -> ServiceServer:
     """The planner's servers, started. Raises OSError if a port is taken."""
     server = ServiceServer("planner", settings, ready=_ready)
-    servicer = PlannerServicer(_author(), settings.max_cost_microusd)
+    servicer = PlannerServicer(_author(), settings.max_cost_microusd, Templates(settings.templates))
     planner_pb2_grpc.add_PlannerServiceServicer_to_server(servicer, server.grpc)
     await server.start([SERVICE_NAME])
     return server

@@ -11,6 +11,7 @@ from waybill_planner.author import Author
 from waybill_planner.create_plan import create_plan
 from waybill_planner.revise_plan import revise_plan
 from waybill_planner.stream_plan import stream_plan
+from waybill_planner.templates import Templates
 
 SERVICE_NAME: str = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
 
@@ -20,8 +21,11 @@ _REST_SECONDS = 10.0
 class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
     """`PlannerService`. Stateless, so calls may come in any order and number. `author` is there if a model is."""
 
-    def __init__(self, author: Author | None = None, max_cost_microusd: int = 0) -> None:
+    def __init__(
+        self, author: Author | None = None, max_cost_microusd: int = 0, templates: Templates | None = None
+    ) -> None:
         self._author = author
+        self._templates = templates or Templates(None)
         self._max_cost_microusd = max_cost_microusd
 
     async def CreatePlan(self, request: planner_pb2.CreatePlanRequest, context: Any) -> planner_pb2.CreatePlanResponse:
@@ -41,6 +45,18 @@ class PlannerServicer(planner_pb2_grpc.PlannerServiceServicer):
         """A patch, by a model if there is one."""
         async for response in revise_plan(request, self._author, _seconds_left(context)):
             yield response
+
+    async def DescribeTemplates(
+        self, request: planner_pb2.DescribeTemplatesRequest, context: Any
+    ) -> planner_pb2.DescribeTemplatesResponse:
+        """The templates there are; files are read beside the loop."""
+        return await asyncio.to_thread(self._templates.describe, request)
+
+    async def ExpandTemplate(
+        self, request: planner_pb2.ExpandTemplateRequest, context: Any
+    ) -> planner_pb2.ExpandTemplateResponse:
+        """A plan from a template; beside the loop, as above."""
+        return await asyncio.to_thread(self._templates.expand, request)
 
     async def GetPlannerModel(
         self, request: planner_pb2.GetPlannerModelRequest, context: Any

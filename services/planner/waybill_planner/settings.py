@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from waybill.core.limits import MAX_BUDGET_MICROUSD
@@ -19,3 +22,10 @@ class PlannerSettings(ServiceSettings):
     max_cost_microusd: int = Field(default=500_000, ge=0, le=MAX_BUDGET_MICROUSD)
     """Most that the model calls of one planning may cost, in millionths of a US dollar; a task's budget may allow
     less."""
+    templates: Path | None = None
+    """Folder of plan templates, files in YAML or JSON. They are read again when they change. Default: no templates."""
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None

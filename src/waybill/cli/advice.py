@@ -11,6 +11,7 @@ _BY_REASON = {
     "GATEWAY_UNREACHABLE": "start the suite with `waybill up`, or name the gRPC port of a running one with --address",
     "STORE_UNAVAILABLE": "repeat the command once its store is back; the logs of the suite say what is wrong with it",
     "STORE_FULL": "let tasks end and expire, or give the store more memory; what runs goes on meanwhile",
+    "PLANNER_UNAVAILABLE": "repeat the command once the planner is back; its log says what is wrong with it",
     "REQUEST_ID_REUSED": "leave --request-id out for a random one",
     "CURSOR_EXPIRED": "begin again without a cursor",
     "CURSOR_UNKNOWN": "begin again without a cursor",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -135,6 +135,14 @@ def resolve(input: bytes, inputs: Mapping[str, bytes]) -> bytes:
         raise Permanent(f"the step's input is not valid JSON: {error}", reason="INPUT_INVALID") from error
 
 
+def evaluator(roots: Mapping[str, bytes]) -> Callable[[Reference], bytes]:
+    """What evaluates references on roots, each given as JSON text and decoded once, to JSON text.
+
+    It raises what `resolve` raises, and as that does counts what it has given in all.
+    """
+    return _Resolution(roots).json
+
+
 def unmet(path: str, root: bytes) -> str:
     """Why a condition does not hold, for people; empty if it holds.
 
@@ -183,18 +191,19 @@ class _Resolution:
     def _string(self, text: str) -> Any:
         parts = parse(text)
         if len(parts) == 1 and isinstance(parts[0], Reference):
-            return msgspec.Raw(self._json(parts[0]))
+            return msgspec.Raw(self.json(parts[0]))
         return "".join(part if isinstance(part, str) else self._text(part) for part in parts)
 
     def _text(self, reference: Reference) -> str:
-        found = self._json(reference)
+        found = self.json(reference)
         if found == b"null":
             raise _unresolved(reference, "is null, and cannot become part of a text")
         if found.startswith(b'"'):
             return msgspec.json.decode(found, type=str)
         return found.decode()
 
-    def _json(self, reference: Reference) -> bytes:
+    def json(self, reference: Reference) -> bytes:
+        """What a reference leads to, as JSON text."""
         found = self._found.get(reference.expression)
         if found is None:
             found = self._found[reference.expression] = self._evaluate(reference)

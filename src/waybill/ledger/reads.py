@@ -158,6 +158,12 @@ class Reads:
         """Whether a call was made under this request id within the time for which it is remembered."""
         return bool(await self._store.command("EXISTS", self._key("call", request.tenant, request.id)))
 
+    async def task_of_request(self, tenant: str, request_id: str, fingerprint: str) -> str:
+        """The task that was submitted under a request id with this content; empty if none was, or another."""
+        stored: bytes | None = await self._store.command("GET", self._key("request", tenant, request_id))
+        task, _, known = (stored or b"").decode().partition("|")
+        return task if known == fingerprint else ""
+
     async def has_policy(self) -> bool:
         """Whether settings are written; a store that lost its data has none."""
         return bool(await self._store.command("EXISTS", self._key("policy")))

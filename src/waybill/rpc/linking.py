@@ -18,19 +18,24 @@ _DEFECTIVE_FIELD = re.compile(
 )
 
 
-def link_plan(plan: task_pb2.Plan, agents: Mapping[str, AgentSchema], policy: TaskPolicy | None = None) -> Graph:
-    """The plan with its edges. Raises `InvalidPlan` with every violation, also of what the task's policy allows."""
+def link_plan(
+    plan: task_pb2.Plan, agents: Mapping[str, AgentSchema], policy: TaskPolicy | None = None, *, closed: bool = True
+) -> Graph:
+    """The plan with its edges. Raises `InvalidPlan` with every violation, also of what the task's policy allows.
+
+    Unless `closed`, there may be other agents than those that are given.
+    """
     defects = plan_violations(plan)
     refused = _refused_agents(plan, agents, policy) if policy is not None else []
     if not defects and not refused:
-        return link(plan_from_proto(plan), agents)
+        return link(plan_from_proto(plan), agents, closed=closed)
     mended = _without_defects(plan, defects)
     if mended is None:
         raise InvalidPlan.of(sorted(defects + refused, key=_position))
     # A field that was taken out is reported once, as what was wrong with it, and not for being absent.
     reported = tuple(match[0] for defect in defects if (match := _DEFECTIVE_FIELD.match(defect.field)))
     try:
-        link(plan_from_proto(mended), agents)
+        link(plan_from_proto(mended), agents, closed=closed)
     except InvalidPlan as error:
         defects = defects + [item for item in error.violations if not item.field.startswith(reported)]
     raise InvalidPlan.of(sorted(defects + refused, key=_position))

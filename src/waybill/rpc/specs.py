@@ -59,6 +59,7 @@ class SpecForm(Strict):
     labels: dict[str, str] = field(default_factory=dict)
     deadline_ms: Annotated[int, Meta(ge=0, le=MAX_DEADLINE_MS)] = 0
     template: str = ""
+    parameters: Raw | UnsetType = UNSET
     budget: BudgetForm | None = None
     policy: PolicyForm | None = None
     start_time: Annotated[datetime, Meta(tz=True)] | None = None
@@ -130,6 +131,7 @@ def spec_of_form(submission: SpecForm, prefix: str = "") -> task_pb2.TaskSpec:
         labels=submission.labels,
         deadline_ms=submission.deadline_ms,
         template=submission.template,
+        parameters=inline_payload(submission.parameters),
         budget=_budget(submission.budget),
         policy=_policy(submission.policy),
         start_time=start_time,

@@ -1,0 +1,73 @@
+"""Template files: plan templates as YAML or JSON, checked field by field, with the line of all that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from waybill.api.v1 import task_pb2
+from waybill.core.template import Template, make_template
+from waybill.core.written import Unreadable, Written, read_written
+from waybill.errors import InvalidArgument, InvalidPlan, Violation
+from waybill.plan_file import Fault, PlanFileInvalid, json_text, structure_of, without_schema_name
+from waybill.rpc.linking import link_plan
+from waybill.rpc.plan_forms import PlanForm, plan_of_form
+from waybill.rpc.strict import read_json
+from waybill.rpc.template_forms import TemplateForm
+
+
+def is_template(value: Any) -> bool:
+    """Whether what a file says is meant as a template: it holds a plan beside other things."""
+    return isinstance(value, dict) and "plan" in value and set(value) - {"plan", "$schema"} != set()
+
+
+def read_template_file(data: bytes, name: str) -> Template:
+    """The template that a file holds. Raises `PlanFileInvalid` with all that can be known to be wrong with it."""
+    try:
+        written = read_written(data)
+    except Unreadable as error:
+        raise PlanFileInvalid(name, [Fault(error.line, error.path, error.problem)]) from error
+    return template_of(written, name)
+
+
+def template_of(written: Written, name: str) -> Template:
+    """The template that a file says. Raises as above."""
+    try:
+        value = without_schema_name(written.value) if isinstance(written.value, dict) else written.value
+        form = read_json(json_text(value), TemplateForm)
+        plan = msgspec.json.decode(bytes(form.plan))
+        if not isinstance(plan, dict):
+            raise InvalidArgument.of_field("plan", "must be an object with the steps of the plan")
+        properties = {parameter: msgspec.json.decode(bytes(schema)) for parameter, schema in form.parameters.items()}
+        template = make_template(form.name, form.description, properties, form.required, plan)
+        violations = _plan_violations(template.skeleton())
+    except InvalidArgument as error:
+        raise PlanFileInvalid(name, _faults(written, error.violations)) from error
+    if violations:
+        raise PlanFileInvalid(name, _faults(written, violations))
+    return template
+
+
+def expanded(template: Template, parameters: bytes) -> task_pb2.Plan:
+    """The template's plan for some parameters, JSON text. Raises `InvalidArgument` with all that is wrong."""
+    return plan_of_form(read_json(json_text(template.expand(parameters)), PlanForm))
+
+
+def _plan_violations(plan: dict[str, Any]) -> Sequence[Violation]:
+    try:
+        made = plan_of_form(read_json(json_text(plan), PlanForm))
+    except InvalidArgument as error:
+        found = structure_of(plan) or error.violations
+        return [Violation(f"plan.{item.field}".removesuffix(".plan"), item.description) for item in found]
+    try:
+        link_plan(made, {}, closed=False)
+    except InvalidPlan as error:
+        return error.violations
+    return []
+
+
+def _faults(written: Written, violations: Sequence[Violation]) -> list[Fault]:
+    faults = [Fault(written.line_of(item.field), item.field, item.description) for item in violations]
+    return sorted(faults, key=lambda fault: fault.line)
