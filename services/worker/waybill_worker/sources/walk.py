@@ -15,6 +15,7 @@ from waybill_worker.sources.files import (
     open_folder,
     state_of,
 )
+from waybill_worker.sources.ignoring import IGNORED, Ignoring, Verdict, above
 from waybill_worker.sources.roots import LEADS_OUT, Place, Refusal, Roots
 
 MAX_FILES = 5_000
@@ -55,11 +56,15 @@ def find(paths: Iterable[str], roots: Roots) -> Findings:
     for path in dict.fromkeys(paths):
         try:
             place = roots.resolve(path)
-            walk.visit(path, place, look(place))
+            status = look(place)
+            # A file that the task names is read, whatever any rule says.
+            walk.visit(path, place, status, above(place) if stat.S_ISDIR(status.st_mode) else None)
             if not walk.findings.files and not walk.findings.refused:
                 raise Refusal(NO_FILE)
         except Refusal as refusal:
             walk.findings.refused.append((path, str(refusal)))
+    read = {file.path for file in walk.findings.files}
+    walk.findings.refused = [item for item in walk.findings.refused if item[0] not in read]
     return walk.findings
 
 
@@ -71,7 +76,7 @@ class _Walk:
         self._entries = 0
         self._total_bytes = 0
 
-    def visit(self, path: str, place: Place, status: os.stat_result, depth: int = 0) -> None:
+    def visit(self, path: str, place: Place, status: os.stat_result, ignoring: Ignoring | None, depth: int = 0) -> None:
         # Links may lead to the same file by many ways, and in circles.
         identity = (status.st_dev, status.st_ino)
         if identity in self._seen:
@@ -80,9 +85,9 @@ class _Walk:
             self._take(path, place, status)
         elif depth > MAX_FOLDER_DEPTH:
             raise Refusal(TOO_DEEP)
-        else:
+        elif ignoring is not None:
             self._seen.add(identity)
-            self._list(path, place, depth)
+            self._list(path, place, ignoring, depth)
 
     def _take(self, path: str, place: Place, status: os.stat_result) -> None:
         if status.st_size > MAX_FILE_BYTES:
@@ -95,9 +100,14 @@ class _Walk:
         self._seen.add((status.st_dev, status.st_ino))
         self.findings.files.append(FoundFile(path, place, state_of(status)))
 
-    def _list(self, path: str, place: Place, depth: int) -> None:
+    def _list(self, path: str, place: Place, ignoring: Ignoring, depth: int) -> None:
         with open_folder(place) as folder, os.scandir(folder) as entries:
             found = sorted((entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False)) for entry in entries)
+        # As in git, a link is no file of rules.
+        ignoring, wrong = ignoring.reading(
+            place, {name for name, is_link, is_folder in found if not is_link | is_folder}
+        )
+        self.findings.refused += ((os.path.join(path, name), reason) for name, reason in wrong)
         for name, is_link, is_folder in found:
             if self._entries > MAX_ENTRIES:
                 return
@@ -106,10 +116,15 @@ class _Walk:
             try:
                 if self._entries > MAX_ENTRIES:
                     raise Refusal(TOO_MANY_ENTRIES)
-                if name.startswith(".") or (is_folder and name in SKIPPED_FOLDERS):
+                verdict = ignoring.verdict(name, is_folder)
+                if verdict is not Verdict.ASKED_FOR and (
+                    name.startswith(".") or (is_folder and name in SKIPPED_FOLDERS)
+                ):
                     raise Refusal(HIDDEN)
+                if verdict is Verdict.IGNORED:
+                    raise Refusal(IGNORED)
                 child = self._target(place.child(name)) if is_link else place.child(name)
-                self.visit(shown, child, look(child), depth + 1)
+                self.visit(shown, child, look(child), ignoring.inside(name), depth + 1)
             except Refusal as refusal:
                 self.findings.refused.append((shown, str(refusal)))
 
