@@ -178,13 +178,16 @@ def test_up_refuses_a_port_in_use_before_it_starts_anything(tmp_path: Path) -> N
     assert "--grpc-port" in ended.stderr
 
 
-def test_given_ctrl_c_when_running_then_everything_stops_and_the_exit_code_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_given_a_signal_when_running_then_everything_stops_and_the_exit_code_says_so(
+    tmp_path: Path, number: int, code: int
+) -> None:
     command = [sys.executable, "-m", "waybill.cli.main", "run", "--data-dir", str(tmp_path), "--goal", "why?"]
     command += ["--sources", str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "starting" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         output, _ = process.communicate()
-    assert (process.returncode, output) == (130, "")
+    assert (process.returncode, output) == (code, "")
     assert not (tmp_path / "suite.json").exists()

@@ -40,7 +40,7 @@ REFUSALS = {
     "wrong state": (["cancel", "TASK"], 2, ("it is succeeded", "`waybill show TASK`")),
     "neither goal nor plan": (["submit"], 2, ("--goal", "--plan", "exactly one")),
     "plan that is no file": (["submit", "--plan", "nope.json"], 2, ("--plan", "nope.json", "cannot be read")),
-    "plan that is no JSON": (["submit", "--plan", "broken.json"], 2, ("--plan", "not")),
+    "plan that is no JSON": (["submit", "--plan", "broken.json"], 2, ("broken.json:1", "not JSON")),
     "plan with unknown agent": (["submit", "--plan", "unknown.json"], 2, ("steps[0].agent", "'nope'", "known agents")),
     "input that is no JSON": (["submit", "--plan", "echo.json", "--input", "{"], 2, ("--input", "not JSON")),
     "label that is none": (["submit", "--goal", "x", "--label", "a"], 2, ("--label", "'a'", "key=value")),
@@ -129,6 +129,47 @@ def test_what_reads_prints_json_one_object_a_line(suite: Any, task: str) -> None
         lines = lines_of(suite.waybill(*arguments, "--json"))
         assert len(lines) >= least, arguments
         assert [line for line in lines if not isinstance(line, dict)] == [], arguments
+
+
+def test_a_task_is_submitted_for_every_line_and_again_under_the_same_request_ids_none(suite: Any, task: str) -> None:
+    many = ("submit", "--plan", "echo.json", "--inputs", "-", "--request-id", "many")
+    first = suite.waybill(*many, stdin='1\n\n{"a": "b"}\n')
+    again = suite.waybill(*many, "--json", stdin='1\n\n{"a": "b"}\n"new"')
+    assert (first.exit_code, again.exit_code) == (exits.OK, exits.OK), first.stderr
+    names = first.stdout.split()
+    told = [json.loads(line) for line in again.stdout.splitlines()]
+    assert [(each["name"], each["line"]) for each in told[:2]] == list(zip(names, (1, 3), strict=True))
+    assert (len(told), told[2]["line"]) == (3, 4)
+    assert suite.waybill("watch", names[1], "--result").stdout == '{\n  "a": "b"\n}\n'
+
+
+def test_given_a_line_that_is_refused_then_the_others_are_accepted_and_it_is_named(suite: Any, task: str) -> None:
+    many = ("submit", "--plan", "echo.json", "--inputs", "-", "--request-id", "some")
+    assert suite.waybill(*many, stdin="1\n").exit_code == exits.OK
+    ran = suite.waybill(*many, stdin="2\n3\n")
+    assert (ran.exit_code, len(ran.stdout.split())) == (exits.USAGE, 1)
+    assert "waybill: line 1: request_id was used before" in ran.stderr
+    assert "submitted 1 task, 1 refused" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "told"),
+    [
+        (("--plan", "echo.json"), "1\n{\n", "stdin:2: is not JSON"),
+        (("--plan", "echo.json"), " \n", "one JSON value a line"),
+        (("--goal", "x"), "1", "--plan"),
+        (("--plan", "echo.json", "--input", "1"), "1", "give one of them"),
+        (("--plan", "-"), "1", "stdin"),
+        (("--plan", "echo.json", "--watch"), "1", "waybill results"),
+    ],
+)
+def test_given_inputs_that_cannot_be_then_nothing_is_submitted(
+    suite: Any, task: str, options: tuple[str, ...], stdin: str, told: str
+) -> None:
+    before = suite.waybill("list", "--limit", "200").stdout
+    ran = suite.waybill("submit", *options, "--inputs", "-", stdin=stdin)
+    assert (ran.exit_code, told in ran.stderr) == (exits.USAGE, True), ran.stderr
+    assert suite.waybill("list", "--limit", "200").stdout == before
 
 
 def test_tables_have_a_line_a_row_and_no_colour_where_no_terminal_is(suite: Any, task: str) -> None:

@@ -135,6 +135,10 @@ def submit(
     goal: Annotated[str, typer.Option(help="What to do, in words.")] = "",
     plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as YAML or JSON; - reads stdin.")] = None,
     input: Annotated[str, typer.Option(metavar="JSON", help="Value of ${task.input} in a plan.")] = "",
+    inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON values, one a line, for a task each with the plan; - reads stdin."),
+    ] = None,
     sources: Sources = None,
     document: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A source to send along; may be repeated.")
@@ -164,7 +168,10 @@ def submit(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Submit a task and print its name, or watch it."""
+    """Submit a task and print its name, or watch it.
+
+    With --inputs there are many tasks: the name of each is printed as it is accepted.
+    """
     from waybill.cli import commands
     from waybill.cli.exits import finish
     from waybill.cli.reading import Typed, split_sources
@@ -185,6 +192,12 @@ def submit(
         policy,
         start_at,
     )
+    if inputs is not None:
+        from waybill.cli.submitting_many import submit_many
+
+        if watch or result:
+            raise typer.BadParameter("--watch and --result follow one task, `waybill results` those of --inputs")
+        raise typer.Exit(finish(lambda: submit_many(address, tenant, typed, inputs, as_json=json)))
     shown = commands.Watching(as_json=json, result=result) if watch or result else None
     raise typer.Exit(finish(lambda: commands.submit(address, tenant, typed, shown, as_json=json)))
 
