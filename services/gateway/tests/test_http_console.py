@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
-from waybill_gateway.http_console import MEDIA_TYPES, console_files
+from waybill_gateway.http_files import MEDIA_TYPES, web_files
 
-FILES = console_files()
+FILES = web_files("console")
 MOST_LINES = 400
 FORBIDDEN = re.compile(
     r"innerHTML|outerHTML|insertAdjacent|document\s*\.\s*write|DOMParser|createContextualFragment|parseFromString"

@@ -15,6 +15,7 @@ from waybill_gateway.http_health import health_routes
 from waybill_gateway.http_instruments import Instruments
 from waybill_gateway.http_operating import operating_routes
 from waybill_gateway.http_origins import origins_middleware
+from waybill_gateway.http_reference import reference_routes
 from waybill_gateway.http_schedules import schedule_routes
 from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
@@ -47,6 +48,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
         *schema_routes(),
         *console_routes(),
         *openapi_routes(),
+        *reference_routes(),
         *health_routes(ready),
     ]
     middleware = [

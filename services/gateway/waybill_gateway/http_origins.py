@@ -39,7 +39,7 @@ class OriginRefused(WaybillError):
 
     def __init__(self) -> None:
         super().__init__(
-            "pages of this origin may not do this; an operator can name it in WAYBILL_GATEWAY_CORS_ORIGINS"
+            "pages of this origin may not do this; an operator can name it by WAYBILL_GATEWAY_CORS_ORIGINS"
         )
 
 
