@@ -26,6 +26,7 @@ from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
 from waybill.rpc.caller import DEFAULT_TENANT
 from waybill.rpc.status import error_of
 from waybill.run import Run, output_of
+from waybill.schedules import Schedules
 from waybill.spending import Spending
 from waybill.steering import Steering, letter_name, step_name, task_name
 from waybill.templates import Templates
@@ -36,7 +37,7 @@ _BATCH_BYTES = MAX_MESSAGE_BYTES // 2
 _PAGE_SIZE = 200
 
 
-class Client(Steering, Spending, Templates):
+class Client(Steering, Spending, Schedules, Templates):
     """A connection to a gateway, for one tenant. Use as an async context manager.
 
     `call_timeout_seconds` is the deadline of one try of a call. `patience_seconds` is how long a call, or a watch

@@ -160,6 +160,12 @@ def test_a_rule_that_is_wrong_or_never_fires_is_told_by_its_field(rule: Recurren
     assert len(found[0].description) > 20
 
 
+@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 */31 2 FRI#5"])
+def test_an_expression_of_days_that_no_month_has_is_said_to_never_fire(expression: str) -> None:
+    """Given a day that does not exist, when it is looked at, then that is what is told."""
+    assert "never fires" in violations(cron(expression))[0].description
+
+
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_check(text: str) -> None:
     """Given any text as an expression, when it is looked at, then it is well or its field is named."""

@@ -64,7 +64,9 @@ def test_no_due_time_is_decided_twice_or_left_out_when_time_passes_between_decis
     terms: Terms, from_ms: int, pauses_ms: list[int]
 ) -> None:
     """Given a schedule, when it is looked at now and then, then made and missed ones together are all that was due."""
-    next_ms = first_ms = terms.rule.next_after(from_ms)
+    first_ms = terms.rule.next_after(from_ms)
+    assert first_ms is not None
+    next_ms = first_ms
     now_ms, seen, made_before = from_ms, 0, 0
     for pause_ms in pauses_ms:
         now_ms += min(pause_ms, 500 * (terms.rule.interval_ms or pause_ms))
@@ -72,7 +74,6 @@ def test_no_due_time_is_decided_twice_or_left_out_when_time_passes_between_decis
         assert all(time_ms > made_before for time_ms in made)
         made_before = max([made_before, *made])
         seen += len(made) + missed
-    assert first_ms is not None
     assert seen == len(terms.rule.due_times(first_ms - 1, now_ms, 100_000))
 
 

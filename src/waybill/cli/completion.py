@@ -29,6 +29,11 @@ def complete_agent(ctx: Any, incomplete: str) -> list[Offer]:
     return _offered(ctx, incomplete, _agents)
 
 
+def complete_schedule(ctx: Any, incomplete: str) -> list[Offer]:
+    """The schedules whose id begins so."""
+    return _offered(ctx, incomplete, _schedules)
+
+
 def complete_step(ctx: Any, incomplete: str) -> list[Offer]:
     """The steps of the task that was typed before whose name begins so."""
     task = str(ctx.params.get("task") or "")
@@ -52,6 +57,10 @@ async def _agents(client: Client) -> list[Offer]:
     from waybill.cli.lines import printable
 
     return [(agent.id, printable(agent.description, 60)) for agent in await client.agents()]
+
+
+async def _schedules(client: Client) -> list[Offer]:
+    return [(schedule.id, schedule.cron or f"every {schedule.interval}") async for schedule in client.schedules()]
 
 
 async def _steps(client: Client, task: str) -> list[Offer]:

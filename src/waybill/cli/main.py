@@ -26,6 +26,7 @@ from waybill.cli.options import (
     WantedLabels,
     WantedTemplate,
 )
+from waybill.cli.schedules_app import schedules_app
 from waybill.cli.sections import Section, SectionedGroup
 from waybill.cli.spending_app import budget_app, limits_app, spending_app
 from waybill.cli.steering_app import steering_app
@@ -275,6 +276,7 @@ def version(json: Json = False, address: Address = GATEWAY) -> None:
 
 app.add_typer(steering_app)
 app.add_typer(spending_app)
+app.add_typer(schedules_app, name="schedule", rich_help_panel=Section.PLANS)
 app.add_typer(budget_app, name="budget", rich_help_panel=Section.SPENDING)
 app.add_typer(limits_app, name="limits", rich_help_panel=Section.SPENDING)
 app.add_typer(effect_app, name="effect", rich_help_panel=Section.OPERATE)

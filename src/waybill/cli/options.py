@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from waybill.cli.completion import complete_agent, complete_step, complete_task
+from waybill.cli.completion import complete_agent, complete_schedule, complete_step, complete_task
 from waybill.cli.places import GATEWAY as GATEWAY
 from waybill.cli.places import TENANT as TENANT
 from waybill.core.budget import BudgetAction
@@ -22,6 +22,9 @@ StepName = Annotated[
 TaskOrNone = Annotated[
     str,
     typer.Argument(metavar="[TASK]", help="Name or id of a task.", show_default=False, autocompletion=complete_task),
+]
+ScheduleName = Annotated[
+    str, typer.Argument(metavar="SCHEDULE", help="Name or id of a schedule.", autocompletion=complete_schedule)
 ]
 AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="Name of an agent.", autocompletion=complete_agent)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

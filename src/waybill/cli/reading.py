@@ -116,18 +116,18 @@ def moment(typed: str, option: str) -> datetime:
         raise InvalidArgument.of_field(option, told) from None
 
 
-def start_time(typed: str) -> datetime:
+def start_time(typed: str, option: str = "--start-at") -> datetime:
     """The time that was typed: ISO 8601, local unless it says otherwise, or a span from now such as +2h.
 
     Raises `InvalidArgument`.
     """
     try:
         if typed.startswith("+"):
-            return datetime.now(UTC) + timedelta(milliseconds=span_ms(typed[1:], "--start-at"))
+            return datetime.now(UTC) + timedelta(milliseconds=span_ms(typed[1:], option))
         return datetime.fromisoformat(typed).astimezone(UTC)
     except (ValueError, OverflowError, InvalidArgument):
         told = f"{typed!r} is neither a time such as 2026-11-24T09:30 nor a span such as +2h, for in 2 hours"
-        raise InvalidArgument.of_field("--start-at", told) from None
+        raise InvalidArgument.of_field(option, told) from None
 
 
 def microusd(typed: str, option: str) -> int:

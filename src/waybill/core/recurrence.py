@@ -24,6 +24,7 @@ from waybill.errors import Violation
 CRON_FIELDS = 5
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+_NEVER = "never fires; name a day that exists in one of its months"
 _ALLOWED_CRON = 'give five fields: minute, hour, day of month, month, day of week, such as "30 8 * * MON-FRI"'
 
 
@@ -91,7 +92,7 @@ def violations(rule: Recurrence) -> list[Violation]:
         if rule.end_ms:
             found.append(Violation("end_time", "is before the first firing; set it later, or leave it out"))
         else:
-            found.append(Violation("cron", f"{rule.cron!r} never fires; name a day that exists"))
+            found.append(Violation("cron", f"{rule.cron!r} {_NEVER}"))
     return found
 
 
@@ -100,12 +101,22 @@ def _cron_violations(rule: Recurrence) -> list[Violation]:
         return [Violation("cron", f"has {len(rule.cron)} characters, over the limit of {limits.MAX_CRON_CHARS}")]
     if len(rule.cron.split()) != CRON_FIELDS:
         return [Violation("cron", f"{rule.cron!r} has {len(rule.cron.split())} fields; {_ALLOWED_CRON}")]
+    defect = _defect(rule.cron)
+    if not defect:
+        return []
+    minute, hour, day, _, weekday = rule.cron.split()
+    if not _defect(f"{minute} {hour} {day} * {weekday}"):
+        return [Violation("cron", f"{rule.cron!r} {_NEVER}")]
+    return [Violation("cron", f"{rule.cron!r} is no cron expression ({defect}); {_ALLOWED_CRON}")]
+
+
+def _defect(cron: str) -> str:
+    """What the library says of an expression that it cannot read, such as "Bad day-of-month"; empty if it can."""
     try:
-        CronSim(rule.cron, datetime(2000, 1, 1))
+        CronSim(cron, datetime(2000, 1, 1))
     except (CronSimError, ValueError, AssertionError) as error:
-        # Its own messages name the field: "Bad day-of-month".
-        return [Violation("cron", f"{rule.cron!r} is no cron expression ({error}); {_ALLOWED_CRON}")]
-    return []
+        return str(error) or "it cannot be read"
+    return ""
 
 
 @cache

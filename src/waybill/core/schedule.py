@@ -11,6 +11,8 @@ import msgspec
 
 from waybill.core.limits import MAX_CATCH_UP_FIRINGS
 from waybill.core.recurrence import Recurrence
+from waybill.core.schedule_policies import CatchUp as CatchUp
+from waybill.core.schedule_policies import Overlap as Overlap
 from waybill.core.task import Failure
 
 GRACE_MS = 10_000
@@ -20,23 +22,6 @@ LABEL = "waybill.schedule"
 """The label that tasks of a schedule carry, with its id."""
 _LOOKED_AT = 2 * MAX_CATCH_UP_FIRINGS
 """Most due times of a cron expression that one decision looks at."""
-
-
-class Overlap(StrEnum):
-    """What a firing does while a task of an earlier one has not ended, spelled as in JSON."""
-
-    SKIP = "skip"
-    QUEUE = "queue"
-    CANCEL = "cancel"
-    ALLOW = "allow"
-
-
-class CatchUp(StrEnum):
-    """What becomes of firings that were missed because no dispatcher ran, spelled as in JSON."""
-
-    LATEST = "latest"
-    ALL = "all"
-    NONE = "none"
 
 
 class FiringOutcome(StrEnum):
