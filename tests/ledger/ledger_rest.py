@@ -10,7 +10,7 @@ from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
-AT_REST = {"agents", "pace", "queues", "pulse", "policy", "queue", "budget", "limits", "limit"}
+AT_REST = {"agents", "pace", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
 """Kinds of key that outlive all tasks; queues are empty then."""
 
 

@@ -83,6 +83,10 @@ class LedgerMachine(Workers, RuleBasedStateMachine):
         for kind, expected in (("decisions", self.model.undecided()), ("revising", self.model.revisions_due())):
             stored = self.client.zrange(keys.key("0", kind), 0, -1, withscores=True)
             assert {member.decode(): int(due) for member, due in stored} == expected
+        for tenant in TENANTS:
+            told = {task.decode() for task in self.client.zrange(keys.key("0", "feed", tenant), 0, -1)}
+            tasks = self.model.tasks.values()
+            assert told == {task.id for task in tasks if task.tenant == tenant and task.state.ended}
         check_waiting(self.client, AGENTS, self.model.paused, self.window)
 
     async def _compare(self) -> None:

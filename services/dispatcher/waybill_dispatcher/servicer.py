@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from waybill.api.v1 import dispatcher_pb2 as pb
 from waybill.api.v1 import dispatcher_pb2_grpc
-from waybill.core.limits import MAX_BATCH_SUBMISSIONS
+from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_WATCHED_NAMES
 from waybill.errors import InvalidArgument
 from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
@@ -26,6 +26,7 @@ from waybill_dispatcher.history import History
 from waybill_dispatcher.letters import Letters
 from waybill_dispatcher.listing import Listing
 from waybill_dispatcher.requests import filter_of, request_of
+from waybill_dispatcher.results import Results
 from waybill_dispatcher.schedules import Schedules
 from waybill_dispatcher.spending import Spending, total_of
 from waybill_dispatcher.steering import Steering
@@ -55,6 +56,7 @@ class Parts:
     history: History
     listing: Listing
     following: Following
+    results: Results
     spending: Spending
     firing: Firing
     templates: Templates
@@ -78,6 +80,7 @@ class Parts:
             history,
             Listing(ledger, archive),
             Following(ledger, bells, history),
+            Results(ledger, bells, history),
             Spending(ledger, history, archive),
             Firing(ledger, acceptance),
             templates,
@@ -94,6 +97,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self._history = parts.history
         self._listing = parts.listing
         self._following = parts.following
+        self._results = parts.results
         self._steering = Steering(parts.ledger, parts.history, parts.directory)
         self._answers = Answers(parts.ledger, parts.history)
         self._effects = Effects(parts.ledger, parts.history)
@@ -159,6 +163,21 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         )
         async for events in followed:
             yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
+
+    async def StreamResults(
+        self, request: pb.StreamResultsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamResultsResponse]:
+        """Stream the results of tasks as they end."""
+        tenant, cursor, from_now = _tenant(context), request.cursor, request.from_now
+        if request.names:
+            if len(request.names) > MAX_WATCHED_NAMES:
+                raise InvalidArgument.of_field("names", f"give at most {MAX_WATCHED_NAMES}")
+            ids = [names.task_id_of(name, "names") for name in request.names]
+            results = self._results.of_names(tenant, ids, cursor, from_now=from_now)
+        else:
+            results = self._results.of_filter(tenant, filter_of(request.filter), cursor, from_now=from_now)
+        async for message in results:
+            yield message
 
     async def ReadTemplates(self, request: pb.ReadTemplatesRequest, context: Any) -> pb.ReadTemplatesResponse:
         """Read the planner's templates."""

@@ -26,6 +26,8 @@ REVISIONS = "revising"
 """The bell that rings when the plan of a task is to be revised."""
 SCHEDULES = "schedules"
 """The bell that rings when a schedule is set, or a firing of one need not wait any more."""
+FEED = "feed:"
+"""With a tenant's name behind it, the bell that rings when tasks of that tenant have ended."""
 _RECONNECT_SECONDS = 0.25
 
 

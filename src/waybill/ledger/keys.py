@@ -39,6 +39,12 @@ KEYS = {
     "ended": Key(
         ":ended:%s", "zset", "ended tasks of a tenant by that time, where only so many are kept; go with them"
     ),
+    "feed": Key(
+        ":feed:%s", "zset", "ended tasks of a tenant by the order of their ends; go when they expire or run again"
+    ),
+    "feeds": Key(
+        ":feeds", "hash", "the newest number of each tenant's feed, and as tenant:lost of what expired; for good"
+    ),
     "unarchived": Key(
         ":unarchived", "zset", "ended tasks the archive lacks, by the time they may be leased; go with them"
     ),
@@ -86,7 +92,8 @@ KEYS = {
     "policy": Key(":policy", "hash", "settings that the dispatcher writes and functions read; for good"),
     "bell": Key(
         *(":bell:%s", "channel"),
-        "rung for new events of a task; `planning`, `decisions`, `revising` and `schedules` when one waits",
+        "rung for new events of a task; `planning`, `decisions`, `revising` and `schedules` when one waits, "
+        "feed:tenant when tasks of a tenant have ended",
     ),
     "control": Key(":control:%s", "channel", "steps that a worker must stop, as task:step:attempt"),
 }

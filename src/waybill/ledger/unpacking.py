@@ -245,10 +245,23 @@ def state_of(run: bytes) -> StepState:
         return StepState.READY
 
 
+def step_name_of(number: int, spec: bytes) -> str:
+    """The name in a step's stored spec; that of the stand-in for one that cannot be decoded."""
+    try:
+        name = msgspec.msgpack.decode(spec, type=list[Any])[0]
+        return name if isinstance(name, str) else _stand_in_name(number)
+    except (msgspec.DecodeError, LookupError):
+        return _stand_in_name(number)
+
+
+def _stand_in_name(number: int) -> str:
+    return f"undecodable-{number}"
+
+
 def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
     return StepRecord(
         number=number,
-        name=f"undecodable-{number}",
+        name=_stand_in_name(number),
         agent="",
         state=state_of(run),
         attempt=0,

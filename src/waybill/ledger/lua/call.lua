@@ -36,7 +36,8 @@ local function begin(keys, args)
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {}, lines = {} }
+  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {}, lines = {},
+    ends = {} }
 end
 
 local function K(kind, ...)

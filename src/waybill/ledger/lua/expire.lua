@@ -1,7 +1,10 @@
 -- expire: SUCCEEDED | FAILED | CANCELLED -> (nothing)
 -- Removes ended tasks whose time has come, and every key of theirs. `tick` does the same, a hundred at a time. A task
 -- that the archive has not got yet waits for it, but no longer than `archive_wait_ms`.
--- Keys: expiry, task, events, documents, request, index, effects, calls, artifacts, dead, letters, ended, unarchived.
+-- A feed has nothing before the newest end that was removed from it: `tenant:lost` of `feeds` says up to where that is, so
+-- that a reader who has not come so far is told of the loss.
+-- Keys: expiry, task, events, documents, request, index, effects, calls, artifacts, dead, letters, ended, unarchived,
+--   feed, feeds.
 -- Arguments: now, limit. Reply: number removed. Events: none.
 
 local POSTPONED_MS = 10000
@@ -26,17 +29,32 @@ local function remove(id, tenant, request, letters)
   redis.call('ZREM', K('unarchived'), id)
 end
 
+-- `lost`: the newest number of each tenant's feed whose task goes.
+local function note_loss(lost, tenant, id)
+  local number = tenant and tonumber(redis.call('ZSCORE', K('feed', tenant), id) or '')
+  if number then lost[tenant] = math.max(lost[tenant] or 0, number) end
+end
+
+local function cut_feeds(lost)
+  for tenant, number in pairs(lost) do
+    redis.call('HSET', K('feeds'), tenant .. ':lost', integer(number))
+    redis.call('ZREMRANGEBYSCORE', K('feed', tenant), '-inf', integer(number))
+  end
+end
+
 -- Returns how many were removed.
 function Task.expire(limit)
   local due = redis.call('ZRANGE', K('expiry'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, limit)
-  local removed = 0
+  local removed, lost = 0, {}
   for _, id in ipairs(due) do
     local v = redis.call('HMGET', K('task', id), 'tenant', 'request', 'letters', 'ended')
     if not waits_for_archive(id, tonumber(v[4] or '') or 0) then
+      note_loss(lost, v[1], id)
       remove(id, v[1], v[2], v[3])
       removed = removed + 1
     end
   end
+  cut_feeds(lost)
   return removed
 end
 

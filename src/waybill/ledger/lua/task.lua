@@ -99,17 +99,36 @@ local function keep_for_a_while(task)
   end
 end
 
+-- The tenant's feed tells that the task has ended; `tell_ends` writes it, once for all of a call.
+local function tell_end(task)
+  call.ends[task.tenant] = call.ends[task.tenant] or {}
+  table.insert(call.ends[task.tenant], task.id)
+end
+
+local function tell_ends()
+  for tenant, ids in pairs(call.ends) do
+    local first, values = redis.call('HINCRBY', K('feeds'), tenant, #ids) - #ids, {}
+    for i, id in ipairs(ids) do
+      values[2 * i - 1], values[2 * i] = integer(first + i), id
+    end
+    in_chunks('ZADD', K('feed', tenant), values, 2)
+    redis.call('PUBLISH', K('bell', 'feed:' .. tenant), integer(first + #ids))
+  end
+  call.ends = {}
+end
+
 -- What the archive has of an ended task is not all any more.
 function Task.archive_again(task)
   local has_ended = task.state == 'succeeded' or task.state == 'failed' or task.state == 'cancelled'
   if has_ended and policy('archive') == 1 then redis.call('ZADD', K('unarchived'), 'NX', call.now, task.id) end
 end
 
--- Takes back what `keep_for_a_while` did.
+-- Takes back what `keep_for_a_while` and `tell_end` did.
 function Task.keep_again(task)
   redis.call('ZREM', K('expiry'), task.id)
   redis.call('ZREM', K('unarchived'), task.id)
   redis.call('ZREM', K('ended', task.tenant), task.id)
+  redis.call('ZREM', K('feed', task.tenant), task.id)
   if task.schedule then Schedule.task_again(task) end
   task.ended = 0
 end
@@ -141,6 +160,7 @@ local function write(task)
     v[#v + 1] = integer(task.ended)
     if task.ended > 0 then
       keep_for_a_while(task)
+      tell_end(task)
       if task.schedule then Schedule.task_ended(task) end
     end
   end
@@ -172,10 +192,11 @@ local function write(task)
   task.changed, task.ended = false, nil
 end
 
--- Writes every changed task, with one RPUSH and one PUBLISH each.
+-- Writes every changed task, with one RPUSH and one PUBLISH each; then, for each tenant of whom some have ended, its feed.
 flush = function()
   for _, task in ipairs(call.loaded) do
     if task.changed then write(task) end
     if #task.events > 0 then ring(task) end
   end
+  if next(call.ends) then tell_ends() end
 end
