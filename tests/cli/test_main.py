@@ -138,7 +138,7 @@ def test_show_list_and_agents_for_people_and_as_json(waybill: Waybill) -> None:
     assert task["metrics"]["steps"][0]["run_ms"] == 1_500
     titles, *rows = waybill("list").stdout.splitlines()
     assert titles.split() == ["accepted", "task", "state", "steps", "goal"]
-    assert [row.split()[2] for row in rows] == ["tasks/good", "tasks/bad"]
+    assert [row.split()[2] for row in rows] == ["good", "bad"]
     listed = waybill("list", "--limit", "2", "--json").stdout.splitlines()
     assert [json.loads(line)["state"] for line in listed] == ["succeeded", "failed"]
     assert "Says it again." in waybill("agents").stdout

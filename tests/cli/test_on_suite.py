@@ -56,6 +56,16 @@ REFUSALS = {
     "option that is none": (["list", "--labels", "a=b"], 2, ("--labels", "--label")),
     "data directory in use": (["up", "--grpc-port", "0", "--http-port", "0"], 2, ("another suite", "--data-dir")),
     "data directory that cannot be": (["up", "--data-dir", "/proc/no"], 2, ("--data-dir", "/proc/no", "choose")),
+    "agents that do not load": (
+        ["up", "--agents", "broken_agents", "--data-dir", "d", "--grpc-port", "0", "--http-port", "0"],
+        2,
+        ("--agents", "broken_agents", "line 1", "SyntaxError"),
+    ),
+    "module without agents": (
+        ["up", "--agents", "no_agents", "--data-dir", "d", "--grpc-port", "0", "--http-port", "0"],
+        2,
+        ("--agents", "no_agents", "defines no agent", "@waybill.agent"),
+    ),
     "agents that are nowhere": (["up", "--agents", "no_such_module"], 2, ("--agents", "no_such_module", "installed")),
 }
 
@@ -64,6 +74,8 @@ REFUSALS = {
 def task(suite: Any) -> str:
     """A task that has succeeded under the request id `mine`, and files that the refusals name."""
     (suite.folder / "broken.json").write_text("{")
+    (suite.folder / "broken_agents.py").write_text("def broken(:")
+    (suite.folder / "no_agents.py").write_text("x = 1")
     (suite.folder / "echo.json").write_text(ECHO)
     (suite.folder / "unknown.json").write_text('{"steps": [{"name": "a", "agent": "nope"}]}')
     name = submitted(suite, ECHO, "--request-id", "mine", "--input", "5")
@@ -178,7 +190,7 @@ def test_tables_have_a_line_a_row_and_no_colour_where_no_terminal_is(suite: Any,
         assert "\x1b" not in shown
         assert [line for line in shown.splitlines() if line != line.rstrip()] == []
     rows = [line.split() for line in suite.waybill("list").stdout.splitlines()]
-    assert next(row[3] for row in rows if task in row) == "succeeded"
+    assert next(row[3] for row in rows if task.removeprefix("tasks/") in row) == "succeeded"
 
 
 def offered(suite: Any, *words: str, **environment: str) -> list[str]:

@@ -260,7 +260,7 @@ def test_effects_are_listed_and_decided(waybill: Waybill, gateway: Gateway) -> N
 
 
 def test_dead_letters_are_listed_shown_retried_and_dropped(waybill: Waybill, gateway: Gateway) -> None:
-    assert f"deadLetters/t1.1 {STEP} echo 3 WORKER_LOST" in cells_of(waybill("dead", "list").stdout)[0]
+    assert "t1.1 t1/a echo 3 WORKER_LOST" in cells_of(waybill("dead", "list").stdout)[0]
     assert json.loads(waybill("dead", "list", "--json").stdout)["deaths"] == 3
     shown = waybill("dead", "show", "t1.1").stdout
     assert "worker-7" in shown

@@ -45,6 +45,8 @@ class Column(Enum):
     """A state in its colour."""
     TEXT = auto()
     """Words, which fold where the width ends."""
+    CUT = auto()
+    """Words that are cut where the width ends, so that a row stays one line."""
 
 
 def new_table(columns: Sequence[tuple[str, Column]]) -> Table:
@@ -55,7 +57,7 @@ def new_table(columns: Sequence[tuple[str, Column]]) -> Table:
             title,
             justify="right" if kind is Column.NUMBER else "left",
             no_wrap=kind is not Column.TEXT,
-            overflow="fold",
+            overflow="ellipsis" if kind is Column.CUT else "fold",
         )
     return table
 

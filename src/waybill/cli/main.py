@@ -53,7 +53,7 @@ def interruptible() -> None:
 @app.command(rich_help_panel=Section.BEGIN)
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where to write it. Default: this folder.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Where to write it. Default: this folder.", show_default=False)
     ] = Path(),
     name: Annotated[str, typer.Option(help="Name of the project. Default: that of the folder.")] = "",
     json: Json = False,

@@ -21,7 +21,7 @@ StepName = Annotated[
 ]
 TaskOrNone = Annotated[
     str,
-    typer.Argument(metavar="[TASK]", help="Name or id of a task.", show_default=False, autocompletion=complete_task),
+    typer.Argument(metavar="TASK", help="Name or id of a task.", show_default=False, autocompletion=complete_task),
 ]
 ScheduleName = Annotated[
     str, typer.Argument(metavar="SCHEDULE", help="Name or id of a schedule.", autocompletion=complete_schedule)

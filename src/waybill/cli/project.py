@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import sys
@@ -14,6 +15,9 @@ from typing import Any
 from waybill.errors import InvalidArgument
 
 ENTRY_POINT_GROUP = "waybill.agents"
+_LOAD = "import sys; from waybill.agent import load_agents; load_agents(sys.argv[1:], entry_points=False)"
+_SHOWN_LINES = 8
+"""How much of what Python says about a module is shown: the place and the reason stand at its end."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,32 @@ def project_agents(folder: Path) -> OwnAgents:
     if not announced:
         return OwnAgents()
     return _checked(OwnAgents(announced, _folders(folder), "pyproject.toml"), "pyproject.toml")
+
+
+async def check_that_it_loads(own: OwnAgents) -> None:
+    """Load the agents once, in a process of its own, as workers will; a worker could only die of what is wrong.
+
+    Raises `InvalidArgument` with what Python says.
+    """
+    if not own.modules:
+        return
+    loading = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _LOAD, *own.modules),
+        env={**os.environ, **own.environment()},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, told = await loading.communicate()
+    finally:
+        if loading.returncode is None:  # Ctrl-C came first
+            loading.kill()
+            await loading.wait()
+    if loading.returncode:
+        lines = told.decode(errors="replace").strip().splitlines()
+        why = "\n".join(lines[-_SHOWN_LINES:]) or f"exit code {loading.returncode}"
+        raise InvalidArgument.of_field(own.told_by, f"{', '.join(own.modules)} cannot be loaded:\n{why}")
 
 
 def _announced(project: Any) -> tuple[str, ...]:

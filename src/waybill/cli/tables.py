@@ -23,7 +23,7 @@ _TASKS = (
     ("task", Column.NAME),
     ("state", Column.STATE),
     ("steps", Column.NUMBER),
-    ("goal", Column.TEXT),
+    ("goal", Column.CUT),
 )
 _STEPS = (
     ("step", Column.NAME),
@@ -68,7 +68,7 @@ _AGENTS = (
     ("waiting steps", Column.NUMBER),
     ("queued batches", Column.NUMBER),
     ("state", Column.STATE),
-    ("what it does", Column.TEXT),
+    ("what it does", Column.CUT),
 )
 
 
@@ -79,7 +79,7 @@ def print_tasks(tasks: Iterable[task_pb2.Task]) -> None:
         (
             (
                 short_time(task.create_time),
-                task.name,
+                task.name.removeprefix("tasks/"),
                 conversion.TASK_STATE_FROM_PROTO[task.state].value,
                 f"{task.ended_step_count}/{task.step_count}",
                 printable(_goal_text(task), _GOAL_CHARS),
@@ -227,8 +227,8 @@ def print_letters(letters: Iterable[task_pb2.DeadLetter]) -> None:
         (
             (
                 short_time(letter.create_time),
-                letter.name,
-                letter.step,
+                letter.name.removeprefix("deadLetters/"),
+                letter.step.removeprefix("tasks/").replace("/steps/", "/"),
                 letter.agent,
                 letter.deaths,
                 f"{letter.failure.reason}: {printable(letter.failure.message)}" if letter.HasField("failure") else "",

@@ -13,7 +13,7 @@ from waybill.cli.datadir import DataDirectory
 from waybill.cli.gateway import json_line
 from waybill.cli.options import GATEWAY
 from waybill.cli.ports import require_free
-from waybill.cli.project import OwnAgents, named_agents, project_agents
+from waybill.cli.project import OwnAgents, check_that_it_loads, named_agents, project_agents
 from waybill.cli.running import all_ready, run_suite
 from waybill.cli.suite import REDIS_URL_VARIABLE, Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor
@@ -44,6 +44,8 @@ async def up(
         for port, option in ((options.grpc_port, "--grpc-port"), (options.http_port, "--http-port")):
             if port:
                 require_free(port, option)
+
+        await check_that_it_loads(own)
 
         async def serve(suite: Suite, supervisor: Supervisor) -> int:
             await all_ready(supervisor, shown=not as_json)
