@@ -48,6 +48,11 @@ class Console:
         context.on("weberror", lambda error: self.faults.append(f"raised {error.error}"))
         context.on("response", lambda response: self._answered(response))
 
+    async def use_tenant(self, tenant: str) -> None:
+        """Have the page remember a tenant, as if it had been chosen before."""
+        remember = f"localStorage.setItem('waybill.tenant', '{tenant}')"
+        await self.page.add_init_script(f"if (location.protocol === 'http:' && !localStorage.length) {remember}")
+
     async def open(self, where: str = "") -> None:
         """Go to a place such as `#/tasks`."""
         await self.page.goto(f"{self.url}/{where}")

@@ -1,4 +1,4 @@
-/** The agents that workers have announced: what runs, what waits, and what is paused. The tenant can be paused here too. */
+/** The agents that workers have announced, and what waits for them. They, and the tenant, can be paused here. */
 
 import { get, send } from "./api.js";
 import { CardPage } from "./card_page.js";

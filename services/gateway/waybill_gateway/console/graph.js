@@ -24,14 +24,19 @@ export class GraphView {
     this._layout = layout([], NODE);
     this._shape = "";
     this._current = "";
+    this._isNew = false;
     this._content = svg("g");
-    this._frame = svg("svg.graph-frame", { role: "group", "aria-label": `Graph of the plan. ${HELP}` }, this._content);
+    this._frame = svg(
+      "svg.graph-frame",
+      { role: "group", tabindex: "-1", "aria-label": `Graph of the plan. ${HELP}` },
+      this._content,
+    );
     this._hint = el("p.hint.graph-hint");
     this._pan = new PanZoom(this._frame, this._content);
     this._frame.addEventListener("keydown", (event) => this._pressed(/** @type {KeyboardEvent} */ (event)));
     this._frame.addEventListener("focusin", (event) => this._focused(/** @type {Element} */ (event.target)));
     this.element = el("div.graph", {}, this._frame, this._buttons(), this._hint);
-    this._resized = new ResizeObserver(() => this._pan.isHeld || this._fit());
+    this._resized = new ResizeObserver(() => this._pan.isHeld || this._begin());
     this._resized.observe(this.element);
   }
 
@@ -55,6 +60,8 @@ export class GraphView {
         members.some((step) => step.name === chosen),
       );
     }
+    if (this._isNew && !this._pan.isHeld) this._begin();
+    this._isNew = false;
     for (const { route, path } of this._edges) {
       const [from, to] = [this._state(route.from), this._state(route.to)];
       path.setAttribute("class", `edge ${to === "running" ? "flowing" : hasEnded(from) ? "passed" : "open"}`);
@@ -102,7 +109,16 @@ export class GraphView {
     );
     this.element.style.setProperty("--graph-height", `${Math.ceil(this._layout.height * 1.1 + 48)}px`);
     this._enter(this._nodes.has(this._current) ? this._current : (this._layout.layers[0]?.[0] ?? ""), hadFocus);
-    if (!this._pan.isHeld) this._fit();
+    this._isNew = true;
+  }
+
+  /** Show what matters now: where something runs, waits or failed, if not all of it can be read at once. */
+  _begin() {
+    const matters = ["running", "waiting", "failed"].flatMap((state) =>
+      [...this._nodes.keys()].filter((id) => this._state(id) === state),
+    );
+    const place = this._layout.places.get(matters[0] ?? this._current);
+    this._pan.begin(this._layout.width, this._layout.height, { x: (place?.x ?? 0) + NODE.width / 2, y: place?.y ?? 0 });
   }
 
   _fit() {

@@ -6,8 +6,9 @@ import { visible } from "./text.js";
 
 const MOST_DEPTH = 8;
 const LONGEST_LABEL = 500;
-const TARGET =
-  /\(\s{0,9}(?:<([^<>\n]{0,2000})>|([^\s()<]{0,2000}(?:\([^\s()]{0,2000}\)[^\s()]{0,2000})?))(?:\s{1,9}(?:"[^"\n]{0,500}"|'[^'\n]{0,500}'))?\s{0,9}\)/y;
+const BARE = String.raw`[^\s()<]{0,2000}(?:\([^\s()]{0,2000}\)[^\s()]{0,2000})?`;
+const TITLE = String.raw`"[^"\n]{0,500}"|'[^'\n]{0,500}'`;
+const TARGET = new RegExp(String.raw`\(\s{0,9}(?:<([^<>\n]{0,2000})>|(${BARE}))(?:\s{1,9}(?:${TITLE}))?\s{0,9}\)`, "y");
 const SPECIAL = /[\\`*_~[\]!<&\n]/g;
 const PUNCTUATION = /[!-/:-@[-`{-~]/;
 const LETTER = /[\p{L}\p{N}]/u;
@@ -183,18 +184,18 @@ class InlineReader {
   emphasis(mark) {
     let run = 1;
     while (this.text[this.at + run] === mark) run += 1;
-    const wanted = mark === "~" ? 2 : Math.min(run, 2);
     const before = this.text[this.at - 1] ?? " ";
     const after = this.text[this.at + run] ?? " ";
-    if (run <= 3 && run >= wanted && !/\s/.test(after) && (mark === "*" || mark === "~" || !LETTER.test(before))) {
-      const marker = mark.repeat(wanted);
-      const from = this.at + wanted;
-      const end = this.find(marker, from + (run - wanted), (at) => this.closes(mark, wanted, at));
-      if (end > from) {
-        const inside = inline(this.text.slice(from, end), this.depth + 1);
-        this.at = end + wanted;
-        return this.put(el(mark === "~" ? "s" : wanted === 2 ? "strong" : "em", {}, inside));
-      }
+    const opens = run <= 3 && !/\s/.test(after) && (mark !== "_" || !LETTER.test(before));
+    const from = this.at + run;
+    const end =
+      opens && run === (mark === "~" ? 2 : run) ? this.find(mark.repeat(run), from, this.closer(mark, run)) : -1;
+    if (end > from) {
+      const inside = inline(this.text.slice(from, end), this.depth + 1);
+      this.at = end + run;
+      if (mark === "~") return this.put(el("s", {}, inside));
+      const emphasised = run === 2 ? inside : el("em", {}, inside);
+      return this.put(run === 1 ? emphasised : el("strong", {}, emphasised));
     }
     this.plain += mark.repeat(run);
     this.at += run;
@@ -204,14 +205,16 @@ class InlineReader {
   /**
    * @param {string} mark
    * @param {number} length
-   * @param {number} at
+   * @returns {(at: number) => boolean} whether a marker of this length that stands there ends an emphasis
    */
-  closes(mark, length, at) {
-    const before = this.text[at - 1] ?? " ";
-    const after = this.text[at + length] ?? " ";
-    if (/\s/.test(before) || before === "\\") return false;
-    if (length === 1 && (after === mark || before === mark)) return false;
-    return mark !== "_" || !LETTER.test(after);
+  closer(mark, length) {
+    return (at) => {
+      const before = this.text[at - 1] ?? " ";
+      const after = this.text[at + length] ?? " ";
+      if (/\s/.test(before) || before === "\\" || before === mark) return false;
+      if (length === 1 && after === mark) return false;
+      return mark !== "_" || !LETTER.test(after);
+    };
   }
 
   /**

@@ -17,7 +17,11 @@ import { tenantField } from "./tenant_field.js";
 import { themeSwitch } from "./theme.js";
 
 /**
- * @typedef {{element: HTMLElement, open: () => Promise<void>, close: () => void, routed: () => void | Promise<void>}} Page
+ * @typedef {object} Page
+ * @property {HTMLElement} element
+ * @property {() => Promise<void>} open
+ * @property {() => void} close
+ * @property {() => void | Promise<void>} routed called when the address has changed within the page
  * @typedef {{name: string, make: () => Page, route?: string}} Place
  */
 

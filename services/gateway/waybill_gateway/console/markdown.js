@@ -1,6 +1,6 @@
 /**
- * Markdown by agents, which nobody trusts: it becomes elements of a small, fixed set. HTML in it stays text, pictures are
- * not loaded, and links only lead to http, https and mailto.
+ * Markdown by agents, which nobody trusts: it becomes elements of a small, fixed set. HTML in it stays text, pictures
+ * are not loaded, and links only lead to http, https and mailto.
  */
 
 import { el } from "./element.js";
@@ -55,8 +55,8 @@ function block(reader, line) {
   const heading = HEADING.exec(line);
   if (heading) {
     reader.at += 1;
-    // The page has its own first headings; those of a report stand below them.
-    const level = Math.min(6, heading[1].length + 2);
+    // The page has a first heading of its own; those of a report stand below it.
+    const level = Math.min(6, heading[1].length + 1);
     return el(`h${level}`, { "data-level": heading[1].length }, inline(headingText(line.slice(heading[0].length))));
   }
   if (RULE.test(line)) {
@@ -128,10 +128,13 @@ function list(reader) {
   const kind = first[2].slice(-1);
   const items = [];
   let isTight = true;
+  let hasGap = false;
   while (reader.at < reader.lines.length) {
     const found = ITEM.exec(reader.lines[reader.at]);
     if (!found || found[2].slice(-1) !== kind || RULE.test(reader.lines[reader.at])) break;
-    const { lines, loose } = itemLines(reader, found);
+    isTight &&= !hasGap;
+    const { lines, loose, gap } = itemLines(reader, found);
+    hasGap = gap;
     isTight &&= !loose;
     items.push(lines);
   }
@@ -144,12 +147,12 @@ function list(reader) {
  * The lines of one item, without its indent.
  * @param {Reader} reader
  * @param {RegExpExecArray} found
- * @returns {{lines: string[], loose: boolean}}
+ * @returns {{lines: string[], loose: boolean, gap: boolean}} whether blank lines stand in it, and after it
  */
 function itemLines(reader, found) {
-  const gap = found[3] && found[3].length <= 4 && found[4] ? found[3].length : 1;
-  const indent = found[1].length + found[2].length + gap;
-  const lines = [`${(found[3] ?? "").slice(gap)}${found[4] ?? ""}`];
+  const space = found[3] && found[3].length <= 4 && found[4] ? found[3].length : 1;
+  const indent = found[1].length + found[2].length + space;
+  const lines = [`${(found[3] ?? "").slice(space)}${found[4] ?? ""}`];
   let blank = false;
   let loose = false;
   for (reader.at += 1; reader.at < reader.lines.length; reader.at++) {
@@ -165,8 +168,7 @@ function itemLines(reader, found) {
     blank = false;
     lines.push(isInside ? line.slice(indent) : line.trimStart());
   }
-  if (blank && ITEM.test(reader.lines[reader.at] ?? "")) loose = true;
-  return { lines, loose };
+  return { lines, loose, gap: blank };
 }
 
 /**

@@ -2,6 +2,9 @@
 
 const LEAST_SCALE = 0.06;
 const MOST_SCALE = 2.5;
+const READABLE_SCALE = 0.62;
+const LARGEST_FIT = 1.1;
+const ROOM = 20;
 const CLICK_PIXELS = 4;
 
 /** Moves one group of a drawing within the drawing's frame. */
@@ -35,14 +38,28 @@ export class PanZoom {
    * @param {number} height
    */
   fit(width, height) {
-    const { width: frameWidth, height: frameHeight } = this._frame.getBoundingClientRect();
-    if (!frameWidth || !width) return;
-    const room = 20;
-    const scale = Math.min((frameWidth - 2 * room) / width, (frameHeight - 2 * room) / height, 1.1);
-    this.scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, scale));
-    this.x = (frameWidth - width * this.scale) / 2;
-    this.y = (frameHeight - height * this.scale) / 2;
+    const frame = this._frame.getBoundingClientRect();
+    if (!frame.width || !width) return;
+    this.scale = clamped(Math.min((frame.width - 2 * ROOM) / width, (frame.height - 2 * ROOM) / height, LARGEST_FIT));
+    this.x = (frame.width - width * this.scale) / 2;
+    this.y = (frame.height - height * this.scale) / 2;
     this.isHeld = false;
+    this._apply();
+  }
+
+  /**
+   * Show as much as can be read, and in it a certain place.
+   * @param {number} width
+   * @param {number} height
+   * @param {{x: number, y: number}} place
+   */
+  begin(width, height, place) {
+    this.fit(width, height);
+    if (this.scale >= READABLE_SCALE || !width) return;
+    const frame = this._frame.getBoundingClientRect();
+    this.scale = READABLE_SCALE;
+    this.x = along(frame.width, width * this.scale, place.x * this.scale);
+    this.y = along(frame.height, height * this.scale, place.y * this.scale);
     this._apply();
   }
 
@@ -52,7 +69,7 @@ export class PanZoom {
    * @param {number} [y]
    */
   zoom(factor, x = this._frame.clientWidth / 2, y = this._frame.clientHeight / 2) {
-    const scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, this.scale * factor));
+    const scale = clamped(this.scale * factor);
     this.x = x - ((x - this.x) * scale) / this.scale;
     this.y = y - ((y - this.y) * scale) / this.scale;
     this.scale = scale;
@@ -126,4 +143,21 @@ export class PanZoom {
       `translate(${this.x.toFixed(1)} ${this.y.toFixed(1)}) scale(${this.scale.toFixed(4)})`,
     );
   }
+}
+
+/** @param {number} scale */
+function clamped(scale) {
+  return Math.min(MOST_SCALE, Math.max(LEAST_SCALE, scale));
+}
+
+/**
+ * Where a content begins in a frame, so that a place of it is in the middle, or as near as leaves no empty room.
+ * @param {number} frame
+ * @param {number} content
+ * @param {number} place
+ * @returns {number}
+ */
+function along(frame, content, place) {
+  if (content <= frame - 2 * ROOM) return (frame - content) / 2;
+  return Math.min(ROOM, Math.max(frame - ROOM - content, frame / 2 - place));
 }

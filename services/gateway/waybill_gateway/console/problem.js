@@ -51,3 +51,12 @@ export function problemOf(status, body) {
 function violationOf(told) {
   return { field: String(told?.field ?? ""), description: String(told?.description ?? "") };
 }
+
+/**
+ * @param {string} field
+ * @param {string} description
+ * @returns {Problem} of a form that was not sent yet
+ */
+export function misfit(field, description) {
+  return new Problem(400, "INVALID_FORM", "The form is not complete.", [{ field, description }]);
+}

@@ -33,7 +33,7 @@ export function questionBox(source, step) {
       "div.question-head",
       {},
       icon("waiting"),
-      el("h3", {}, visible(question.prompt)),
+      el("h2", {}, visible(question.prompt)),
       el("code", {}, visible(step.name)),
     ),
     about,

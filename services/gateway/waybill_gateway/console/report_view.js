@@ -35,7 +35,7 @@ export class ReportView {
         ? "The output is being read."
         : hasEnded(state)
           ? "The task did not succeed, so it returned nothing."
-          : "It appears here once the task has succeeded.";
+          : "It appears here at the end.";
     this._show(hint, () => nothing("Nothing to read yet", hint, "planning"));
   }
 
@@ -51,7 +51,8 @@ export class ReportView {
   _output(output) {
     const report = typeof output?.report === "string" ? output.report : null;
     const text = report ?? (typeof output === "string" ? output : pretty(output));
-    const name = `${idOf(this._source.task.name)}.${report === null ? (typeof output === "string" ? "txt" : "json") : "md"}`;
+    const ending = report !== null ? "md" : typeof output === "string" ? "txt" : "json";
+    const name = `${idOf(this._source.task.name)}.${ending}`;
     const tools = el(
       "div.toolbar",
       {},

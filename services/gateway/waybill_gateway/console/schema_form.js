@@ -1,11 +1,11 @@
 /**
- * A form made from a JSON Schema. What the schema asks is given by fields where fields can say it, and as JSON where they
- * cannot; the server judges the answer.
+ * A form made from a JSON Schema. What the schema asks is given by fields where fields can say it, and as JSON where
+ * they cannot; the server judges the answer.
  */
 
 import { el, fill } from "./element.js";
 import { parse, pretty } from "./json.js";
-import { Problem } from "./problem.js";
+import { misfit } from "./problem.js";
 import { visible } from "./text.js";
 
 const MOST_DEPTH = 3;
@@ -180,7 +180,7 @@ function numberField(schema, place) {
     read: () =>
       given(place, input.value.trim() !== "", () => {
         if (!form.test(input.value.trim()))
-          throw wrong(place, whole ? "must be a whole number" : "must be a number, such as 1.5");
+          throw misfit(place.path, whole ? "must be a whole number" : "must be a number, such as 1.5");
         return parse(input.value.trim().replace(/^(-?)0+(?=\d)/, "$1"));
       }),
   };
@@ -254,7 +254,7 @@ export function jsonField(name, path, initial, isRequired, hint = "") {
         try {
           return parse(area.value);
         } catch (error) {
-          throw wrong(place, `is no JSON: ${error instanceof Error ? error.message : error}`);
+          throw misfit(place.path, `is no JSON: ${error instanceof Error ? error.message : error}`);
         }
       }),
   };
@@ -268,16 +268,8 @@ export function jsonField(name, path, initial, isRequired, hint = "") {
  */
 function given(place, isGiven, read) {
   if (isGiven) return read();
-  if (place.isRequired) throw wrong(place, "is missing");
+  if (place.isRequired) throw misfit(place.path, "is missing");
   return undefined;
-}
-
-/**
- * @param {Place} place
- * @param {string} description
- */
-function wrong(place, description) {
-  return new Problem(400, "INVALID_FORM", "The form is not complete.", [{ field: place.path, description }]);
 }
 
 /**

@@ -206,7 +206,7 @@ function attemptTable(attempts) {
       ),
     ),
   );
-  const heads = ["Attempt", "State", "Ran", "Failure or worker"].map((name) => el("th", { scope: "col" }, name));
+  const heads = ["#", "State", "Ran", "Failure or worker"].map((name) => el("th", { scope: "col" }, name));
   return el(
     "div.scroll",
     { tabindex: "0", role: "group", "aria-label": "Attempts" },

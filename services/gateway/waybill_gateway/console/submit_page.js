@@ -6,10 +6,11 @@ import { el, fill } from "./element.js";
 import { idOf } from "./format.js";
 import { parse, pretty } from "./json.js";
 import { actionButton, problemBox, say } from "./notice.js";
-import { Problem } from "./problem.js";
+import { misfit, Problem } from "./problem.js";
 import { hashOf, here } from "./router.js";
 import { schemaForm } from "./schema_form.js";
 import { routeExists } from "./served.js";
+import { SubmitOptions } from "./submit_options.js";
 import { TabList } from "./tabs.js";
 import { visible } from "./text.js";
 
@@ -37,7 +38,7 @@ export class SubmitPage {
     this._parameters = null;
     this._template = /** @type {HTMLSelectElement} */ (el("select", { id: "submit-template" }));
     this._templateForm = el("div.stack");
-    this._options = new Options();
+    this._options = new SubmitOptions();
     const submit = actionButton("button.primary", ["Submit"], () => this._submit(), this._problems);
     this.element = el(
       "div.page.narrow",
@@ -118,7 +119,7 @@ export class SubmitPage {
   async _what() {
     if (this._kind === "goal") {
       const goal = this._goal.input.value.trim();
-      if (!goal) throw wrong("goal", "is missing");
+      if (!goal) throw misfit("goal", "is missing");
       return { goal, ...(await this._documents.read()) };
     }
     if (this._kind === "template")
@@ -131,68 +132,6 @@ export class SubmitPage {
       ...(await this._planDocuments.read()),
     };
   }
-}
-
-/** What every submission may carry besides. */
-class Options {
-  constructor() {
-    this._priority = /** @type {HTMLSelectElement} */ (
-      el(
-        "select",
-        { id: "submit-priority" },
-        ["normal", "high", "low"].map((name) => el("option", {}, name)),
-      )
-    );
-    this._labels = line("Labels", "team=ocean, kind=daily", "labels");
-    this._budget = line("Budget in US dollars", "no limit", "budget");
-    this._deadline = line("Deadline in minutes", "none", "deadline");
-    this.element = el(
-      "details.more-filters",
-      {},
-      el("summary", {}, "Options"),
-      el(
-        "div.filter-fields",
-        {},
-        el("div.field", {}, el("label", { for: "submit-priority" }, "Priority"), this._priority),
-        this._labels.field,
-        this._budget.field,
-        this._deadline.field,
-      ),
-    );
-  }
-
-  /** @returns {Record<string, any>} fields of the submission. Raises `Problem`. */
-  read() {
-    const budget = number("budget", this._budget.input.value, 1e6);
-    const deadline = number("deadline", this._deadline.input.value, 60_000);
-    const labels = this._labels.input.value
-      .split(",")
-      .map((label) => label.trim())
-      .filter(Boolean)
-      .map((label) => {
-        if (!label.includes("=")) throw wrong("labels", `"${label}" is not of the form key=value`);
-        return [label.slice(0, label.indexOf("=")), label.slice(label.indexOf("=") + 1)];
-      });
-    return {
-      priority: this._priority.value,
-      labels: Object.fromEntries(labels),
-      ...(budget ? { budget: { max_cost_microusd: budget } } : {}),
-      ...(deadline ? { deadline_ms: deadline } : {}),
-    };
-  }
-}
-
-/**
- * @param {string} field
- * @param {string} text
- * @param {number} factor
- * @returns {number} 0 for none. Raises `Problem`.
- */
-function number(field, text, factor) {
-  if (!text.trim()) return 0;
-  const value = Math.round(Number(text) * factor);
-  if (!(value > 0)) throw wrong(field, "must be a number over 0");
-  return value;
 }
 
 /**
@@ -214,16 +153,6 @@ function area(name, rows, id, placeholder) {
 }
 
 /**
- * @param {string} name
- * @param {string} placeholder
- * @param {string} id
- */
-function line(name, placeholder, id) {
-  const input = /** @type {HTMLInputElement} */ (el("input", { id: `submit-${id}`, placeholder, autocomplete: "off" }));
-  return { input, field: el("div.field", {}, el("label", { for: input.id }, name), input) };
-}
-
-/**
  * @param {string} field
  * @param {string} text
  * @returns {any} Raises `Problem` for text that is no JSON.
@@ -232,14 +161,6 @@ function decoded(field, text) {
   try {
     return parse(text);
   } catch (error) {
-    throw wrong(field, `is no JSON: ${error instanceof Error ? error.message : error}`);
+    throw misfit(field, `is no JSON: ${error instanceof Error ? error.message : error}`);
   }
-}
-
-/**
- * @param {string} field
- * @param {string} description
- */
-function wrong(field, description) {
-  return new Problem(400, "INVALID_FORM", "The form is not complete.", [{ field, description }]);
 }

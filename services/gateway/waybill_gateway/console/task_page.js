@@ -88,7 +88,9 @@ export class TaskPage {
     switch (this._current) {
       case "graph":
         if (steps.length) this._graph.update(steps, chosen);
-        fill(this._view, steps.length ? this._graph.element : this._unplanned());
+        if (!steps.length) fill(this._view, this._unplanned());
+        // To put it in again would take the focus from its boxes.
+        else if (!this._graph.element.isConnected) fill(this._view, this._graph.element);
         break;
       case "steps":
         return this._table.update(steps, chosen);
