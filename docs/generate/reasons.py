@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SUITE = ("src/waybill/core", "src/waybill/ledger", "src/waybill/rpc", "services/planner/waybill_planner",
           "services/dispatcher/waybill_dispatcher", "services/gateway/waybill_gateway")  # fmt: skip
 _AGENTS = ("src/waybill/models", "services/worker/waybill_worker")
+_REASON = re.compile(r"[A-Z][A-Z0-9_]*")
 _IN_LUA = re.compile(r'"reason":"([A-Z][A-Z0-9_]+)","message":("(?:[^"]*)")?')
 
 Classes = Mapping[str, tuple[type[errors.WaybillError], grpc.StatusCode, str]]
@@ -81,9 +82,12 @@ def _of_call(call: ast.Call, classes: Classes, constants: Mapping[str, str]) -> 
 
 
 def _named(value: ast.expr, constants: Mapping[str, str]) -> str:
+    """The reason that stands there; nothing for what is made elsewhere, or is none."""
     if isinstance(value, ast.Constant):
-        return str(value.value)
-    return constants.get(value.id, "") if isinstance(value, ast.Name) else ""
+        text = str(value.value)
+    else:
+        text = constants.get(value.id, "") if isinstance(value, ast.Name) else ""
+    return text if _REASON.fullmatch(text) else ""
 
 
 def _text(value: ast.expr) -> str:

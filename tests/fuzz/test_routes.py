@@ -26,7 +26,15 @@ CHECKS = [
 ]
 SECONDS = 60
 STREAMS = {operation.id for operation in OPERATIONS if operation.streams}
-COLLECTIONS = {"task": "tasks/", "step": "tasks/", "agent": "agents/", "letter": "deadLetters/", "limit": "limits/"}
+COLLECTIONS = {
+    "task": "tasks/",
+    "step": "tasks/",
+    "agent": "agents/",
+    "letter": "deadLetters/",
+    "limit": "limits/",
+    "schedule": "schedules/",
+    "template": "templates/",
+}
 NAMES = [operation.id for operation in OPERATIONS]
 
 

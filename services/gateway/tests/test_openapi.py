@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -168,6 +169,34 @@ def problems(schema: dict[str, Any], value: Any) -> list[str]:
 def test_every_example_belongs_to_an_operation():
     assert REQUESTS.keys() <= set(OF_REQUESTS)
     assert ANSWERS.keys() <= {operation.id for operation in OPERATIONS}
+
+
+@pytest.mark.parametrize("operation", [item for item in OPERATIONS if item.takes_key], ids=lambda item: item.id)
+async def test_every_call_that_changes_something_takes_the_key_of_a_request(http, dispatcher, operation):
+    path = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], operation.path)
+    body = {**next(iter(REQUESTS.get(operation.name, {}).values()), {}), "request_id": ""}
+    two = [("Idempotency-Key", "one"), ("Idempotency-Key", "another")]
+    answers = [
+        await http.request(operation.method, path, json=body, headers=two),
+        await http.request(operation.method, path, json={**body, "request_id": "one"}, headers=two[1:]),
+        await http.request(operation.method, path, json=body, headers={"Idempotency-Key": "no key"}),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 400]
+    named = [violation["field"] for answer in answers for violation in answer.json()["violations"]]
+    assert named == ["Idempotency-Key", "Idempotency-Key", "request_id"]
+    assert not dispatcher.requests_seen
+    assert not dispatcher.tasks
+
+
+NAMES = {
+    "task": "t1",
+    "step": "a",
+    "agent": "echo",
+    "limit": "agent:echo",
+    "letter": "t1.2",
+    "schedule": "nightly",
+    "template": "summary",
+}
 
 
 async def test_the_document_is_served(http):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from waybill.core.task import TaskState
 from waybill.rpc.schedule_forms import NewScheduleForm, ScheduleForm
 from waybill.rpc.specs import BatchForm, SubmissionForm
@@ -94,6 +96,13 @@ class Operation:
     def takes_key(self) -> bool:
         """Whether it changes something, so that `Idempotency-Key` may name the request."""
         return self.method != "GET" and self.form is not BatchForm
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether nothing can be called without a body: some of its fields are required, or one of several is."""
+        if self.form is None:
+            return False
+        return self.form is SubmissionForm or any(item.required for item in msgspec.structs.fields(self.form))
 
     @property
     def may_be_empty(self) -> bool:

@@ -17,7 +17,7 @@ from waybill.api.v1 import gateway_pb2
 from waybill.rpc.caller import TENANT_KEY
 from waybill_gateway.contract_notes import field_note, notes
 from waybill_gateway.filters import PARAMETERS
-from waybill_gateway.http_bodies import IDEMPOTENCY_KEY, Action
+from waybill_gateway.http_bodies import IDEMPOTENCY_KEY
 from waybill_gateway.http_errors import PROBLEM_JSON
 from waybill_gateway.http_requests import LAST_EVENT_ID
 from waybill_gateway.openapi import IN_PATH, OPERATIONS, PLAIN_OPERATIONS, TAGS, Operation, tag_of
@@ -132,8 +132,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": reference(operation.form.__name__)}
         if operation.name in REQUESTS:
             content["examples"] = {name: {"value": value} for name, value in REQUESTS[operation.name].items()}
-        required = not issubclass(operation.form, Action)
-        described["requestBody"] = {"required": required, "content": {"application/json": content}}
+        described["requestBody"] = {"required": operation.needs_body, "content": {"application/json": content}}
     return described
 
 

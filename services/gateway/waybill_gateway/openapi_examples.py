@@ -31,7 +31,7 @@ _PLAN: dict[str, Any] = {
     "documents": _GOAL["documents"],
 }
 REQUESTS: Mapping[str, Mapping[str, Any]] = {
-    "SubmitTask": {"goal": _GOAL, "plan": _PLAN},
+    "SubmitTask": {"goal": _GOAL, "plan": _PLAN, "template": {"template": "summary", "parameters": {"words": 200}}},
     "RunTask": {"goal": _GOAL, "plan": _PLAN},
     "BatchSubmitTasks": {"two": {"requests": [{**_GOAL, "request_id": "tide-1"}, {**_PLAN, "request_id": "tide-2"}]}},
     "CancelTask": {"named": {"request_id": "cancel-1"}},
@@ -134,6 +134,12 @@ ANSWERS: Mapping[str, Any] = {
     "WatchTask": _EVENTS,
     "CancelTask": {**_TASK, "state": "cancelling"},
     "AnswerStep": {**_STEP, "agent": "", "state": "succeeded", "output": True},
+    "GetTemplate": {
+        "name": "templates/summary",
+        "description": "A summary of so many words.",
+        "parameters_schema": {"type": "object", "properties": {"words": {"type": "integer"}}, "required": ["words"]},
+        "plan": {"steps": [{"name": "write", "agent": "writer", "input": {"words": "${parameters.words}"}}]},
+    },
     "GetTenantBudget": {"max_total_microusd": 0, "max_day_microusd": 5_000_000, "spent_day_microusd": 81_200},
     "GetSchedule": _SCHEDULE,
     "SetLimit": {"name": "limits/agent:writer", "max_concurrency": 4, "held": 1, "waiting": 0},
