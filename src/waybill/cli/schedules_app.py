@@ -23,7 +23,7 @@ from waybill.core.schedule_policies import CatchUp, Overlap
 from waybill.core.task import Priority
 
 schedules_app = typer.Typer(
-    help="Submit tasks again and again: by a cron expression, or at an interval.", no_args_is_help=True
+    help="Submit tasks again and again. When is a cron expression, or an interval.", no_args_is_help=True
 )
 
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="Up to 64 of a-z, 0-9, _ and -.")]
