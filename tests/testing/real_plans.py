@@ -34,8 +34,8 @@ from waybill.ledger.records import NewTask, RevisionLease, StepRecord, TaskRecor
 from waybill.rpc.linking import link_plan
 from waybill.rpc.specs import plan_from_json
 
-Revise = Callable[[list[str]], Patch]
-"""The patch that makes up for the named steps."""
+Revise = Callable[[list[str], list[str]], Patch]
+"""The patch for steps that failed, in a plan with these that are pending."""
 
 
 @dataclass
@@ -117,7 +117,8 @@ class RealPlans:
         record, steps = await self._task(lease.task)
         failed = [step for step in steps if step.state is StepState.FAILED and not step.dropped]
         known = [KnownStep(step.name, step.state, step.dependencies, step.dropped) for step in steps]
-        patch = self._revise([step.name for step in failed])
+        pending = [step.name for step in steps if step.state is StepState.PENDING]
+        patch = self._revise([step.name for step in failed], pending)
         linked = link_patch(patch, known, self._schemas, self._policy)
         with contextlib.suppress(FailedPrecondition):  # the plan has changed meanwhile: it is offered again
             await self._ledger.patch_plan(

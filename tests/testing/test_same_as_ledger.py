@@ -21,7 +21,7 @@ from waybill.core.task import Event, EventType, StepState, TaskState
 from waybill.testing import PlanRun, Revision, run_plan
 
 POLICY = TaskPolicy(max_revisions=100)
-ANSWERS = {f"s{number}": {"ok": number % 2 == 0} for number in range(10)}
+ANSWERS = {f"{kind}s{number}": {"ok": number % 2 == 0} for number in range(10) for kind in ("", "droppable-")}
 NO_WAIT = {"max_attempts": 2, "initial_backoff_ms": 1, "max_backoff_ms": 1, "jitter": 0.0}
 NUMBER = re.compile(r"(?<=of step )\d+")
 """Steps that are added side by side are numbered as they come."""
@@ -30,15 +30,18 @@ KINDS = ["echo", "echo", "plain-echo", "flaky", "hopeless", "undecided", "mapper
 Step = dict[str, Any]
 
 
-def revised(failed: Sequence[str]) -> Patch:
-    """Each step that failed has a substitute that succeeds."""
+def revised(failed: Sequence[str], pending: Sequence[str]) -> Patch:
+    """Each step that failed has a substitute that succeeds, unless what follows it is to be dropped."""
     steps = [PlanStep(f"{name}-again", "echo", b'{"value":{"ok":true}}') for name in failed]
-    return Patch(tuple(steps), substitutes={name: f"{name}-again" for name in failed}, reason="once more")
+    drop = tuple(name for name in pending if name.startswith("droppable"))
+    kept = {} if drop else {name: f"{name}-again" for name in failed}
+    return Patch(tuple(steps), drop=drop, substitutes=kept, reason="once more")
 
 
 def replan(revision: Revision) -> Patch:
-    failed = [step for step in revision.steps.values() if step.state is StepState.FAILED and not step.dropped]
-    return revised([step.name for step in failed])
+    steps = revision.steps.values()
+    failed = [step.name for step in steps if step.state is StepState.FAILED and not step.dropped]
+    return revised(failed, [step.name for step in steps if step.state is StepState.PENDING])
 
 
 @pytest.fixture
@@ -153,6 +156,17 @@ def test_a_chain_that_stops_at_a_failure_comes_to_the_same(real: RealPlans, plan
 @given(plans("replan"))
 def test_a_plan_that_is_revised_at_each_failure_comes_to_the_same(real: RealPlans, plan: dict[str, Any]) -> None:
     assert_same(*run_both(plan, real))
+
+
+@several
+@given(plans("replan", chained=True), st.integers(1, 6))
+def test_a_chain_whose_rest_is_dropped_at_a_failure_comes_to_the_same(
+    real: RealPlans, plan: dict[str, Any], first: int
+) -> None:
+    text = json.dumps(plan)
+    for number in range(first, len(plan["steps"])):
+        text = text.replace(f"s{number}", f"droppable-s{number}")
+    assert_same(*run_both(json.loads(text), real))
 
 
 @several

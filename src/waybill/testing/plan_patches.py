@@ -96,6 +96,7 @@ class MemoryPatches:
             for step in old:
                 if replaced in step.dependencies and step.state is StepState.PENDING:
                     _redirect(step, task.steps[replaced], new)
+        task.relink()
         self._take_out([*patch.drop, *failed, *places])
         task.sinks = {places.get(at, at) for at in task.sinks if at in places or not task.steps[at].dropped}
         if asker is None:

@@ -52,6 +52,9 @@ class MemoryTask:
         self.added = 0
         self.created_ms = clock.now_ms
         self.ended_ms = 0
+        self._dependents: dict[int, list[int]] = {}
+        self._unblocking: set[int] = set()
+        self.relink()
         self._deadline_ms = self.created_ms + deadline_ms if deadline_ms else None
 
     def begin(self) -> None:
@@ -169,13 +172,20 @@ class MemoryTask:
 
     def advance(self) -> None:
         """Let go on whatever waits for nothing more, and skip what follows on skipped steps."""
-        moved = self.state is TaskState.RUNNING
-        while moved:
-            moved = False
-            for step in list(self.steps.values()):
-                if self.state is TaskState.RUNNING and step.state is StepState.PENDING and self._is_free(step):
+        while self.state is TaskState.RUNNING and self._unblocking:
+            candidates = sorted(self._unblocking)
+            self._unblocking.clear()
+            for step in (self.steps[number] for number in candidates):
+                if step.state is StepState.PENDING and self._is_free(step):
                     self._arrive(step)
-                    moved = True
+
+    def relink(self) -> None:
+        """Know the edges of the plan anew; any step may wait for nothing now."""
+        self._dependents = {number: [] for number in self.steps}
+        for step in self.steps.values():
+            for number in step.dependencies:
+                self._dependents[number].append(step.number)
+        self._unblocking.update(self.steps)
 
     def _is_free(self, step: MemoryStep) -> bool:
         return all(self.steps[number].state in _LET_GO for number in step.dependencies)
@@ -211,6 +221,7 @@ class MemoryTask:
             self.ready.remove(step)
         step.state, step.due_ms = state, None
         step.failure = None if state is StepState.SUCCEEDED else failure or step.failure
+        self._unblocking.update(self._dependents[step.number])
         self.tell(EventType.STEP_FINISHED, step, step_state=state, failure=failure, **told)
 
     def let_go(self) -> None:
@@ -269,9 +280,8 @@ class MemoryTask:
         """The PENDING steps that depend on a step, directly or not, each once; to be ended as they come."""
         reached = [failed]
         while reached:
-            number = reached.pop().number
-            for other in self.steps.values():
-                if number in other.dependencies and other.state is StepState.PENDING:
+            for other in (self.steps[number] for number in self._dependents[reached.pop().number]):
+                if other.state is StepState.PENDING:
                     yield other
                     reached.append(other)
 
