@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from waybill.errors import FailedPrecondition, NotFound, Unavailable
 from waybill.resources import Submission
 from waybill.telemetry import tracing
 
-Serve = Callable[[Gateway], AbstractContextManager[str]]
+ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
@@ -72,6 +72,12 @@ def test_it_has_every_method_of_the_async_client_with_the_same_parameters() -> N
             assert twin.__doc__
             assert "await" not in twin.__doc__
     assert inspect.signature(SyncClient.__init__).parameters == inspect.signature(Client.__init__).parameters
+
+
+def test_its_types_are_made_from_those_of_the_async_client() -> None:
+    script = "import sys; sys.path.insert(0, 'docs/generate'); import sync_stub; print(sync_stub.stub(), end='')"
+    ran = subprocess.run([sys.executable, "-B", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == (ROOT / "src" / "waybill" / "sync_client.pyi").read_text()
 
 
 def test_results_are_those_of_the_async_client() -> None:
@@ -229,7 +235,7 @@ def test_calls_belong_to_the_span_they_are_made_in() -> None:
 def run_script(script: str, address: str, *, interrupt_when: Callable[[], bool] | None = None) -> tuple[int, str]:
     """A user's script in a process of its own; its exit code and what it prints."""
     code = f"from waybill import SyncClient\naddress = {address!r}\n{textwrap.dedent(script)}"
-    paths = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -18,6 +18,7 @@ from waybill import TaskPolicy
 from waybill.core.patch import Patch
 from waybill.core.plan import PlanStep
 from waybill.core.task import Event, EventType, StepState, TaskState
+from waybill.progress import TaskProgress
 from waybill.testing import PlanRun, Revision, run_plan
 
 POLICY = TaskPolicy(max_revisions=100)
@@ -125,6 +126,13 @@ def assert_same(memory: PlanRun, real: Ran) -> None:
     if memory.state is TaskState.SUCCEEDED:
         assert memory.output == json.loads(real.output)
     assert [event.sequence for event in memory.events] == list(range(1, len(memory.events) + 1))
+    fold = TaskProgress("")
+    for event in memory.events:
+        fold.apply(event)
+    assert {name: step.state for name, step in fold.steps.items() if step.state is not StepState.PENDING} == {
+        name: step.state for name, step in memory.steps.items()
+    }
+    assert (fold.state, fold.usage, fold.revision) == (memory.state, memory.usage, memory.revision)
 
 
 def run_both(plan: dict[str, Any], real: RealPlans) -> tuple[PlanRun, Ran]:

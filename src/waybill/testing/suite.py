@@ -52,8 +52,8 @@ def private_suite(
     none are named, those that the `pyproject.toml` of the working directory announces.
 
     Workers find modules where this process does. Settings of the environment that begin with WAYBILL_ do not count, so
-    that no test reaches a store or a model by accident; `environment` brings those that shall. If this process dies,
-    the suite ends too.
+    that no test reaches a store or a model by accident; `environment` brings those that shall. If the thread that
+    enters this ends, or its process dies, the suite ends too.
     Raises `Unavailable`, with what the suite says, if it does not start.
     """
     with (folder / "suite.log").open("w+") as log:
