@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -92,3 +94,8 @@ async def test_an_agent_is_stopped_after_its_time_and_knows_its_deadline() -> No
 
     with pytest.raises(TimeoutError):
         await run_agent(late, {}, timeout_seconds=0.05)
+
+
+def test_tests_of_agents_load_nothing_of_what_checks_plans() -> None:
+    code = "import sys, waybill.testing; sys.exit('jsonschema' in sys.modules or 'waybill.api' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
