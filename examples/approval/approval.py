@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, PositiveInt
 
 from waybill import NOT_DONE, Context, agent
 
-OUTBOX = Path("outbox.jsonl")
+OUTBOX = Path(os.environ.get("APPROVAL_OUTBOX", "outbox.jsonl"))
 """Stands for a mail server: what is in it has gone out."""
 
 
@@ -33,10 +34,10 @@ def look_up(ctx: Context, key: str) -> object:
 
 
 @agent(reconcile=look_up)
-async def send_offer(ctx: Context, offer: Offer, note: str) -> dict[str, object]:
+async def send_offer(ctx: Context, offer: Offer, note: str) -> dict[str, str]:
     """Send an offer, once, however often the step is tried."""
 
-    def send() -> dict[str, object]:
+    def send() -> dict[str, str]:
         mail = {"key": ctx.idempotency_key, "to": offer.customer, "text": offer.text}
         with OUTBOX.open("a") as outbox:
             outbox.write(json.dumps(mail) + "\n")
@@ -47,6 +48,6 @@ async def send_offer(ctx: Context, offer: Offer, note: str) -> dict[str, object]
 
 
 @agent
-async def file_offer(offer: Offer, note: str) -> dict[str, object]:
+async def file_offer(offer: Offer, note: str) -> dict[str, str]:
     """File an offer that does not go out, with the reason."""
     return {"filed_for": offer.customer, "note": note}

@@ -9,15 +9,15 @@ from typing import Any
 
 import approval
 import pytest
+import yaml
 
 from waybill import Client
 from waybill.core.task import EventType
 from waybill.errors import InvalidArgument
-from waybill.plan_file import read_plan_file
 from waybill.testing import Crashed, MemoryEffects, run_agent
 
 HERE = Path(__file__).parent
-PLAN = read_plan_file((HERE / "plan.yaml").read_bytes(), "plan.yaml").value
+PLAN = yaml.safe_load((HERE / "plan.yaml").read_text())
 
 
 def sent(folder: Path, customer: str) -> int:
@@ -36,7 +36,7 @@ async def asked(client: Client, customer: str) -> str:
 
 
 async def test_given_a_yes_then_the_mail_goes_out_once(suite: Any) -> None:
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await asked(client, "Ada")
         await client.answer(task, "review", {"send": True, "note": "as discussed"})
         output = await client.result(task)
@@ -45,7 +45,7 @@ async def test_given_a_yes_then_the_mail_goes_out_once(suite: Any) -> None:
 
 
 async def test_given_a_no_then_it_is_filed(suite: Any) -> None:
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await asked(client, "Bob")
         await client.answer(task, "review", {"send": False, "note": "too dear"})
         output = await client.result(task)
@@ -56,7 +56,7 @@ async def test_given_a_no_then_it_is_filed(suite: Any) -> None:
 async def test_given_no_answer_then_the_default_files_it(suite: Any) -> None:
     plan = copy.deepcopy(PLAN)
     plan["steps"][1]["question"]["timeout_ms"] = 200
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await client.submit(plan=plan, input={"customer": "Cleo", "cents": 480_000})
         output = await client.result(task)
     assert output == {"send": None, "file": {"filed_for": "Cleo", "note": "nobody answered in time"}}
@@ -64,7 +64,7 @@ async def test_given_no_answer_then_the_default_files_it(suite: Any) -> None:
 
 
 async def test_an_answer_that_does_not_fit_is_refused_and_the_question_stays(suite: Any) -> None:
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await asked(client, "Dora")
         with pytest.raises(InvalidArgument):
             await client.answer(task, "review", {"send": "perhaps"})
@@ -75,7 +75,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_question_stays(sui
 async def test_given_a_crash_after_the_mail_went_out_then_it_does_not_go_out_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(approval, "OUTBOX", tmp_path / "outbox.jsonl")
     effects = MemoryEffects()
     effects.crash("send", "after")
     given = {"offer": {"customer": "Eve", "text": "Dear Eve"}, "note": ""}

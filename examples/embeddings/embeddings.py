@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from waybill import Client, PlanBuilder, agent
+from waybill import PlanBuilder, SyncClient, agent
 
 DIMENSIONS = 256
 GRAMS = (3, 4)
@@ -44,18 +43,19 @@ def plan_of(texts: Sequence[str], query: str) -> PlanBuilder:
     return plan
 
 
-async def search(client: Client, texts: Sequence[str], query: str) -> list[tuple[str, float]]:
+def search(client: SyncClient, texts: Sequence[str], query: str) -> list[tuple[str, float]]:
     """The texts that are nearest to the query, with their cosines."""
-    task = await client.submit(plan=plan_of(texts, query))
-    return [(texts[at], cosine) for at, cosine in await client.result(task)]
+    with client.run(plan=plan_of(texts, query)) as run:
+        return [(texts[at], cosine) for at, cosine in run.result()]
 
 
-async def main(texts: Sequence[str], query: str) -> None:
+def main(file: str, query: str) -> None:
     """Ask the suite at WAYBILL_ADDRESS, or the one on this machine."""
-    async with Client(os.environ.get("WAYBILL_ADDRESS", "127.0.0.1:7400")) as client:
-        for text, cosine in await search(client, texts, query):
+    texts = Path(file).read_text().splitlines()
+    with SyncClient(os.environ.get("WAYBILL_ADDRESS", "127.0.0.1:7400")) as client:
+        for text, cosine in search(client, texts, query):
             print(f"{cosine:.3f}  {text}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]).read_text().splitlines(), sys.argv[2]))
+    main(*sys.argv[1:])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from embeddings import DIMENSIONS, embed, nearest, search
 
-from waybill import Client
 from waybill.testing import run_agent
 
 SAYINGS = Path(__file__).with_name("sayings.txt").read_text().splitlines()
@@ -23,9 +22,9 @@ SAYINGS = Path(__file__).with_name("sayings.txt").read_text().splitlines()
         ("do as the ${Romans} do", "When in Rome, do as the Romans do."),
     ],
 )
-async def test_a_part_of_a_saying_finds_it(suite: Any, query: str, found: str) -> None:
-    async with Client(suite.address) as client:
-        hits = await search(client, SAYINGS, query)
+def test_a_part_of_a_saying_finds_it(suite: Any, query: str, found: str) -> None:
+    with suite.client() as client:
+        hits = search(client, SAYINGS, query)
     assert hits[0][0] == found
     assert [cosine for _, cosine in hits] == sorted((cosine for _, cosine in hits), reverse=True)
 

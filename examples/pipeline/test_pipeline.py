@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from waybill import Client
 from waybill.core.task import Document
 from waybill.errors import FailedPrecondition
-from waybill.plan_file import read_plan_file
 
 HERE = Path(__file__).parent
-PLAN = read_plan_file((HERE / "plan.yaml").read_bytes(), "plan.yaml").value
+PLAN = yaml.safe_load((HERE / "plan.yaml").read_text())
 
 
 def orders(text: bytes) -> Document:
@@ -22,7 +21,7 @@ def orders(text: bytes) -> Document:
 
 async def test_the_regions_of_the_file_are_summed_and_ranked(suite: Any) -> None:
     document = orders((HERE / "orders.csv").read_bytes())
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await client.submit(plan=PLAN, input={"file": document.name}, documents=[document])
         output = await client.result(task)
         steps = [step.id for step in await client.steps(task)]
@@ -33,7 +32,7 @@ async def test_the_regions_of_the_file_are_summed_and_ranked(suite: Any) -> None
 
 async def test_a_file_of_a_thousand_regions_becomes_a_thousand_steps(suite: Any) -> None:
     lines = ["region,product,quantity,cents", *(f"place {number},rope,1,{number + 1}" for number in range(998))]
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await client.submit(
             plan=PLAN, input={"file": "orders.csv"}, documents=[orders("\n".join(lines).encode())]
         )
@@ -43,7 +42,7 @@ async def test_a_file_of_a_thousand_regions_becomes_a_thousand_steps(suite: Any)
 
 
 async def test_a_file_that_was_not_sent_fails_for_good_and_is_named(suite: Any) -> None:
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         task = await client.submit(plan=PLAN, input={"file": "other.csv"})
         with pytest.raises(FailedPrecondition, match=r"no document other\.csv"):
             await client.result(task)

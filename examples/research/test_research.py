@@ -8,14 +8,12 @@ from typing import Any
 
 from research import research
 
-from waybill import Client
-
 NOTES = Path(__file__).with_name("notes")
 QUESTIONS = ("What is a spring tide?", "How are tides ${measured}?")
 
 
 async def test_every_claim_cites_a_note_where_it_stands(suite: Any) -> None:
-    async with Client(suite.address) as client:
+    async with suite.async_client() as client:
         report = await research(client, NOTES, QUESTIONS)
     body, _, sources = report.partition("## Sources")
     assert [line[3:] for line in body.splitlines() if line.startswith("## ")] == list(QUESTIONS)
