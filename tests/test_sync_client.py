@@ -218,6 +218,17 @@ def test_a_client_that_was_never_used_starts_nothing() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "waybill-client"]
 
 
+def test_a_client_that_cannot_be_opened_says_so_each_time_and_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Client) -> Client:
+        raise OSError("no more descriptors")
+
+    monkeypatch.setattr(Client, "__aenter__", fail)
+    with SyncClient() as client:
+        for _ in range(2):
+            with pytest.raises(OSError, match="no more descriptors"):
+                client.get("t1")
+
+
 def test_calls_belong_to_the_span_they_are_made_in() -> None:
     gateway = Gateway()
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -32,7 +32,7 @@ class Background:
         self._process = os.getpid()
         # Taken again by the same thread where garbage is collected, which may be anywhere.
         self._lock = threading.RLock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: concurrent.futures.Future[asyncio.AbstractEventLoop] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -88,12 +88,12 @@ class Background:
             return
         with self._lock:
             already, self._closed = self._closed, True
-            loop, thread = self._loop, self._thread
-            if already or loop is None or thread is None:
+            if already or self._loop is None or self._loop.exception() is not None:
                 return
+            loop = self._loop.result()
             loop.call_soon_threadsafe(loop.stop)
-        if threading.current_thread() is not thread:
-            thread.join(_STOP_SECONDS)
+        if self._thread is not None and threading.current_thread() is not self._thread:
+            self._thread.join(_STOP_SECONDS)
 
     def _begin(
         self, work: Callable[[], Coroutine[Any, Any, Item]], *, from_anywhere: bool = False
@@ -111,14 +111,12 @@ class Background:
             if self._closed:
                 raise _closed()
             if self._loop is None:
-                self._loop = self._start()
-            return asyncio.run_coroutine_threadsafe(work(), self._loop)
-
-    def _start(self) -> asyncio.AbstractEventLoop:
-        started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=_work, args=(self._client, started), name="waybill-client", daemon=True)
-        self._thread.start()
-        return started.result()
+                self._loop = concurrent.futures.Future()
+                arguments = (self._client, self._loop)
+                self._thread = threading.Thread(target=_work, args=arguments, name="waybill-client", daemon=True)
+                self._thread.start()
+            loop = self._loop.result()
+            return asyncio.run_coroutine_threadsafe(work(), loop)
 
 
 def _work(client: Client, started: concurrent.futures.Future[asyncio.AbstractEventLoop]) -> None:
