@@ -10,7 +10,7 @@ import concurrent.futures
 import inspect
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -65,13 +65,14 @@ class Background:
                 ended.wait(_STOP_SECONDS)
             raise
 
-    def iterate(self, stream: AsyncGenerator[Item, None]) -> Generator[Item, None, None]:
+    def iterate(self, stream: AsyncIterator[Item]) -> Generator[Item, None, None]:
         """The items of a stream, each taken when it is asked for. Closing the generator ends the stream."""
         try:
             while (item := self.run(_next(stream))) is not _END:
                 yield item
         finally:
-            self.leave(stream.aclose)
+            if isinstance(stream, AsyncGenerator):
+                self.leave(stream.aclose)
 
     def leave(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have a stream ended, and wait for nothing: a generator may be collected in any thread at any time."""
@@ -144,7 +145,7 @@ async def _end(client: Client) -> None:
     await client.__aexit__(None, None, None)
 
 
-async def _next(stream: AsyncGenerator[Any, None]) -> Any:
+async def _next(stream: AsyncIterator[Any]) -> Any:
     return await anext(stream, _END)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from waybill.blocking import Background
@@ -56,7 +56,7 @@ class SyncClient:
             return SyncRun(self._background, value)
         if inspect.isawaitable(value):
             return self._background.run(value)
-        if isinstance(value, AsyncGenerator):
+        if isinstance(value, AsyncIterator):
             return self._background.iterate(value)
         return value
 
