@@ -14,8 +14,15 @@ _INTRODUCTION = """
 # The command line
 
 `make` puts the command into `.venv/bin`. Commands that speak to a gateway find it at `127.0.0.1:7400`, or where
-`--address` says. With a terminal on stdout, `watch` and `submit --watch` show a live tree of steps; otherwise they
-print one line an event. `--json` prints events as JSON lines, one flat object each, as in [events](events.md).
+`--address` or `WAYBILL_ADDRESS` says, and speak for the tenant `default`, or the one of `--tenant` or `WAYBILL_TENANT`.
+
+- With `--json` a command prints the API's JSON: lists one object a line, `watch` one event a line, as in
+  [events](events.md).
+- What was asked for goes to stdout, messages and progress to stderr. Tables fit the terminal; elsewhere a row is one
+  line. `NO_COLOR` takes the colours away. Bars and trees are drawn on terminals alone.
+- `waybill --install-completion` lets your shell complete commands, options, states, and the tasks, steps and agents of
+  a running suite.
+- How commands end is told by their [exit code](exit-codes.md).
 """
 
 
