@@ -63,6 +63,9 @@ generate: $(DEV)  ## Regenerate the gRPC stubs under src/waybill/api/v1
 docs: $(DEV)  ## Write the reference pages from the code that they describe
 	@$(BIN)/python -B docs/generate
 
+screenshots: $(DEV)  ## Take the pictures of the web console in docs/images anew, from a real run
+	@$(BIN)/python -B docs/screenshots
+
 verify: $(DEV)  ## Fail if the committed stubs differ from the protos, or the reference pages from the code
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ; out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out="$$out" --grpc_python_out="$$out" \
@@ -92,5 +95,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test model chaos soak bench-memory bench-recovery format lint generate docs verify ci lock clean
+.PHONY: help run up test model chaos soak bench-memory bench-recovery format lint generate docs screenshots verify ci lock clean
 export GOAL SOURCES

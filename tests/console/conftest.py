@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,11 +18,23 @@ from console_suite import ConsoleSuite, started
 
 DEADLY = {"steps": [{"name": "deadly", "agent": "deadly", "input": {}}]}
 
+GREET = {
+    "name": "greet",
+    "description": "Greets somebody.",
+    "parameters": {"who": {"type": "string"}},
+    "required": ["who"],
+    "plan": {"steps": [{"name": "say", "agent": "echo", "input": {"value": "Hello ${parameters.who}"}}]},
+}
+
 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSuite]:
-    """The suite, with two steps that are dead letters a while later."""
-    running = started(tmp_path_factory.mktemp("console"))
+    """The suite, with a template, and with two steps that are dead letters a while later."""
+    folder = tmp_path_factory.mktemp("console")
+    templates = folder / "templates"
+    templates.mkdir()
+    (templates / "greet.json").write_text(json.dumps(GREET))
+    running = started(folder, WAYBILL_PLANNER_TEMPLATES=str(templates))
     for tenant in ("letters", "axe"):
         running.submit(tenant, plan=DEADLY)
     yield running

@@ -77,13 +77,14 @@ class ConsoleSuite:
         return self.process.wait(60)
 
 
-def started(folder: Path, agents: str = "console_agents", **more: str) -> ConsoleSuite:
+def started(folder: Path, **more: str) -> ConsoleSuite:
     """A suite that is ready."""
     grpc_port, http_port = free_port(), free_port()
     command = [sys.executable, "-m", "waybill.cli.main", "up", "--grpc-port", str(grpc_port)]
     command += ["--http-port", str(http_port), "--data-dir", str(folder / "data"), "--workers", "1"]
     paths = [str(AGENTS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "WAYBILL_WORKER_AGENTS": agents, "PYTHONPATH": os.pathsep.join(paths), **more}
+    known = {"WAYBILL_WORKER_AGENTS": "console_agents", "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, **known, **more}
     log = folder / "suite.log"
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, text=True)

@@ -107,13 +107,14 @@ export class GraphView {
       isFolded &&
         `${count(steps.length)} steps, folded into ${count(groups.length)} boxes. Choose a box to list its steps.`,
     );
-    this.element.style.setProperty("--graph-height", `${Math.ceil(this._layout.height * 1.1 + 48)}px`);
     this._enter(this._nodes.has(this._current) ? this._current : (this._layout.layers[0]?.[0] ?? ""), hadFocus);
     this._isNew = true;
   }
 
   /** Show what matters now: where something runs, waits or failed, if not all of it can be read at once. */
   _begin() {
+    const height = this._pan.heightFor(this._layout.width, this._layout.height);
+    this.element.style.setProperty("--graph-height", `${height}px`);
     const matters = ["running", "waiting", "failed"].flatMap((state) =>
       [...this._nodes.keys()].filter((id) => this._state(id) === state),
     );

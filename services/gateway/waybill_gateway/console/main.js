@@ -104,7 +104,7 @@ function begin() {
 }
 
 function start() {
-  fill(nav, [...links.values()]);
+  fill(nav, [...links.values()], el("a", { href: "docs" }, "API"));
   fill(
     /** @type {HTMLElement} */ (document.getElementById("tools")),
     tenantField(begin),

@@ -2,7 +2,7 @@
 
 import { el, fill } from "./element.js";
 import { icon } from "./icon.js";
-import { Problem } from "./problem.js";
+import { MISFIT, Problem } from "./problem.js";
 import { visible } from "./text.js";
 
 const SHOWN_MS = 5_000;
@@ -23,10 +23,20 @@ export function problemBox(error) {
     el(
       "div",
       {},
-      el("p", {}, visible(problem.message), " ", el("code.reason", {}, visible(problem.reason))),
+      el("p", {}, visible(problem.message), " ", reason(problem)),
       fields.length > 0 && el("ul", {}, fields),
     ),
   );
+}
+
+/**
+ * @param {Problem} problem
+ * @returns {HTMLElement} its reason, which leads to what helps if the gateway told it
+ */
+function reason(problem) {
+  const name = el("code.reason", {}, visible(problem.reason));
+  const isKnown = problem.status > 0 && problem.reason !== MISFIT && /^[A-Z_]+$/.test(problem.reason);
+  return isKnown ? el("a.plain-link", { href: `docs/problems#${problem.reason}`, title: "What helps" }, name) : name;
 }
 
 /**

@@ -48,6 +48,17 @@ export class PanZoom {
   }
 
   /**
+   * @param {number} width
+   * @param {number} height
+   * @returns {number} pixels that a frame of this width needs for all of a content of this size that can be read
+   */
+  heightFor(width, height) {
+    const frame = this._frame.getBoundingClientRect();
+    const scale = Math.min(LARGEST_FIT, (frame.width - 2 * ROOM) / Math.max(1, width));
+    return Math.ceil(height * Math.max(READABLE_SCALE, scale) + 3 * ROOM);
+  }
+
+  /**
    * Show as much as can be read, and in it a certain place.
    * @param {number} width
    * @param {number} height

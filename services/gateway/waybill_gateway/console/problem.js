@@ -1,5 +1,8 @@
 /** Problems: what an API call that was refused says, with its reason and its fields. */
 
+/** The reason of a form that was not sent. */
+export const MISFIT = "INVALID_FORM";
+
 /**
  * @typedef {{field: string, description: string}} Violation
  */
@@ -58,5 +61,5 @@ function violationOf(told) {
  * @returns {Problem} of a form that was not sent yet
  */
 export function misfit(field, description) {
-  return new Problem(400, "INVALID_FORM", "The form is not complete.", [{ field, description }]);
+  return new Problem(400, MISFIT, "The form is not complete.", [{ field, description }]);
 }

@@ -102,11 +102,11 @@ function details(path) {
         el(
           "li",
           {},
-          visible(moment(firing.due_time ?? firing.time ?? "")),
+          visible(moment(firing.due_time)),
           " ",
           firing.task && el("a", { href: hashOf(["tasks", idOf(firing.task)]) }, visible(idOf(firing.task))),
           " ",
-          visible(firing.outcome ?? ""),
+          visible([firing.outcome, firing.failure?.message].filter(Boolean).join(": ")),
         ),
       );
       fill(place, el("ul.plain", {}, firings), payload(schedule.spec));

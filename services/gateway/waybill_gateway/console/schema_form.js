@@ -158,8 +158,7 @@ function textField(schema, place) {
   );
   if (typeof place.initial === "string") input.value = place.initial;
   const element = labelled(place, (id, described) => withId(input, id, described));
-  const mayBeEmpty = place.isRequired && (schema.minLength ?? 0) === 0;
-  return { element, read: () => given(place, input.value !== "" || mayBeEmpty, () => input.value) };
+  return { element, read: () => given(place, input.value !== "", () => input.value) };
 }
 
 /**

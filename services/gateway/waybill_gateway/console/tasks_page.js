@@ -129,10 +129,10 @@ export class TasksPage {
   /** @param {any} task */
   _row(task) {
     const kept = this._rows.get(task.name);
-    const time = task.end_time
-      ? duration(Date.parse(task.end_time) - Date.parse(task.create_time))
-      : ago(task.create_time);
-    const seen = JSON.stringify([task, time]);
+    const isLater = task.state === "scheduled" && task.start_time;
+    const taken = task.end_time ? duration(Date.parse(task.end_time) - Date.parse(task.create_time)) : "";
+    const time = isLater ? ago(task.start_time) : ago(task.create_time);
+    const seen = JSON.stringify([task, time, taken]);
     if (kept?.seen === seen) return kept.row;
     const row = kept?.row ?? el("li.task");
     const hadFocus = row.contains(document.activeElement);
@@ -159,13 +159,8 @@ export class TasksPage {
       el(
         "div.task-time",
         {},
-        el("span", { title: moment(task.create_time) }, hasEnded(task.state) ? ago(task.create_time) : time),
-        el(
-          "span.hint",
-          {},
-          hasEnded(task.state) ? time : "",
-          task.usage.cost_microusd > 0 ? ` ${money(task.usage.cost_microusd)}` : "",
-        ),
+        el("span", { title: moment(isLater ? task.start_time : task.create_time) }, time),
+        el("span.hint", {}, taken, task.usage.cost_microusd > 0 ? ` ${money(task.usage.cost_microusd)}` : ""),
       ),
     );
     if (hadFocus) /** @type {HTMLElement} */ (row.querySelector("a.task-link")).focus({ preventScroll: true });
