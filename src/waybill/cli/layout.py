@@ -56,8 +56,8 @@ def new_table(columns: Sequence[tuple[str, Column]]) -> Table:
         table.add_column(
             title,
             justify="right" if kind is Column.NUMBER else "left",
-            no_wrap=kind is not Column.TEXT,
-            overflow="ellipsis" if kind is Column.CUT else "fold",
+            no_wrap=kind not in (Column.TEXT, Column.CUT),
+            overflow="fold",
         )
     return table
 
@@ -73,6 +73,8 @@ def print_table(columns: Sequence[tuple[str, Column]], rows: Iterable[Sequence[A
 def cell_of(value: Any, kind: Column = Column.TEXT) -> Text:
     """A value as a cell of such a column."""
     text = str(value)
+    if kind is Column.CUT:  # by the cell: rich never narrows a column that must not wrap
+        return Text(text, no_wrap=True, overflow="ellipsis")
     return Text(text, style=_STATE_STYLES.get(text, "") if kind is Column.STATE else "")
 
 
