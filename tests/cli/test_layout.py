@@ -13,7 +13,8 @@ import pytest
 CODE = """
 from waybill.cli.layout import Column, print_table
 columns = {"name": Column.NAME, "count": Column.NUMBER, "state": Column.STATE, "why": Column.TEXT, "what": Column.CUT}
-print_table(tuple(columns.items()), [("a-name-to-be-copied", 5, "failed", "words " * 8, "[red]many more words[/red] " * 8)] * 2)
+row = ("a-name-to-be-copied", 5, "failed", "words " * 8, "[red]many more words[/red] " * 8)
+print_table(tuple(columns.items()), [row, row])
 """
 ESCAPE = re.compile(r"\x1b\[([\d;]*)m")
 

@@ -43,6 +43,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_STATES = f"Only this state; may be repeated. One of {', '.join(TaskState)}."
+
 
 @app.callback()
 def interruptible() -> None:
@@ -55,7 +57,7 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where to write it. Default: this folder.", show_default=False)
     ] = Path(),
-    name: Annotated[str, typer.Option(help="Name of the project. Default: that of the folder.")] = "",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the project. Default: that of the folder.")] = "",
     json: Json = False,
 ) -> None:
     """Write a project of your own: agents, a plan, a test.
@@ -72,13 +74,21 @@ def init(
 @app.command(rich_help_panel=Section.BEGIN)
 def up(
     grpc_port: Annotated[
-        int, typer.Option(envvar="WAYBILL_GATEWAY_GRPC_PORT", min=0, max=65535, help="gRPC port; 0 for a free one.")
+        int,
+        typer.Option(
+            metavar="PORT", envvar="WAYBILL_GATEWAY_GRPC_PORT", min=0, max=65535, help="gRPC port; 0 for a free one."
+        ),
     ] = 7400,
     http_port: Annotated[
-        int, typer.Option(envvar="WAYBILL_GATEWAY_HTTP_PORT", min=0, max=65535, help="HTTP port; 0 for a free one.")
+        int,
+        typer.Option(
+            metavar="PORT", envvar="WAYBILL_GATEWAY_HTTP_PORT", min=0, max=65535, help="HTTP port; 0 for a free one."
+        ),
     ] = 7480,
-    data_dir: Annotated[Path, typer.Option(help="Where the store and the logs are kept.")] = Path(".waybill"),
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
+    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the store and the logs are kept.")] = Path(
+        ".waybill"
+    ),
+    workers: Annotated[int, typer.Option(metavar="COUNT", min=1, max=64, help="Worker processes.")] = 1,
     archive: Annotated[
         bool, typer.Option("--archive", help="Keep ended tasks for good, in archive.db of the data directory.")
     ] = False,
@@ -106,11 +116,12 @@ def up(
 
 @app.command(rich_help_panel=Section.BEGIN)
 def run(
-    goal: Annotated[str, typer.Option(help="What to answer. Default: a question about Waybill.")] = "",
+    goal: Annotated[str, typer.Option(metavar="TEXT", help="What to answer. Default: a question about Waybill.")] = "",
     sources: Sources = None,
     json: Json = False,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the store and the logs are kept. Default: .waybill, if it is free.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the store and the logs are kept. Default: .waybill, if it is free."),
     ] = None,
     max_cost_usd: MaxCost = "",
     on_limit: OnLimit = None,
@@ -206,7 +217,7 @@ def submit(
 @app.command(rich_help_panel=Section.TASKS)
 def watch(
     task: TaskName,
-    from_sequence: Annotated[int, typer.Option(min=1, help="First event to show.")] = 1,
+    from_sequence: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="First event to show.")] = 1,
     result: Result = False,
     json: Json = False,
     address: Address = GATEWAY,
@@ -225,13 +236,13 @@ def watch(
 
 @app.command("list", rich_help_panel=Section.TASKS)
 def list_tasks(
-    state: Annotated[list[TaskState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
+    state: Annotated[list[TaskState] | None, typer.Option(metavar="STATE", help=_STATES)] = None,
     label: WantedLabels = None,
     agent: WantedAgent = "",
     template: WantedTemplate = "",
     since: Since = "",
     until: Until = "",
-    limit: Annotated[int, typer.Option(min=1, help="Most tasks to print.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Most tasks to print.")] = 50,
     json: Json = False,
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,

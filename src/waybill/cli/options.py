@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,9 +13,9 @@ from waybill.cli.places import TENANT as TENANT
 from waybill.core.budget import BudgetAction
 
 Address = Annotated[
-    str, typer.Option("--address", envvar="WAYBILL_ADDRESS", help="Gateway to speak to, host:port (gRPC).")
+    str, typer.Option("--address", metavar="HOST:PORT", envvar="WAYBILL_ADDRESS", help="gRPC address of the gateway.")
 ]
-Tenant = Annotated[str, typer.Option("--tenant", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", envvar="WAYBILL_TENANT", help="Tenant to speak for.")]
 TaskName = Annotated[str, typer.Argument(metavar="TASK", help="Name or id of a task.", autocompletion=complete_task)]
 StepName = Annotated[
     str, typer.Argument(metavar="STEP", help="Name of a step in the task's plan.", autocompletion=complete_step)
@@ -32,7 +33,7 @@ Result = Annotated[
     bool,
     typer.Option("--result", help="Follow the task on stderr, and print what it returned on stdout."),
 ]
-RequestId = Annotated[str, typer.Option(help="Makes the same call again change nothing more.")]
+RequestId = Annotated[str, typer.Option(metavar="ID", help="Makes the same call again change nothing more.")]
 Sources = Annotated[
     list[str] | None,
     typer.Option("--sources", metavar="PATH[,PATH...]", help="Folders and files to answer from; may be repeated."),
@@ -49,10 +50,14 @@ WantedLabels = Annotated[
     typer.Option("--label", metavar="KEY=VALUE", help="Only tasks with this label; may be repeated."),
 ]
 WantedAgent = Annotated[
-    str, typer.Option("--agent", help="Only tasks with a step that this agent runs.", autocompletion=complete_agent)
+    str,
+    typer.Option(
+        "--agent", metavar="AGENT", help="Only tasks with a step that this agent runs.", autocompletion=complete_agent
+    ),
 ]
-WantedTemplate = Annotated[str, typer.Option("--template", help="Only tasks made from this template.")]
+WantedTemplate = Annotated[str, typer.Option("--template", metavar="NAME", help="Only tasks made from this template.")]
 Since = Annotated[
     str, typer.Option(metavar="TIME", help="Accepted at or after: a time such as 2026-11-24T09:30, or 2h for 2 h ago.")
 ]
 Until = Annotated[str, typer.Option(metavar="TIME", help="Accepted before: as --since.")]
+DataDir = Annotated[Path, typer.Option(metavar="DIR", help="Where the store and the logs are kept.")]
