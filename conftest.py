@@ -43,6 +43,14 @@ def running_store(kind: str, folder: Path) -> Iterator[Servers]:
         yield servers
 
 
+@pytest.fixture(scope="session", autouse=True)
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what tests index out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WAYBILL_WORKER_INDEX_DIR", str(tmp_path_factory.mktemp("indexes")))
+        yield
+
+
 class Stores:
     """The stores of a session by kind, each started when it is first asked for."""
 

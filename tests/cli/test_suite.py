@@ -84,6 +84,17 @@ def test_the_services_are_wired_to_each_other(data: DataDirectory) -> None:
     assert stages == sorted(set(stages))
 
 
+def test_indexes_are_kept_in_the_data_directory_unless_the_operator_says_where(
+    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WAYBILL_WORKER_INDEX_DIR", raising=False)
+    specs = {spec.name: spec for spec in lay_out(SuiteOptions(), data).specs}
+    assert specs["worker-1"].environment["WAYBILL_WORKER_INDEX_DIR"] == str(data.path / "index")
+    monkeypatch.setenv("WAYBILL_WORKER_INDEX_DIR", "/elsewhere")
+    specs = {spec.name: spec for spec in lay_out(SuiteOptions(), data).specs}
+    assert "WAYBILL_WORKER_INDEX_DIR" not in specs["worker-1"].environment
+
+
 def test_given_an_archive_then_the_dispatcher_keeps_tasks_in_the_data_directory(data: DataDirectory) -> None:
     for wanted in (True, False):
         specs = {spec.name: spec for spec in lay_out(SuiteOptions(archive=wanted), data).specs}

@@ -20,6 +20,7 @@ from waybill.cli.project import OwnAgents
 
 REDIS_URL_VARIABLE = "WAYBILL_REDIS_URL"
 ARCHIVE_URL_VARIABLE = "WAYBILL_DISPATCHER_ARCHIVE_URL"
+INDEX_DIR_VARIABLE = "WAYBILL_WORKER_INDEX_DIR"
 MODEL_VARIABLES = "WAYBILL_LLM_"
 """What variables begin with that describe models, keys among them: for services that ask models, and no others."""
 SERVICE_DRAIN_SECONDS = 5.0
@@ -163,6 +164,8 @@ def _workers(addresses: _Addresses, options: SuiteOptions, data: DataDirectory) 
     shared = {"WAYBILL_REDIS_URL": addresses.redis_url, **options.agents.environment()}
     if options.source_roots is not None:
         shared["WAYBILL_WORKER_SOURCE_ROOTS"] = ",".join(options.source_roots)
+    if not os.environ.get(INDEX_DIR_VARIABLE):
+        shared[INDEX_DIR_VARIABLE] = str(data.path / "index")
     for number, ports in enumerate(addresses.workers, start=1):
         name = {"WAYBILL_WORKER_NAME": f"{_worker_prefix(data)}-{number}"}
         yield _service("worker", f"worker-{number}", 1, ports, {**shared, **name})

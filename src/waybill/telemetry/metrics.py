@@ -79,6 +79,17 @@ MODEL_CALL_SECONDS = Histogram(
 MODEL_TOKENS = Counter("waybill_model_tokens_total", "Tokens that models used, estimates included.", ("model", "kind"))
 MODEL_COST = Counter("waybill_model_cost_microusd_total", "Millionths of a US dollar that models cost.", ("model",))
 
+# Sources that agents read. `outcome`: a source was parsed, or what was kept of it was used again. `reason`: one of a
+# few words for why a source, or a part of it, does not count.
+SOURCES_READ = Counter("waybill_sources_read_total", "Sources read for an index.", ("outcome",))
+SOURCES_SKIPPED = Counter("waybill_sources_skipped_total", "Sources, or parts of them, left out.", ("reason",))
+INDEX_SECONDS = Histogram(
+    "waybill_index_seconds",
+    "Seconds that making the index of a task's sources took, or loading it where it was kept.",
+    ("outcome",),
+    buckets=_WORK_SECONDS,
+)
+
 # The ledger.
 EXCHANGE_SECONDS = Histogram("waybill_exchange_seconds", "Seconds of one exchange.", buckets=_CALL_SECONDS)
 LEDGER_SECONDS = Histogram(

@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from waybill_worker.agents import passage_index
+from waybill_worker.agents.passage_index import PassageIndex
 from waybill_worker.agents.retriever import retriever
+from waybill_worker.sources.corpus import Corpus
 
 from waybill.core.task import Document
 from waybill.errors import Permanent, SourceRefused
@@ -85,13 +86,13 @@ async def test_given_questions_at_once_when_the_sources_are_the_same_then_they_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     built: list[int] = []
-    build = passage_index.PassageIndex.__init__
+    build = PassageIndex.of
 
-    def count(index: passage_index.PassageIndex, corpus: object) -> None:
+    def count(corpus: Corpus) -> PassageIndex:
         built.append(1)
-        build(index, corpus)  # type: ignore[arg-type]
+        return build(corpus)
 
-    monkeypatch.setattr(passage_index.PassageIndex, "__init__", count)
+    monkeypatch.setattr(PassageIndex, "of", count)
     document = Document("only-here.md", "", b"A text that no other test reads.\n")
     await asyncio.gather(*(run_agent(retriever, {"question": f"text {n}"}, documents=[document]) for n in range(8)))
     assert len(built) == 1

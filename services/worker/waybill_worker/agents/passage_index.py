@@ -1,36 +1,50 @@
-"""The BM25 index over the excerpts of a corpus, and the few indexes that are kept between the questions of a task."""
+"""The BM25 index over the excerpts of a corpus: how it is made, asked, and turned into bytes and back."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from waybill_worker.agents.evidence import Passage
-from waybill_worker.agents.words import question_words, words_of
-from waybill_worker.sources.corpus import Corpus, Identity, Sources
+from waybill_worker.sources.corpus import Corpus
 from waybill_worker.sources.excerpts import Excerpt, Kind
+from waybill_worker.sources.indexed import Indexed
+from waybill_worker.sources.words import question_words
 
 _WEIGHTS = {Kind.PROSE: 1.0, Kind.COMMENT: 0.9, Kind.TABLE: 0.8, Kind.CODE: 0.5}
 """What a kind is worth to someone who wants sentences."""
-_MAX_KEPT = 4
-_MAX_KEPT_CHARS = 64 * 1024 * 1024
+_ARRAYS = {"data": "<f4", "indices": "<i4", "indptr": "<i8"}
+"""The arrays of a ranking, and how their numbers are written."""
+
+
+class _Saved(msgspec.Struct, frozen=True, array_like=True):
+    paths: tuple[str, ...]
+    excerpts: tuple[tuple[int, int, str, Kind, str, int, int], ...]
+    warnings: tuple[str, ...]
+    source_count: int
+    vocabulary: tuple[str, ...]
+    arrays: dict[str, bytes]
 
 
 class PassageIndex:
     """Ranks the excerpts of a corpus against questions. Immutable once made, so threads may share it."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
-        self.chars = sum(len(excerpt.text) for excerpt in corpus.excerpts)
-        tokens = [words_of(f"{excerpt.heading} {excerpt.text}") for excerpt in corpus.excerpts]
-        self._ranking: Any = None
-        if any(tokens):
-            import bm25s
+    def __init__(
+        self, excerpts: Sequence[Excerpt], warnings: Sequence[str], source_count: int, ranking: Any = None
+    ) -> None:
+        self.excerpts = excerpts
+        self.warnings = warnings
+        self.source_count = source_count
+        self.chars = sum(len(excerpt.text) for excerpt in excerpts)
+        self._ranking = ranking
 
-            self._ranking = bm25s.BM25(method="lucene", k1=1.2, b=0.6)
-            self._ranking.index(tokens, show_progress=False)
+    @classmethod
+    def of(cls, corpus: Corpus) -> PassageIndex:
+        """The index of a corpus."""
+        ranking = _ranking([found for _, found in corpus.sources])
+        return cls(corpus.excerpts, corpus.warnings, corpus.source_count, ranking)
 
     def best(self, question: str, limit: int) -> list[Passage]:
         """At most `limit` passages that share a word with the question, best first; ties in the order of sources."""
@@ -40,11 +54,65 @@ class PassageIndex:
         scores = self._ranking.get_scores(asked)
         weighed = [
             (float(score) * _WEIGHTS[excerpt.kind], position)
-            for position, (score, excerpt) in enumerate(zip(scores, self.corpus.excerpts, strict=True))
+            for position, (score, excerpt) in enumerate(zip(scores, self.excerpts, strict=True))
             if score > 0
         ]
         weighed.sort(key=lambda item: (-item[0], item[1]))
-        return [_passage(self.corpus.excerpts[position], score) for score, position in weighed[:limit]]
+        return [_passage(self.excerpts[position], score) for score, position in weighed[:limit]]
+
+    def saved(self) -> bytes:
+        """The index as bytes that `loaded` makes the same index of."""
+        paths = {excerpt.path: 0 for excerpt in self.excerpts}
+        places = {path: place for place, path in enumerate(paths)}
+        excerpts = tuple((places[e.path], e.line, e.text, e.kind, e.heading, e.page, e.cell) for e in self.excerpts)
+        vocabulary: tuple[str, ...] = ()
+        arrays: dict[str, bytes] = {}
+        if self._ranking is not None:
+            vocabulary = tuple(sorted(self._ranking.vocab_dict, key=self._ranking.vocab_dict.__getitem__))
+            arrays = {name: self._ranking.scores[name].astype(kind).tobytes() for name, kind in _ARRAYS.items()}
+        saved = _Saved(tuple(paths), excerpts, tuple(self.warnings), self.source_count, vocabulary, arrays)
+        return msgspec.msgpack.encode(saved)
+
+    @classmethod
+    def loaded(cls, content: bytes) -> PassageIndex:
+        """The index that was saved. Raises ValueError if it was not saved by this edition."""
+        saved = msgspec.msgpack.decode(content, type=_Saved)
+        paths = saved.paths
+        excerpts = [Excerpt(paths[excerpt[0]], *excerpt[1:]) for excerpt in saved.excerpts]
+        return cls(excerpts, saved.warnings, saved.source_count, _restored(saved, len(excerpts)))
+
+
+def _ranking(sources: Sequence[Indexed]) -> Any:
+    """The ranking of all excerpts of the sources, or None if they hold no word."""
+    vocabulary: dict[str, int] = {}
+    documents: list[list[int]] = []
+    for found in sources:
+        places = [vocabulary.setdefault(word, len(vocabulary)) for word in found.vocabulary]
+        documents += ([places[word] for word in piece.words] for piece in found.pieces)
+    if not vocabulary:
+        return None
+    ranking = _empty_ranking()
+    ranking.index((documents, vocabulary), show_progress=False)
+    return ranking
+
+
+def _restored(saved: _Saved, count: int) -> Any:
+    if not saved.arrays:
+        return None
+    import numpy
+
+    ranking = _empty_ranking()
+    ranking.scores = {name: numpy.frombuffer(saved.arrays[name], kind) for name, kind in _ARRAYS.items()}
+    ranking.scores["num_docs"] = count
+    ranking.nonoccurrence_array = None
+    ranking.vocab_dict = {word: place for place, word in enumerate(saved.vocabulary)}
+    return ranking
+
+
+def _empty_ranking() -> Any:
+    import bm25s
+
+    return bm25s.BM25(method="lucene", k1=1.2, b=0.6)
 
 
 def _passage(excerpt: Excerpt, score: float) -> Passage:
@@ -58,43 +126,3 @@ def _passage(excerpt: Excerpt, score: float) -> Passage:
         heading=excerpt.heading,
         score=round(score, 4),
     )
-
-
-class IndexCache:
-    """The indexes used last, few and bounded in size. Who asks for one that is being built waits for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._building: dict[Identity, threading.Lock] = {}
-        self._kept: OrderedDict[Identity, PassageIndex] = OrderedDict()
-
-    def index_of(self, sources: Sources, stopped: Callable[[], bool]) -> PassageIndex:
-        """The index of the sources, built unless it is kept. Raises what `Sources.read` raises."""
-        identity = sources.identity
-        with self._lock:
-            building = self._building.setdefault(identity, threading.Lock())
-        try:
-            with building:
-                return self._kept_or_built(identity, sources, stopped)
-        finally:
-            with self._lock:
-                self._building.pop(identity, None)
-
-    def _kept_or_built(self, identity: Identity, sources: Sources, stopped: Callable[[], bool]) -> PassageIndex:
-        with self._lock:
-            kept = self._kept.get(identity)
-            if kept is not None:
-                self._kept.move_to_end(identity)
-                return kept
-        index = PassageIndex(sources.read(stopped))
-        if not stopped():
-            self._keep(identity, index)
-        return index
-
-    def _keep(self, identity: Identity, index: PassageIndex) -> None:
-        with self._lock:
-            self._kept[identity] = index
-            while len(self._kept) > 1 and (
-                len(self._kept) > _MAX_KEPT or sum(other.chars for other in self._kept.values()) > _MAX_KEPT_CHARS
-            ):
-                self._kept.popitem(last=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from waybill_worker.agents.sentences import Sentence
-from waybill_worker.agents.words import question_words, words_of
+from waybill_worker.sources.words import question_words, words_of
 
 _DEFINITION = re.compile(
     r"\s*(?:what(?:'s|\u2019s| is| are| was| were)|who (?:is|are)|define|what do(?:es)?(?= .+ (?:mean|do)\b))"

@@ -10,7 +10,7 @@ from pydantic import Field
 from waybill import Context, agent
 from waybill.core.limits import MAX_PATHS
 from waybill_worker.agents.evidence import Retrieval
-from waybill_worker.agents.passage_index import IndexCache
+from waybill_worker.agents.index_cache import IndexCache
 from waybill_worker.sources.corpus import Sources
 from waybill_worker.sources.roots import Roots
 
@@ -40,8 +40,8 @@ async def retriever(
         return Retrieval(
             question=question,
             passages=index.best(question, limit),
-            warnings=list(index.corpus.warnings),
-            source_count=index.corpus.source_count,
+            warnings=list(index.warnings),
+            source_count=index.source_count,
         )
 
     found = await asyncio.to_thread(retrieve)

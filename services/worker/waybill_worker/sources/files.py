@@ -72,18 +72,29 @@ def look(place: Place) -> os.stat_result:
 
 def read_file(place: Place) -> bytes:
     """The whole content of a regular file. Raises `Refusal` if it is something else by now, or over the cap."""
+    return read_file_and_state(place)[0]
+
+
+def read_file_and_state(place: Place) -> tuple[bytes, FileState | None]:
+    """The content of a file with the state it belongs to; no state if the file changed while it was read.
+
+    Raises `Refusal` as `read_file` does.
+    """
     # A device can act when it is opened, so the kind is checked before as well as after.
     if not stat.S_ISREG(look(place).st_mode):
         raise Refusal(NOT_REGULAR)
     with open_folder(Place(place.root, place.parts[:-1])) as folder, _refusing():
         descriptor = os.open(place.parts[-1], _FILE_FLAGS, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
                 raise Refusal(NOT_REGULAR)
             data = file.read(MAX_FILE_BYTES + 1)
+            after = os.fstat(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise Refusal(TOO_LARGE)
-    return data
+    state = state_of(after)
+    return data, state if state_of(before) == state and len(data) == state.size_bytes else None
 
 
 @contextmanager

@@ -14,3 +14,5 @@ class Note:
     """What has to be told about a source of which something could be read."""
 
     text: str
+    lasting: bool = True
+    """Whether the same bytes give the same note again, whatever else the machine does."""

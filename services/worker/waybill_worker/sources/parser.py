@@ -36,6 +36,10 @@ _BOOT = (
 )
 
 
+class Passing(Refusal):
+    """A source that was refused for what the machine did meanwhile, and may be read another time."""
+
+
 class Stopped(Exception):
     """Whoever wanted the source does not want it any more."""
 
@@ -75,7 +79,7 @@ class Parser:
         Raises `Refusal` if there is no part at all, and `Stopped`.
         """
         if self._given_up >= MAX_GIVEN_UP:
-            raise Refusal(TOO_MANY_GIVEN_UP)
+            raise Passing(TOO_MANY_GIVEN_UP)
         some = False
         try:
             for told in self._asked(Asked(kind, media_type, data)):
@@ -90,7 +94,7 @@ class Parser:
         except Refusal as refusal:
             if not some:
                 raise
-            yield Note(f"was cut, what follows {refusal}")
+            yield Note(f"was cut, what follows {refusal}", lasting=not isinstance(refusal, Passing))
 
     def _asked(self, asked: Asked) -> Iterator[Told]:
         """What the process tells of a source. Raises `Refusal` if it ends on it, or had to be ended."""
@@ -107,25 +111,30 @@ class Parser:
                 yield told
                 if ended:
                     return
-            raise Refusal(self._cause())
+            raise self._cause()
+        except TimeoutError as error:
+            self._given_up += 1
+            raise Passing(TOO_SLOW) from error
         except (OSError, msgspec.MsgspecError) as error:
-            raise Refusal(self._cause()) from error
+            raise self._cause() from error
         finally:
             if not ended:
                 self.close()
 
-    def _cause(self) -> str:
-        """Why the process is gone, or has to go."""
+    def _cause(self) -> Refusal:
+        """Why the process has ended, or has to."""
         self._given_up += 1
         process = self._process
         code = None
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 code = process.wait(timeout=1)
-        return TOO_SLOW if code in (-signal.SIGXCPU, None) else BROKE_OFF
+        if code == -signal.SIGXCPU:
+            return Refusal(TOO_SLOW)
+        return Passing(BROKE_OFF)
 
     def _messages(self, descriptor: int, until: float) -> Iterator[bytes]:
-        """The messages of the process until it ends or it is too late. Raises `Stopped`."""
+        """The messages of the process until it ends. Raises TimeoutError when it is too late, and `Stopped`."""
         waiting = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
@@ -139,6 +148,7 @@ class Parser:
                     return
                 waiting += chunk
                 yield from _taken(waiting)
+            raise TimeoutError
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waybill_worker.agents.words import STOP_WORDS, question_words, words_of
+from waybill_worker.sources.words import STOP_WORDS, question_words, words_of
 
 
 @pytest.mark.parametrize(
