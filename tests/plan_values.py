@@ -11,7 +11,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 plain_texts = st.one_of(
     texts,
     st.sampled_from(
-        ["on", "no", "1e5", "007", "2020-01-01", "~", "", "0x1f", "- a", "a: b", "#", "\x85", "a\n b\n", "\u2028"]
+        ["on", "no", "1e5", "007", "2020-01-01", "~", "", "0x1f", "- a", "a: b", "#", "<<", "\x85", "a\n b\n", "\u2028"]
     ),
 )
 scalars = st.one_of(

@@ -59,7 +59,7 @@ def faults_of(written: Written, prefix: str, violations: Iterable[Violation]) ->
     """Violations of a plan that stands in a file, in the order of its lines."""
     faults = []
     for violation in violations:
-        path = violation.field.removeprefix("plan").removeprefix(".")
+        path = violation.field.removeprefix("spec.").removeprefix("plan").removeprefix(".")
         faults.append(Fault(written.line_of(_joined(prefix, path)), path, violation.description))
     return sorted(faults, key=lambda fault: fault.line)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from waybill.api.v1 import task_pb2
+from waybill.core.plan import AgentSchema
 from waybill.core.template import Template, make_template
 from waybill.core.written import Unreadable, Written, read_written
 from waybill.errors import InvalidArgument, InvalidPlan, Violation
@@ -32,8 +33,8 @@ def read_template_file(data: bytes, name: str) -> Template:
     return template_of(written, name)
 
 
-def template_of(written: Written, name: str) -> Template:
-    """The template that a file says. Raises as above."""
+def template_of(written: Written, name: str, agents: Mapping[str, AgentSchema] | None = None) -> Template:
+    """The template that a file says; where the agents are given, its plan has to fit them. Raises as above."""
     try:
         value = without_schema_name(written.value) if isinstance(written.value, dict) else written.value
         form = read_json(json_text(value), TemplateForm)
@@ -42,7 +43,7 @@ def template_of(written: Written, name: str) -> Template:
             raise InvalidArgument.of_field("plan", "must be an object with the steps of the plan")
         properties = {parameter: msgspec.json.decode(bytes(schema)) for parameter, schema in form.parameters.items()}
         template = make_template(form.name, form.description, properties, form.required, plan)
-        violations = _plan_violations(template.skeleton())
+        violations = _plan_violations(template.skeleton(), agents)
     except InvalidArgument as error:
         raise PlanFileInvalid(name, _faults(written, error.violations)) from error
     if violations:
@@ -55,14 +56,14 @@ def expanded(template: Template, parameters: bytes) -> task_pb2.Plan:
     return plan_of_form(read_json(json_text(template.expand(parameters)), PlanForm))
 
 
-def _plan_violations(plan: dict[str, Any]) -> Sequence[Violation]:
+def _plan_violations(plan: dict[str, Any], agents: Mapping[str, AgentSchema] | None) -> Sequence[Violation]:
     try:
         made = plan_of_form(read_json(json_text(plan), PlanForm))
     except InvalidArgument as error:
         found = structure_of(plan) or error.violations
         return [Violation(f"plan.{item.field}".removesuffix(".plan"), item.description) for item in found]
     try:
-        link_plan(made, {}, closed=False)
+        link_plan(made, agents or {}, closed=agents is not None)
     except InvalidPlan as error:
         return error.violations
     return []

@@ -41,7 +41,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
     """A suite with agents of a project's own."""
     folder = tmp_path_factory.mktemp("suite")
     (folder / "own_agents.py").write_text(AGENTS)
+    (folder / "templates").mkdir()
+    (folder / "templates" / "greet.yaml").write_text(TEMPLATE)
     command = [*WAYBILL, "up", "--json", "--grpc-port", "0", "--http-port", "0", "--agents", "own_agents"]
+    command += ["--templates", "templates"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
@@ -65,6 +68,18 @@ async def echo(value: object = None) -> object:
 async def refuse(why: str) -> None:
     \"\"\"Fail for good.\"\"\"
     raise Permanent(why)
+"""
+
+TEMPLATE = """
+name: greet
+description: Greets somebody.
+parameters:
+  who: {type: string, description: Whom to greet}
+  times: {type: integer, minimum: 1, default: 1}
+required: [who]
+plan:
+  steps:
+  - {name: say, agent: echo, input: {value: ["Hello ${parameters.who}", "${parameters.times}"]}}
 """
 
 

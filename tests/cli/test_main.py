@@ -150,11 +150,11 @@ def test_refusals_name_what_to_change(waybill: Waybill, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text('{"steps": [{"name": "a", "agent": "x", "after": ["y"]}]}')
     refused = waybill("submit", "--plan", str(tmp_path / "plan.json"))
     assert refused.returncode == 2
-    assert "\n  plan.steps[0].after: unknown\n" in refused.stderr
+    assert "/plan.json:1: steps[0].after: unknown\n" in refused.stderr
     missing = waybill("show", "other")
     assert missing.returncode == 2
     assert missing.stderr.startswith("waybill: there is no task tasks/other; `waybill list`")
-    assert waybill("submit").stderr == "waybill: --goal, --plan: give exactly one of them\n"
+    assert waybill("submit").stderr == "waybill: --goal, --plan: give exactly one of them, or --template alone\n"
     assert waybill("list", "--state", "nonsense").returncode == 2
 
 

@@ -36,6 +36,10 @@ def test_constants_and_numbers_are_those_of_json() -> None:
     assert read(f"value: {text}")["value"] == [None, None, True, False, 0, -12, 1.5, 1000.0, "null", "5"]
 
 
+def test_a_key_in_quotes_is_a_text_whatever_it_says() -> None:
+    assert read('"<<": 1') == {"<<": 1}
+
+
 def test_an_anchor_may_be_used_again() -> None:
     assert read("a: &again {x: [1]}\nb: *again") == {"a": {"x": [1]}, "b": {"x": [1]}}
 

@@ -11,10 +11,11 @@ from waybill.cli import exits, tables
 from waybill.cli.gateway import WATCH_PATIENCE_SECONDS, client_of, json_line
 from waybill.cli.lines import output_text, printable
 from waybill.cli.reading import Typed, TypedFilter, plan_file, submission, task_filter
+from waybill.cli.templates import typed_parameters
 from waybill.cli.watching import Style, follow
 from waybill.client import Client
 from waybill.core.task import TaskState
-from waybill.errors import InvalidPlan
+from waybill.errors import InvalidArgument, InvalidPlan
 from waybill.resources import Task
 from waybill.rpc import conversion
 
@@ -32,13 +33,13 @@ class Watching:
 async def submit(address: str, tenant: str, typed: Typed, shown: Watching | None, *, as_json: bool) -> int:
     """Submit a task and print its name, or follow it as `shown` says."""
     plan = plan_file(typed)
-    asked = submission(typed, plan)
+    asked = submission(typed, plan, await typed_parameters(address, tenant, typed))
     request = gateway_pb2.SubmitTaskRequest(spec=asked.spec(), request_id=asked.chosen_request_id())
     try:
         async with client_of(address, tenant) as client:
             task = (await client.call("SubmitTask", request)).task
-    except InvalidPlan as error:
-        if plan is None or not error.violations:
+    except InvalidArgument as error:
+        if plan is None or error.reason != InvalidPlan.reason or not error.violations:
             raise
         raise plan.invalid(error.violations) from error
     if shown is not None:

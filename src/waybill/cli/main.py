@@ -13,9 +13,11 @@ from waybill.cli.options import (
     GATEWAY,
     TENANT,
     Address,
+    FromTemplate,
     Json,
     MaxCost,
     OnLimit,
+    Parameters,
     Result,
     Since,
     Sources,
@@ -26,6 +28,7 @@ from waybill.cli.options import (
     WantedLabels,
     WantedTemplate,
 )
+from waybill.cli.plans_app import plan_app, templates_app
 from waybill.cli.schedules_app import schedules_app
 from waybill.cli.sections import Section, SectionedGroup
 from waybill.cli.spending_app import budget_app, limits_app, spending_app
@@ -100,6 +103,9 @@ def up(
             "this folder announces.",
         ),
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of plan templates. Default: no templates.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the suite and keep it running until Ctrl-C.
@@ -110,7 +116,7 @@ def up(
     from waybill.cli.suite import SuiteOptions
     from waybill.cli.up import up as command
 
-    options = SuiteOptions(grpc_port, http_port, workers, archive=archive)
+    options = SuiteOptions(grpc_port, http_port, workers, archive=archive, templates=templates)
     raise typer.Exit(finish(lambda: command(options, data_dir, agents, as_json=json)))
 
 
@@ -161,7 +167,8 @@ def submit(
     deadline: Annotated[
         str, typer.Option(metavar="SPAN", help="The task fails if it has not ended by then: 90s, 10m, 1h30m, 2d.")
     ] = "",
-    template: Annotated[str, typer.Option(help="Name of what the plan was made from, for lists.")] = "",
+    template: FromTemplate = "",
+    param: Parameters = None,
     max_cost_usd: MaxCost = "",
     on_limit: OnLimit = None,
     policy: Annotated[
@@ -203,6 +210,7 @@ def submit(
         on_limit,
         policy,
         start_at,
+        param or (),
     )
     if inputs is not None:
         from waybill.cli.submitting_many import submit_many
@@ -287,6 +295,8 @@ def version(json: Json = False, address: Address = GATEWAY) -> None:
 
 app.add_typer(steering_app)
 app.add_typer(spending_app)
+app.add_typer(plan_app, name="plan", rich_help_panel=Section.PLANS)
+app.add_typer(templates_app, name="templates", rich_help_panel=Section.PLANS)
 app.add_typer(schedules_app, name="schedule", rich_help_panel=Section.PLANS)
 app.add_typer(budget_app, name="budget", rich_help_panel=Section.SPENDING)
 app.add_typer(limits_app, name="limits", rich_help_panel=Section.SPENDING)

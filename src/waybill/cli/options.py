@@ -55,6 +55,18 @@ WantedAgent = Annotated[
         "--agent", metavar="AGENT", help="Only tasks with a step that this agent runs.", autocompletion=complete_agent
     ),
 ]
+FromTemplate = Annotated[
+    str,
+    typer.Option(
+        "--template",
+        metavar="NAME",
+        help="Plan template to make the plan from. With --goal or --plan it is only a name, for lists.",
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the template; JSON, or a text. May be repeated."),
+]
 WantedTemplate = Annotated[str, typer.Option("--template", metavar="NAME", help="Only tasks made from this template.")]
 Since = Annotated[
     str, typer.Option(metavar="TIME", help="Accepted at or after: a time such as 2026-11-24T09:30, or 2h for 2 h ago.")

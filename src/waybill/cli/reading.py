@@ -46,6 +46,7 @@ class Typed:
     on_limit: BudgetAction | None = None
     policy: Path | None = None
     start_at: str = ""
+    parameters: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ class TypedFilter:
     until: str = ""
 
 
-def submission(typed: Typed, plan: PlanFile | None = None) -> Submission:
-    """What to submit. Raises `InvalidArgument` naming the option that is wrong. `plan` is the file, if it was read."""
-    if bool(typed.goal) == (typed.plan is not None):
-        raise InvalidArgument.of_field("--goal, --plan", "give exactly one of them")
+def submission(typed: Typed, plan: PlanFile | None = None, parameters: Mapping[str, Any] | None = None) -> Submission:
+    """What to submit. Raises `InvalidArgument` naming the option that is wrong. `plan` is the file, if it was read;
+    `parameters` are those of the template, if any were typed.
+    """
+    if (typed.goal and typed.plan is not None) or not (typed.goal or typed.plan or typed.template):
+        raise InvalidArgument.of_field("--goal, --plan", "give exactly one of them, or --template alone")
     plan = plan or plan_file(typed)
     return Submission(
         goal=typed.goal,
@@ -79,6 +82,7 @@ def submission(typed: Typed, plan: PlanFile | None = None) -> Submission:
         budget=budget(typed.max_cost_usd, typed.on_limit),
         policy=_policy(typed.policy) if typed.policy is not None else None,
         start_time=start_time(typed.start_at) if typed.start_at else None,
+        parameters=parameters,
     )
 
 

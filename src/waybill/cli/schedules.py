@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,8 +9,9 @@ from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.cli import exits, schedule_tables
 from waybill.cli.gateway import client_of, json_line
 from waybill.cli.reading import Typed, plan_file, span_ms, start_time, submission
+from waybill.cli.templates import typed_parameters
 from waybill.core.schedule import CatchUp, Overlap
-from waybill.errors import InvalidPlan, Violation
+from waybill.errors import InvalidArgument, InvalidPlan
 from waybill.rpc.resources import task_to_json
 from waybill.rpc.schedules import schedule_to_json
 from waybill.schedules import schedule_message, schedule_name
@@ -43,7 +43,7 @@ async def write(address: str, tenant: str, typed: TypedSchedule, *, replace: boo
     plan = plan_file(typed.spec)
     schedule = schedule_message(
         typed.name,
-        submission(typed.spec, plan),
+        submission(typed.spec, plan, await typed_parameters(address, tenant, typed.spec)),
         cron=typed.cron,
         interval=_span(typed.every, "--every"),
         time_zone=typed.time_zone,
@@ -59,17 +59,12 @@ async def write(address: str, tenant: str, typed: TypedSchedule, *, replace: boo
     try:
         async with client_of(address, tenant) as client:
             written = (await client.call("UpdateSchedule" if replace else "CreateSchedule", request)).schedule
-    except InvalidPlan as error:
-        if plan is None or not error.violations:
+    except InvalidArgument as error:
+        if plan is None or error.reason != InvalidPlan.reason or not error.violations:
             raise
-        raise plan.invalid(_of_plan(error.violations)) from error
+        raise plan.invalid(error.violations) from error
     _print(written, as_json=as_json)
     return exits.OK
-
-
-def _of_plan(violations: Sequence[Violation]) -> list[Violation]:
-    """What is wrong in a plan, by the fields of its file."""
-    return [Violation(item.field.removeprefix("spec."), item.description) for item in violations]
 
 
 def _span(typed: str, option: str) -> timedelta | None:

@@ -11,9 +11,11 @@ from waybill.cli.options import (
     GATEWAY,
     TENANT,
     Address,
+    FromTemplate,
     Json,
     MaxCost,
     OnLimit,
+    Parameters,
     RequestId,
     ScheduleName,
     Sources,
@@ -36,7 +38,6 @@ Urgency = Annotated[Priority, typer.Option(help="Higher ones run first.")]
 Deadline = Annotated[
     str, typer.Option(metavar="SPAN", help="A task fails if it has not ended by then: 90s, 10m, 1h30m, 2d.")
 ]
-Template = Annotated[str, typer.Option(help="Name of what the plan was made from, for lists.")]
 Policy = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="What a task may do, as JSON; - reads stdin. Default: all that you allow."),
@@ -67,7 +68,8 @@ def create_schedule(
     label: Labels = None,
     priority: Urgency = Priority.NORMAL,
     deadline: Deadline = "",
-    template: Template = "",
+    template: FromTemplate = "",
+    param: Parameters = None,
     max_cost_usd: MaxCost = "",
     on_limit: OnLimit = None,
     policy: Policy = None,
@@ -96,6 +98,7 @@ def create_schedule(
     spec = Typed(
         *(goal, plan, input, split_sources(sources or []), document or (), label or (), priority, "", deadline),
         *(template, max_cost_usd, on_limit, policy),
+        parameters=param or (),
     )
     typed = schedules.TypedSchedule(
         name, spec, cron, every, time_zone, overlap, catch_up, window, begin, end, paused, request_id
@@ -114,7 +117,8 @@ def update_schedule(
     label: Labels = None,
     priority: Urgency = Priority.NORMAL,
     deadline: Deadline = "",
-    template: Template = "",
+    template: FromTemplate = "",
+    param: Parameters = None,
     max_cost_usd: MaxCost = "",
     on_limit: OnLimit = None,
     policy: Policy = None,
@@ -142,6 +146,7 @@ def update_schedule(
     spec = Typed(
         *(goal, plan, input, split_sources(sources or []), document or (), label or (), priority, "", deadline),
         *(template, max_cost_usd, on_limit, policy),
+        parameters=param or (),
     )
     typed = schedules.TypedSchedule(
         name, spec, cron, every, time_zone, overlap, catch_up, window, begin, end, False, request_id

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from waybill.cli import probes
 from waybill.cli.child import ChildSpec
@@ -21,6 +22,7 @@ from waybill.cli.project import OwnAgents
 REDIS_URL_VARIABLE = "WAYBILL_REDIS_URL"
 ARCHIVE_URL_VARIABLE = "WAYBILL_DISPATCHER_ARCHIVE_URL"
 INDEX_DIR_VARIABLE = "WAYBILL_WORKER_INDEX_DIR"
+TEMPLATES_VARIABLE = "WAYBILL_PLANNER_TEMPLATES"
 MODEL_VARIABLES = "WAYBILL_LLM_"
 """What variables begin with that describe models, keys among them: for services that ask models, and no others."""
 SERVICE_DRAIN_SECONDS = 5.0
@@ -46,6 +48,7 @@ class SuiteOptions:
     source_roots: tuple[str, ...] | None = None
     archive: bool = False
     agents: OwnAgents = OwnAgents()
+    templates: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def lay_out(options: SuiteOptions, data: DataDirectory) -> Suite:
         _gateway(addresses),
         *_workers(addresses, options, data),
         _dispatcher(addresses, options, data),
-        _planner(addresses),
+        _planner(addresses, options),
     )
     specs = services if os.environ.get(REDIS_URL_VARIABLE) else (_store(addresses.store, data), *services)
     return Suite(specs, f"{LOOPBACK}:{addresses.gateway_grpc}", f"http://{LOOPBACK}:{addresses.gateway_http}")
@@ -194,5 +197,6 @@ def _dispatcher(addresses: _Addresses, options: SuiteOptions, data: DataDirector
     )
 
 
-def _planner(addresses: _Addresses) -> ChildSpec:
-    return _service("planner", "planner", 3, (addresses.planner, addresses.metrics[2]), {})
+def _planner(addresses: _Addresses, options: SuiteOptions) -> ChildSpec:
+    templates = {} if options.templates is None else {TEMPLATES_VARIABLE: str(options.templates.absolute())}
+    return _service("planner", "planner", 3, (addresses.planner, addresses.metrics[2]), templates)

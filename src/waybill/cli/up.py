@@ -13,10 +13,11 @@ from waybill.cli.datadir import DataDirectory
 from waybill.cli.gateway import json_line
 from waybill.cli.options import GATEWAY
 from waybill.cli.ports import require_free
-from waybill.cli.project import OwnAgents, check_that_it_loads, named_agents, project_agents
+from waybill.cli.project import check_that_it_loads, named_agents, project_agents
 from waybill.cli.running import all_ready, run_suite
 from waybill.cli.suite import REDIS_URL_VARIABLE, Suite, SuiteOptions
 from waybill.cli.supervisor import Supervisor
+from waybill.errors import InvalidArgument
 
 _TITLES = {
     "console": "console",
@@ -25,6 +26,7 @@ _TITLES = {
     "grpc": "gRPC",
     "store": "store",
     "logs": "logs",
+    "templates": "templates",
     "agents": "agents",
 }
 
@@ -40,6 +42,8 @@ async def up(
     """
     own = project_agents(Path.cwd()) if agents is None else named_agents(agents, Path.cwd())
     options = replace(options, agents=own)
+    if options.templates is not None and not options.templates.is_dir():
+        raise InvalidArgument.of_field("--templates", f"{options.templates} is no folder")
     with DataDirectory(data_path) as data:
         for port, option in ((options.grpc_port, "--grpc-port"), (options.http_port, "--http-port")):
             if port:
@@ -49,7 +53,7 @@ async def up(
 
         async def serve(suite: Suite, supervisor: Supervisor) -> int:
             await all_ready(supervisor, shown=not as_json)
-            _announce(suite, data, own, as_json=as_json)
+            _announce(suite, data, options, as_json=as_json)
             await asyncio.Event().wait()
             return exits.OK
 
@@ -58,7 +62,8 @@ async def up(
     return exits.OK
 
 
-def _announce(suite: Suite, data: DataDirectory, own: OwnAgents, *, as_json: bool) -> None:
+def _announce(suite: Suite, data: DataDirectory, options: SuiteOptions, *, as_json: bool) -> None:
+    own = options.agents
     store = os.environ.get(REDIS_URL_VARIABLE) and f"the Redis of {REDIS_URL_VARIABLE}"
     places = {
         "console": suite.http_address,
@@ -68,6 +73,8 @@ def _announce(suite: Suite, data: DataDirectory, own: OwnAgents, *, as_json: boo
         "store": store or str(data.store),
         "logs": str(data.logs),
     }
+    if options.templates is not None:
+        places["templates"] = str(options.templates)
     if own.modules:
         places["agents"] = f"{', '.join(own.modules)} ({own.told_by})"
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -11,8 +10,6 @@ from waybill.core.plan import FailurePolicy, Plan, PlanStep, Question, RetryPoli
 
 _STEP = PlanStep(name="")
 _RETRY = RetryPolicy()
-_BLOCK = re.compile(r"\S[\x20-\x7e\xa0-\ud7ff]*(?:\n(?:[\x20-\x7e\xa0-\ud7ff]*\S)?)+", re.ASCII)
-"""Texts of several lines that YAML may write as they are, line by line."""
 
 
 def plan_value(plan: Plan) -> dict[str, Any]:
@@ -30,25 +27,9 @@ def plan_json(plan: Plan) -> str:
 
 def plan_yaml(plan: Plan) -> str:
     """The plan as YAML text."""
-    import yaml
+    from waybill.core.yaml_writing import yaml_text
 
-    from waybill.core.yaml_reading import NUMBER
-
-    class Dumper(yaml.SafeDumper):
-        """Writes every value out, and puts into quotes what the reader of plan files would take for something else."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    def represent(dumper: Dumper, text: str) -> Any:
-        style = "|" if _BLOCK.fullmatch(text) else None
-        if NUMBER.fullmatch(text) or not all(line.isprintable() for line in text.split("\n")):
-            style = '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-    Dumper.add_representer(str, represent)
-    text: str = yaml.dump(plan_value(plan), Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1_000)
-    return text
+    return yaml_text(plan_value(plan))
 
 
 def _step(step: PlanStep) -> dict[str, Any]:

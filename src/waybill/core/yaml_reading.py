@@ -105,7 +105,7 @@ class _Reading:
         if self._wants_key():
             if event.anchor is not None:
                 raise Unreadable(line, "a key cannot have an anchor", self.stack[-1].path)
-            self._key(text, line)
+            self._key(text, line, is_plain=event.implicit[0])
             return
         path = self._path()
         self.lines.setdefault(path, line)
@@ -137,10 +137,10 @@ class _Reading:
         assert part is not None
         return part_of(around.path, part)
 
-    def _key(self, text: str, line: int) -> None:
+    def _key(self, text: str, line: int, *, is_plain: bool) -> None:
         around = self.stack[-1]
         path = part_of(around.path, text)
-        if text == _MERGE:
+        if text == _MERGE and is_plain:
             raise Unreadable(line, "merging by << is not supported; write the fields out, or use an anchor", path)
         if text in around.value:
             raise Unreadable(line, "is written twice; take one of them out", path)
@@ -188,8 +188,10 @@ def _events(text: str) -> Iterator[Any]:
         raise Unreadable(line, "holds a character that YAML does not allow", is_syntax=True) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
+        line = min(mark.line + 1 if mark is not None else 1, text.rstrip("\n").count("\n") + 1)
         told = ", ".join(part for part in (error.context, error.problem) if part)
+        if "nesting" in told:  # the parser has a limit of its own
+            raise Unreadable(line, f"is nested over {MAX_WRITTEN_DEPTH} deep; flatten it") from error
         raise Unreadable(line, f"is not YAML: {told[:300]}", is_syntax=True) from error
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         raise Unreadable(1, "is not YAML", is_syntax=True) from error
