@@ -17,8 +17,9 @@ class Progress:
     """How far a task is, at one moment. `sequence` is the number of the last event that it is made of.
 
     `fraction` is the part of the plan's steps that has ended, running ones counted by what they tell of themselves;
-    1.0 once the task has ended. `steps` says how many steps are in each state that any is in. `messages` has what
-    steps that run or wait have told last, `text` all that the last attempt of each step has streamed so far.
+    1.0 once the task has ended; it falls when the plan grows. `steps` says how many steps are in each state that any is
+    in. `messages` has what steps that run or wait have told last, `text` all that the last attempt of each step has
+    streamed so far.
     """
 
     task: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from waybill.testing import (
     PlanStuck,
     Revision,
     ScriptedModel,
+    plan_attempt,
     run_plan,
 )
 
@@ -105,6 +108,48 @@ async def test_given_a_failure_when_the_plan_stops_then_the_rest_is_cancelled_an
     with pytest.raises(PlanFailed, match="a: failed, AGENT_PERMANENT: this cannot work"):
         assert ran.output == 1
     assert "b: cancelled" in repr(ran)
+
+
+async def test_what_a_stopped_agent_returns_all_the_same_counts() -> None:
+    @agent
+    async def tidy() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "tidied up"
+        return ""
+
+    plan = {"steps": [step("a", "hopeless"), step("b", "tidy"), step("c", "echo", after=["b"])]}
+    ran = await run_plan(plan, [plan_agents, tidy])
+    assert states(ran) == {"a": "failed", "b": "succeeded", "c": "cancelled"}
+    assert ran.steps["b"].output == "tidied up"
+
+
+@pytest.mark.parametrize("isolation", ["async", "thread"])
+async def test_an_agent_that_ignores_its_end_does_not_hold_the_plan(
+    monkeypatch: pytest.MonkeyPatch, isolation: str
+) -> None:
+    monkeypatch.setattr(plan_attempt, "STOP_GRACE_SECONDS", 0.05)
+    leave = threading.Event()
+
+    @agent(name="stubborn")
+    async def on_the_loop(ctx: Context) -> None:
+        while not leave.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+        ctx.progress("too late")
+
+    @agent(name="stubborn")
+    def in_a_thread(ctx: Context) -> None:
+        leave.wait(30)
+        ctx.progress("too late")
+
+    plan = {"steps": [step("a", "hopeless"), step("b", "stubborn")]}
+    ran = await run_plan(plan, [plan_agents, on_the_loop if isolation == "async" else in_a_thread])
+    leave.set()
+    await asyncio.sleep(0.05)
+    assert states(ran) == {"a": "failed", "b": "cancelled"}
+    assert not [event for event in ran.events if event.message == "too late"]
 
 
 async def test_given_a_failure_when_the_plan_goes_on_then_what_depends_on_it_is_skipped() -> None:
