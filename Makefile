@@ -63,8 +63,8 @@ generate: $(DEV)  ## Regenerate the gRPC stubs under src/waybill/api/v1
 docs: $(DEV)  ## Write the reference pages from the code that they describe
 	@$(BIN)/python -B docs/generate
 
-screenshots: $(DEV)  ## Take the pictures of the web console in docs/images anew, from a real run
-	@$(BIN)/python -B docs/screenshots
+screenshots: $(DEV)  ## Take the pictures of the web console anew, from a real run
+	@$(BIN)/python -B screenshots
 
 verify: $(DEV)  ## Fail if the committed stubs differ from the protos, or the reference pages from the code
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ; out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && \

@@ -1,4 +1,4 @@
-"""Takes the pictures of the web console in docs/images, from a real run of the whole suite.
+"""Takes the pictures of the web console that stand beside it, from a real run of the whole suite.
 
 The suite runs over a store of its own; nothing of it is left behind.
 """
@@ -21,8 +21,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from waybill.cli.ports import free_ports
 
-ROOT = Path(__file__).parents[2]
-IMAGES = ROOT / "docs" / "images"
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 MAX_BYTES = 200_000
