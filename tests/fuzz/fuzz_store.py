@@ -101,6 +101,17 @@ async def furnish(suite: Suite) -> list[str]:
     return [*tasks, *steps, f"deadLetters/{dead.removeprefix('tasks/')}.1", "agents/echo", "mail", "known-request"]
 
 
+async def drop_schedules(suite: Suite) -> None:
+    """Delete the schedules of all tenants."""
+    ledger = Ledger(suite.store.url)
+    with closing(suite.client()) as client:
+        names = [name.decode() for name in client.scan_iter(f"{keys.prefix('0')}:schedule:*", count=10_000)]
+    for name in names:
+        tenant, schedule_id = name.split(":")[-2:]
+        await ledger.delete_schedule(tenant, schedule_id)
+    await ledger.close()
+
+
 def step(name: str, **fields: Any) -> task_pb2.PlanStep:
     """A step of the agent `echo`."""
     return task_pb2.PlanStep(name=name, agent="echo", **fields)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
-from fuzz_store import furnish
+from fuzz_store import drop_schedules, furnish
 from fuzz_suite import Suite
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,9 +40,10 @@ NAMES = [operation.id for operation in OPERATIONS]
 
 
 @pytest.fixture(scope="module")
-def known(quiet: Suite) -> list[str]:
-    """What can be named in the quiet suite."""
-    return asyncio.run(furnish(quiet))
+def known(quiet: Suite) -> Iterator[list[str]]:
+    """What can be named in the quiet suite, which is quiet again afterwards: no schedule is left to fire."""
+    yield asyncio.run(furnish(quiet))
+    asyncio.run(drop_schedules(quiet))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in STREAMS])
