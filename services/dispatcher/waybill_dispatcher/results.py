@@ -73,7 +73,9 @@ class Results:
     async def of_names(
         self, tenant: str, task_ids: Sequence[str], cursor: str = "", *, from_now: bool = False
     ) -> AsyncIterator[Message]:
-        """Results of named tasks, those that have ended first; ends when all have.
+        """Results of named tasks, those that have ended first; ends when all have, at once if nothing is left to tell.
+
+        The first message tells where the stream begins.
 
         Raises NotFound, and as `of_filter`.
         """
@@ -86,7 +88,8 @@ class Results:
             if from_now and not cursor:
                 others = [end.cursor.other for end in known if end.cursor.place.number == 0]
                 reached, known = Cursor(FeedPlace(ends.newest), max(others, default=reached.other)), []
-            yield Message(cursor=reached.text())
+            if known or pending:
+                yield Message(cursor=reached.text())
             async for message in self._ends.messages(tenant, known):
                 yield message
             other = max([reached.other, *(end.cursor.other for end in known)])

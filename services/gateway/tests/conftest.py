@@ -41,6 +41,7 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
         self.streams_opened = 0
         self.streams_open = 0
         self.reads = 0
+        self.results: list[task_pb2.TaskResult] = []
         self.templates: list[task_pb2.Template] = []
         self.requests_seen: list[Any] = []
         self.last_request: Any = None
@@ -223,6 +224,42 @@ class FakeDispatcher(dispatcher_pb2_grpc.DispatcherServiceServicer):
                             len(log) > position or self._breaks > breaks or self.events.get(request.name) is not log  # noqa: B023
                         )
                     )
+                if self._breaks > breaks:
+                    raise Unavailable("going away")
+        finally:
+            self.streams_open -= 1
+
+    async def end(self, *names: str) -> None:
+        """Let tasks end, of which streams of results tell."""
+        async with self._news:
+            for name in names:
+                task = task_pb2.Task(name=name, state=task_pb2.TASK_STATE_SUCCEEDED)
+                task.output.data = b'{"answer": 42}'
+                self.results.append(task_pb2.TaskResult(task=task, cursor=f"c{len(self.results) + 1}"))
+            self._news.notify_all()
+
+    async def StreamResults(self, request: dispatcher_pb2.StreamResultsRequest, context: Any) -> AsyncIterator[Any]:
+        self.last_request = request
+        if self.error is not None:
+            raise self.error
+        position, breaks = len(self.results) if request.from_now else 0, self._breaks
+        if request.cursor:
+            position = int(request.cursor.removeprefix("c"))
+        pending = set(request.names) - {result.task.name for result in self.results[:position]}
+        self.streams_opened += 1
+        self.streams_open += 1
+        try:
+            if pending or not request.names:
+                yield dispatcher_pb2.StreamResultsResponse(cursor=f"c{position}")
+            while pending or not request.names:
+                new, position = self.results[position:], len(self.results)
+                told = [result for result in new if not request.names or result.task.name in pending]
+                pending -= {result.task.name for result in told}
+                if new:
+                    yield dispatcher_pb2.StreamResultsResponse(results=told, cursor=f"c{position}")
+                if pending or not request.names:
+                    async with self._news:
+                        await self._news.wait_for(lambda: len(self.results) > position or self._breaks > breaks)  # noqa: B023
                 if self._breaks > breaks:
                     raise Unavailable("going away")
         finally:

@@ -26,6 +26,7 @@ PAGES = ("/console/", "/docs")
 BY_OTHER_NAMES = {
     "WatchTaskRequest.after_digest": "part of Last-Event-ID",
     "RunTaskRequest.after_digest": "part of Last-Event-ID",
+    "WatchTasksRequest.names": "name, as often as wanted",
     "Document.data": "text, or data_base64",
     "Limit.learned_tokens_per_minute": "set by the server",
     "Limit.learned_concurrency": "set by the server",

@@ -51,6 +51,7 @@ class Gateway:
     async def _stop_http(self) -> None:
         await self.server.stopping.wait()
         self._verbs.fanout.close()
+        self._verbs.results.close()
         await self.http.stop()
 
     async def _is_ready(self) -> bool:

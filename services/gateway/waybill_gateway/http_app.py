@@ -16,6 +16,7 @@ from waybill_gateway.http_instruments import Instruments
 from waybill_gateway.http_operating import operating_routes
 from waybill_gateway.http_origins import origins_middleware
 from waybill_gateway.http_reference import reference_routes
+from waybill_gateway.http_results import results_routes
 from waybill_gateway.http_schedules import schedule_routes
 from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
@@ -40,6 +41,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
     routes: list[BaseRoute] = [
         *steering_routes(verbs, settings),
         *watching_routes(verbs, settings),
+        *results_routes(verbs, settings),
         *task_routes(verbs, settings),
         *spending_routes(verbs, settings),
         *schedule_routes(verbs, settings),

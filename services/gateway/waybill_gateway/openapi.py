@@ -107,7 +107,7 @@ class Operation:
     @property
     def may_be_empty(self) -> bool:
         """Whether it may answer 204."""
-        return self.name == "WatchTask"
+        return self.name in ("WatchTask", "WatchTasks")
 
 
 def _object(**properties: Schema) -> Schema:
@@ -130,6 +130,8 @@ _EVENTS: tuple[tuple[str, Schema], ...] = (
     ("*", {"description": "The type of an event is its `type`.", **reference("TaskEvent")}),
     ("watch_failed", {"description": "The stream broke on this side: reconnect.", **reference("Problem")}),
 )
+_NAMES = "Resource names or ids of the tasks that are followed, until all have ended. Not together with a filter."
+_ENDED = [state.value for state in TaskState if state.ended]
 _RESULT = {"anyOf": [_object(task=reference("Task")), _object(error=reference("Problem"))]}
 _CALLS = _page("calls", "ModelCall")
 _BUDGET = reference("TenantBudget")
@@ -159,6 +161,27 @@ OPERATIONS = (
         streams=True,
         told="`task` with the task as it was accepted, the task's events, and `task_result` with the task as it ended.",
         events=(("task", _object(task=reference("Task"))), *_EVENTS, ("task_result", _object(task=reference("Task")))),
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks:watch",
+        "WatchTasks",
+        "Stream the results of tasks as they end.",
+        _TEXT,
+        query=(
+            ("name", {"type": "array", "items": _TEXT, "maxItems": 1000, "description": _NAMES}),
+            ("cursor", _TEXT),
+            ("from_now", {"type": "boolean"}),
+            *({**_FILTER, "state": {"type": "array", "items": {"enum": _ENDED}}}).items(),
+        ),
+        streams=True,
+        told="`task_result` for each task that has ended, and `cursor` where only others have. Its id is the cursor.",
+        events=(
+            ("task_result", _object(task=reference("Task"), cursor=_TEXT)),
+            ("cursor", _object(cursor=_TEXT)),
+            ("watch_failed", {"description": "The stream broke on this side: reconnect.", **reference("Problem")}),
+        ),
+        last_event_id={"type": "string", "description": "The cursor to go on after; goes before `cursor`."},
     ),
     _act(
         "/v1/tasks:retry",

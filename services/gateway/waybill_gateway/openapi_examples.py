@@ -120,6 +120,12 @@ event: task_result
 data: {"task":{"name":"tasks/0-6f1d2c9a","state":"succeeded","output":{"report":"A tide is ... [1]"}}}
 
 """
+_RESULT = """\
+id: cjE6MC02ZjFkMmM5YToxNzk1NTEyNjAwMDQ1OjA6
+event: task_result
+data: {"task":{"name":"tasks/0-6f1d2c9a","state":"succeeded","output":{"report":"A tide is ... [1]"}},"cursor":"cjE6."}
+
+"""
 _ACCEPTED = """\
 event: task
 data: {"task":{"name":"tasks/0-6f1d2c9a","state":"planning"}}
@@ -128,6 +134,7 @@ data: {"task":{"name":"tasks/0-6f1d2c9a","state":"planning"}}
 ANSWERS: Mapping[str, Any] = {
     "SubmitTask": {**_TASK, "state": "planning", "plan_revision": 0, "step_count": 0, "ended_step_count": 0},
     "RunTask": _ACCEPTED + _EVENTS + _ENDED,
+    "WatchTasks": _RESULT,
     "GetTask": _TASK,
     "ListTasks": {"tasks": [_TASK], "next_page_token": ""},
     "ListSteps": {"steps": [_STEP], "next_page_token": ""},

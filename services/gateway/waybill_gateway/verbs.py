@@ -22,6 +22,7 @@ from waybill_gateway.grouping import SubmissionGroup
 from waybill_gateway.letters import Letters
 from waybill_gateway.pauses import Pauses
 from waybill_gateway.place import Place
+from waybill_gateway.results import ResultStreams
 from waybill_gateway.run import Run
 from waybill_gateway.schedules import Schedules
 from waybill_gateway.spending import Spending
@@ -49,6 +50,7 @@ class Verbs:
         self._group = SubmissionGroup(self._create_tasks)
         self._template_group = SubmissionGroup(self._create_tasks)  # these wait for the planner, and the others do not
         self.fanout = Fanout(self._dispatcher)
+        self.results = ResultStreams(self._dispatcher)
         self.steering = Steering(self._dispatcher)
         self.letters = Letters(self._dispatcher)
         self.pauses = Pauses(self._dispatcher)

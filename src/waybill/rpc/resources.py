@@ -45,6 +45,11 @@ def task_to_json(task: task_pb2.Task, inline: Inline = json.loads) -> dict[str, 
     return shown
 
 
+def result_to_json(result: task_pb2.TaskResult, inline: Inline = json.loads) -> dict[str, Any]:
+    """A result as JSON."""
+    return {"task": task_to_json(result.task, inline), "cursor": result.cursor}
+
+
 def step_to_json(step: task_pb2.Step, inline: Inline = json.loads) -> dict[str, Any]:
     """A step as JSON."""
     state = STEP_STATE_FROM_PROTO.get(step.state)
