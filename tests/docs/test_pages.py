@@ -14,7 +14,8 @@ PAGES = sorted(
     {
         *ROOT.glob("*.md"),
         *(page for part in ("docs", "protos") for page in (ROOT / part).rglob("*.md")),
-        *(ROOT / "examples").rglob("README.md"),  # the others there are what examples read
+        ROOT / "examples" / "README.md",
+        *(ROOT / "examples").glob("*/README.md"),  # the others there are what examples read or install
     }
 )
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")

@@ -26,6 +26,7 @@ UNRUN = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "pr
 EXAMPLES = sorted(page.parent for page in (ROOT / "examples").glob("*/README.md"))
 KINDS = ("sh", "python", "json", "yaml", "text")
 READ = {"json": json.loads, "yaml": yaml.safe_load}
+needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="Node is not installed")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
@@ -62,9 +63,15 @@ def test_a_page_that_is_not_run_has_nothing_to_run(page: Path) -> None:
     assert [block["kind"] for block in blocks_of(page) if block["kind"] in ("sh", "python")] == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(folder, marks=needs_node if (folder / "package.json").exists() else ()) for folder in EXAMPLES],
+    ids=lambda folder: folder.name,
+)
 def test_every_example_runs_as_its_page_says(example: Path, run_page: Callable[[Path], None], tmp_path: Path) -> None:
-    shutil.copytree(example, tmp_path, ignore=shutil.ignore_patterns("test_*", "__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(
+        example, tmp_path, ignore=shutil.ignore_patterns("test_*", "__pycache__", "node_modules"), dirs_exist_ok=True
+    )
     run_page(tmp_path / "README.md")
 
 
