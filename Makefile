@@ -46,6 +46,9 @@ bench-memory: $(DEV)  ## Bytes of the store that a finished task takes, and a st
 bench-recovery: $(DEV)  ## Seconds from kill -9 of a worker to the next attempt of its step
 	@$(BIN)/python bench/recovery.py
 
+bench-indexing: $(DEV)  ## How much cheaper a question to a large folder is once it was indexed
+	@$(BIN)/python bench/indexing.py
+
 format: $(DEV)  ## Format the code and mend what lint can mend
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
@@ -95,5 +98,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test model chaos soak bench-memory bench-recovery format lint generate docs screenshots verify ci lock clean
+.PHONY: help run up test model chaos soak bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
 export GOAL SOURCES

@@ -20,6 +20,7 @@ from waybill_worker.agents.http_settings import HttpSettings
 from waybill_worker.agents.python_settings import PythonSettings
 from waybill_worker.agents.tools_config import ToolSettings
 from waybill_worker.settings import WorkerSettings
+from waybill_worker.sources.keeping import IndexSettings
 from waybill_worker.sources.roots import SourceSettings
 
 from waybill.cli.main import app
@@ -28,7 +29,7 @@ SERVICES: tuple[tuple[str, tuple[type[BaseSettings], ...]], ...] = (
     ("Gateway", (GatewaySettings,)),
     ("Planner", (PlannerSettings,)),
     ("Dispatcher", (DispatcherSettings,)),
-    ("Worker", (WorkerSettings, SourceSettings, ToolSettings, HttpSettings, PythonSettings)),
+    ("Worker", (WorkerSettings, SourceSettings, IndexSettings, ToolSettings, HttpSettings, PythonSettings)),
 )
 _MADE_DEFAULTS = {"name": "the machine's host name"}
 
