@@ -79,6 +79,7 @@ specs = st.builds(
     labels=st.dictionaries(st.just("team"), texts),
     deadline_ms=st.sampled_from([0, 5]),
     template=st.sampled_from(["", "report"]),
+    parameters=st.none() | payloads,
     budget=st.none() | budgets,
     policy=st.none() | policies,
 )
@@ -89,6 +90,7 @@ def test_given_any_spec_when_shown_and_read_then_it_is_the_same(spec: task_pb2.T
     again = spec_from_json(spec_to_json(spec))
     for message in (spec, again):
         for holder in (message, *message.plan.steps):
-            if holder.HasField("input"):  # the same value may be written with other spaces
-                holder.input.data = json.dumps(json.loads(holder.input.data)).encode()
+            for payload in (holder.input, getattr(holder, "parameters", holder.input)):
+                if payload.data:  # the same value may be written with other spaces
+                    payload.data = json.dumps(json.loads(payload.data)).encode()
     assert again == spec
