@@ -57,6 +57,7 @@ class ChosenPlanner(planner_pb2_grpc.PlannerServiceServicer):
     templates: Templates = field(default_factory=lambda: Templates(None))
     expansions: list[planner_pb2.ExpandTemplateRequest] = field(default_factory=list)
     is_gone: bool = False
+    is_stuck: bool = False
 
     async def GetPlannerModel(self, request: Any, context: Any) -> Any:
         return self.model
@@ -69,6 +70,8 @@ class ChosenPlanner(planner_pb2_grpc.PlannerServiceServicer):
         return await self._of_templates(self.templates.expand, request, context)
 
     async def _of_templates(self, answer: Callable[[Any], Any], request: Any, context: Any) -> Any:
+        if self.is_stuck:
+            await asyncio.Event().wait()
         if self.is_gone:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "")
         try:

@@ -85,6 +85,21 @@ async def test_given_a_planner_that_is_away_then_the_same_call_succeeds_later_an
     assert (await suite.submit(**spec, request_id="same")).task.name == first.task.name
 
 
+async def test_given_a_planner_that_is_stuck_then_its_callers_hear_of_it_and_may_repeat(
+    start_suite, tmp_path: Path
+) -> None:
+    suite = await start_suite(planning_timeout_seconds=0.3)
+    await suite.announce("echo")
+    suite.planner.templates = Templates(tmp_path)
+    write(tmp_path)
+    suite.planner.is_stuck = True
+    spec = {"template": "greet", "parameters": parameters(who="Ann")}
+    refused = await suite.submit(**spec, request_id="same")
+    assert (refused.refusal.code, refused.refusal.reason) == (UNAVAILABLE, "PLANNER_UNAVAILABLE")
+    suite.planner.is_stuck = False
+    assert (await suite.submit(**spec, request_id="same")).task.state == task_pb2.TASK_STATE_RUNNING
+
+
 async def test_given_what_does_not_fit_then_every_reason_is_told_and_nothing_is_stored(suite, folder) -> None:
     wrong = (await suite.submit(template="greet", parameters=parameters(woh="Ann"), request_id="a")).refusal
     assert {violation.field for violation in wrong.violations} == {"parameters.woh", "parameters.who"}
