@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 
 import pytest
 from chaos.proxy import Link
 from console_browser import Console
 from console_suite import ConsoleSuite
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -133,3 +134,49 @@ async def test_a_task_that_is_not_there_says_so(console: Console) -> None:
     await expect(console.page.get_by_role("alert")).to_contain_text("NOT_FOUND")
     await console.page.get_by_role("link", name="All tasks").click()
     await expect(console.page.get_by_role("heading", name="Tasks", level=1)).to_be_visible()
+
+
+async def test_a_plan_that_grows_is_drawn_anew_while_it_runs(console: Console, suite: ConsoleSuite) -> None:
+    gate = suite.gate()
+    grow = {"name": "grow", "agent": "grower", "input": {"gate": str(gate.path)}}
+    task = suite.submit(plan={"steps": [grow, {"name": "end", "agent": "echo", "input": {}, "after": ["grow"]}]})
+    await console.open_task(task)
+    await expect(console.page.locator(".node")).to_have_count(2)
+    await console.node("grow").focus()
+    gate.open()
+    await expect(console.page.locator(".node")).to_have_count(4)
+    await expect(console.node("grow")).to_be_focused()
+    await console.expect_state("succeeded")
+    await expect(console.node("right")).to_have_attribute("data-state", "succeeded")
+    await console.tab("Events").click()
+    await expect(console.page.get_by_text("Revision 2", exact=True)).to_be_visible()
+
+
+async def test_a_history_that_the_store_lost_is_forgotten(console: Console, suite: ConsoleSuite) -> None:
+    """The stream is told by the test: first one that breaks, then one in which the history begins anew."""
+    task = suite.submit(plan={"steps": [{"name": "ask", "input": {}, "question": {"prompt": "?"}}]})
+    asked: list[str | None] = []
+    streams = list(STREAMS)
+
+    async def tell(route: Route) -> None:
+        asked.append(route.request.headers.get("last-event-id"))
+        await route.fulfill(status=200, content_type="text/event-stream", body=streams.pop(0) if streams else STREAM)
+
+    await console.page.route("**/events", tell)
+    await console.open_task(task, "?view=events")
+    await expect(console.page.locator(".events li")).to_have_count(2)
+    await expect(console.page.locator(".events li").first).to_contain_text("other")
+    await expect(console.page.locator(".events li").last).to_contain_text("task accepted")
+    assert asked[:3] == [None, "2.bbbbbbbb", "2.bbbbbbbb"]
+
+
+def _sent(sequence: int, digest: str, kind: str, **more: object) -> str:
+    event = {"sequence": sequence, "time": "2026-11-24T01:39:26.045Z", "type": kind, **more}
+    return f"id: {sequence}.{digest}\nevent: {kind}\ndata: {json.dumps(event)}\n\n"
+
+
+ACCEPTED = _sent(1, "aaaaaaaa", "task_accepted", state="running")
+RESET = "event: stream_reset\ndata: {}\n\n"
+FAILED = "event: watch_failed\ndata: {}\n\n"
+STREAM = RESET + ACCEPTED + _sent(2, "cccccccc", "step_ready", step="other") + ": waits\n\n"
+STREAMS = [ACCEPTED + _sent(2, "bbbbbbbb", "step_ready", step="lost"), FAILED, STREAM]

@@ -47,7 +47,7 @@ async def test_every_step_stands_right_of_what_it_needs_and_on_no_other(console:
         const {places, routes, width, height} = m.layout(plan, sizes);
         return {places: Object.fromEntries(places), routes, width, height};
     });"""
-    plans = [_random_plan(random.Random(seed), 1 + seed * 7) for seed in range(20)]
+    plans = [_random_plan(random.Random(seed), 1 + seed * 7) for seed in range(15)]
     for plan, made in zip(plans, await run(console, "layout", drawn, plans), strict=True):
         places = made["places"]
         assert places.keys() == {vertex["id"] for vertex in plan}
@@ -72,7 +72,7 @@ async def test_large_plans_are_folded_until_they_can_be_drawn(console: Console) 
     folded = "return given.map((steps) => m.folded(steps, 20));"
     wide = [
         {"name": f"s{number}", "agent": f"a{number % 3}", "depends_on": [] if number < 3 else [f"s{number % 3}"]}
-        for number in range(5_000)
+        for number in range(2_000)
     ]
     deep = [
         {"name": f"s{number}", "agent": "a", "depends_on": [f"s{number - 1}"] if number else []}

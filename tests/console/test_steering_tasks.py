@@ -157,3 +157,30 @@ async def test_an_agent_is_paused_and_resumed(console: Console, suite: ConsoleSu
     await expect(page.locator('li.card[data-key="agents/spender"] .badge')).to_have_text("paused")
     await console.button("Resume spender").click()
     await expect(console.button("Pause spender")).to_be_visible()
+
+
+async def test_an_unknown_effect_is_decided_and_the_task_goes_on(console: Console, suite: ConsoleSuite) -> None:
+    task, page = suite.submit(plan={"steps": [{"name": "send", "agent": "guarded"}]}), console.page
+    await console.open_task(task, "?step=send")
+    await console.expect_state("failed")
+    panel = page.locator(".panel")
+    await expect(panel).to_contain_text("Nobody knows whether it happened")
+    await console.button("It did not").click()
+    await console.button("Keep").click()
+    await panel.get_by_label("What it returned").fill('{"id": 7}')
+    await console.button("It happened").click()
+    await expect(panel).to_contain_text("mail done")
+    await console.button("Retry").click()
+    await console.expect_state("succeeded")
+    assert (await asyncio.to_thread(suite.call, "GET", task))["output"] == {"id": 7}
+
+
+async def test_money_and_tokens_are_shown_where_they_were_spent(console: Console, suite: ConsoleSuite) -> None:
+    budget = {"max_cost_microusd": 50_000}
+    task = suite.submit(plan={"steps": [{"name": "spend", "agent": "spender"}]}, budget=budget)
+    await console.open_task(task, "?step=spend")
+    await console.expect_state("succeeded")
+    await expect(console.page.locator(".task-head .facts")).to_contain_text("$0.0042 of $0.05")
+    await expect(console.page.locator(".panel .facts")).to_contain_text("1,540")
+    await console.tab("Costs").click()
+    await expect(console.page.locator("table tfoot")).to_contain_text("1,200")

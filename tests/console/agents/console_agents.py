@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from waybill import Context, agent
-from waybill.errors import AgentError, Permanent
+from waybill.errors import AgentError, EffectUnknown, Permanent
 
 
 @agent
@@ -63,3 +63,22 @@ async def spender(ctx: Context) -> dict[str, int]:
     """Uses money and tokens."""
     ctx.spend(input_tokens=1200, output_tokens=340, cost_microusd=4200)
     return {"spent": 4200}
+
+
+@agent
+async def guarded(ctx: Context) -> Any:
+    """Does something of which nobody knows whether it happened."""
+
+    async def send() -> None:
+        raise EffectUnknown("the line went dead")
+
+    return await ctx.once("mail", send)
+
+
+@agent
+async def grower(ctx: Context, gate: str) -> int:
+    """Adds two steps to the plan, once the gate is open."""
+    await _passed(Path(gate), 1)
+    for name in ("left", "right"):
+        ctx.add_step(name, "echo", {"value": name})
+    return 2

@@ -45,9 +45,10 @@ export async function send(path, body = {}, method = "POST") {
  * @param {string} field that holds the items of a page
  * @param {number} pageSize
  * @param {number} mostPages
+ * @param {(items: any[]) => void} [seen] told of what is there after each page but the last
  * @returns {Promise<any[]>}
  */
-export async function listAll(path, field, pageSize, mostPages) {
+export async function listAll(path, field, pageSize, mostPages, seen = () => {}) {
   const items = [];
   let token = "";
   for (let page = 0; page < mostPages; page++) {
@@ -55,6 +56,7 @@ export async function listAll(path, field, pageSize, mostPages) {
     items.push(...answer[field]);
     token = answer.next_page_token ?? "";
     if (!token) break;
+    seen(items);
   }
   return items;
 }

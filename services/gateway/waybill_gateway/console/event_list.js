@@ -11,6 +11,7 @@ const MOST_ROWS = 400;
 export class EventList {
   constructor() {
     this._shown = 0;
+    this._epoch = 0;
     this._list = el("ol.events", { reversed: true });
     this._revisions = el("div");
     this._revisionCount = 0;
@@ -19,8 +20,8 @@ export class EventList {
 
   /** @param {import("./fold.js").TaskFold} fold */
   update(fold) {
-    if (fold.lastSequence < this._shown) {
-      this._shown = 0;
+    if (fold.epoch !== this._epoch) {
+      [this._epoch, this._shown, this._revisionCount] = [fold.epoch, 0, -1];
       fill(this._list);
     }
     const fresh = fold.events.filter((event) => event.sequence > this._shown).slice(-MOST_ROWS);

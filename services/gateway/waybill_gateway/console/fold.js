@@ -31,11 +31,14 @@ export class TaskFold {
   constructor() {
     this.cost = 0;
     this.tokens = 0;
+    /** How often all was forgotten. */
+    this.epoch = -1;
     this.clear();
   }
 
   /** Forget everything. */
   clear() {
+    this.epoch += 1;
     this.state = "";
     this.revision = 0;
     this.stepCount = 0;

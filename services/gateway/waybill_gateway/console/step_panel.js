@@ -1,13 +1,16 @@
 /** The panel of a step: what goes in, what comes out, what it streams, and how its attempts went. */
 
 import { get } from "./api.js";
+import { effectList } from "./effect_list.js";
 import { el, fill } from "./element.js";
-import { clock, count, duration, money } from "./format.js";
+import { clock, count, duration, idOf, money } from "./format.js";
 import { icon } from "./icon.js";
 import { problemBox } from "./notice.js";
 import { payload } from "./payload.js";
 import { badge } from "./states.js";
 import { visible } from "./text.js";
+
+const TITLES = { attempts: "Attempts", calls: "Model calls", effects: "Effects" };
 
 /** Shows one step, and is kept up to date. Parts change only when what they show does. */
 export class StepPanel {
@@ -26,6 +29,10 @@ export class StepPanel {
     this._seen = new Map();
     /** @type {Map<string, string>} */
     this._loaded = new Map();
+    /** @type {Map<string, any>} */
+    this._values = new Map();
+    /** How often a person decided about an effect here. */
+    this._decisions = 0;
     this.title = el("h2", { tabindex: "-1" }, visible(name));
     const shut = el(
       "button.quiet.square",
@@ -68,23 +75,16 @@ export class StepPanel {
         ),
     );
     this._streamed(step.live?.text);
-    this._show(
-      "output",
-      JSON.stringify(told.output ?? null),
-      () => told.output !== undefined && section("Output", payload(told.output)),
-    );
-    this._show(
-      "input",
-      JSON.stringify(told.input ?? null),
-      () => told.input !== undefined && section("Input", payload(told.input)),
-    );
+    this._value("output", "Output", told.output);
+    this._value("input", "Input", told.input);
     const ended = `${step.attempt} ${step.state}`;
-    this._load("attempts", ended, "attempts", (found) => found.length > 0 && section("Attempts", attemptTable(found)));
-    this._load(
-      "calls",
-      `${ended} ${step.tokens} ${step.cost}`,
-      "modelCalls",
-      (found) => found.length > 0 && section("Model calls", found.map(callBox)),
+    const [own, isThere] = [this._path, step.attempt > 0];
+    this._load("attempts", isThere && ended, `${own}/attempts`, (found) => attemptTable(found));
+    this._load("calls", isThere && `${ended} ${step.tokens} ${step.cost}`, `${own}/modelCalls`, (found) =>
+      found.map(callBox),
+    );
+    this._load("effects", isThere && `${ended} ${this._decisions}`, `${this._source.path}/effects`, (found) =>
+      this._effects(found),
     );
   }
 
@@ -153,6 +153,17 @@ export class StepPanel {
 
   /**
    * @param {string} part
+   * @param {string} title
+   * @param {any} value which may be large, so that it is compared only when it was read again
+   */
+  _value(part, title, value) {
+    if (this._values.has(part) && this._values.get(part) === value) return;
+    this._values.set(part, value);
+    this._show(part, JSON.stringify(value ?? null), () => value !== undefined && section(title, payload(value)));
+  }
+
+  /**
+   * @param {string} part
    * @param {string} seen
    * @param {() => import("./element.js").Child} make
    */
@@ -163,19 +174,34 @@ export class StepPanel {
   }
 
   /**
+   * @param {any[]} effects of the task
+   * @returns {import("./element.js").Child}
+   */
+  _effects(effects) {
+    const own = effects.filter((effect) => idOf(effect.step) === this.name);
+    const decided = () => {
+      this._decisions += 1;
+    };
+    return own.length > 0 && effectList(this._source, this._path, own, decided);
+  }
+
+  /**
    * Load a part again once what it depends on has changed.
-   * @param {string} part
-   * @param {string} version
+   * @param {"attempts" | "calls" | "effects"} part
+   * @param {string | false} version of what it depends on, if there can be anything yet
    * @param {string} path
    * @param {(found: any[]) => import("./element.js").Child} make
    */
   async _load(part, version, path, make) {
-    if (this._loaded.get(part) === version || version.startsWith("0 ")) return;
+    if (version === false || this._loaded.get(part) === version) return;
     this._loaded.set(part, version);
     try {
-      const answer = await get(`${this._path}/${path}`);
-      const found = answer.attempts ?? answer.calls ?? [];
-      if (this._loaded.get(part) === version) this._show(part, JSON.stringify(found), () => make(found));
+      const found = (await get(path))[part];
+      if (this._loaded.get(part) !== version) return;
+      this._show(part, JSON.stringify(found), () => {
+        const content = found.length > 0 && make(found);
+        return content && section(TITLES[part], content);
+      });
     } catch (problem) {
       this._show(part, "problem", () => problemBox(problem));
     }

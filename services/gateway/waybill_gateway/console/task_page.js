@@ -145,6 +145,7 @@ export class TaskPage {
     const before = this._panel?.name ?? "";
     if (before === name) return this._panel?.title.focus();
     this._panel = name ? new StepPanel(this._source, name, () => this._choose("")) : null;
+    this._source.watchedStep = name;
     this._body.classList.toggle("split", Boolean(name));
     fill(this._side, this._panel?.element);
     if (this._source.task) {

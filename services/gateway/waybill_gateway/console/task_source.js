@@ -3,20 +3,16 @@
 import { get, listAll } from "./api.js";
 import { TaskFold } from "./fold.js";
 import { idOf } from "./format.js";
+import { Problem } from "./problem.js";
 import { hasEnded } from "./states.js";
 import { EventStream } from "./stream.js";
 
-const STEPS_A_PAGE = 200;
-const MOST_PAGES = 60;
+const STEPS_A_PAGE = 1_000;
+const FEW_STEPS = 50;
+const SMALL_PLAN = 200;
+const MOST_STEPS = 12_000;
 const LOOK_MS = 4_000;
-const RELOADS = new Set([
-  "task_planned",
-  "plan_revised",
-  "step_finished",
-  "step_waiting",
-  "task_finished",
-  "task_retried",
-]);
+const RELOADS = new Set(["task_planned", "plan_revised", "step_waiting", "task_finished", "task_retried"]);
 const REREADS = new Set([
   "task_finished",
   "task_retried",
@@ -58,6 +54,11 @@ export class TaskSource {
     this.task = null;
     /** @type {any[]} */
     this.planSteps = [];
+    this._stepsPerPage = STEPS_A_PAGE;
+    /** Name of the step whose panel is open. */
+    this.watchedStep = "";
+    /** @type {StepView[] | null} made anew when something has changed */
+    this._steps = null;
     /** @type {import("./stream.js").Link} */
     this.link = "connecting";
     /** @type {unknown} */
@@ -70,7 +71,10 @@ export class TaskSource {
     this._timer = setInterval(() => this._look(), LOOK_MS);
     this._stream = new EventStream(`${this.path}/events`, {
       events: (events) => this._told(events),
-      reset: () => this.fold.clear(),
+      reset: () => {
+        this.fold.clear();
+        this._change();
+      },
       link: (link, problem) => this._linked(link, problem),
     });
   }
@@ -103,6 +107,12 @@ export class TaskSource {
 
   /** @returns {StepView[]} in the order of the plan */
   get steps() {
+    this._steps ??= this._merged();
+    return this._steps;
+  }
+
+  /** @returns {StepView[]} */
+  _merged() {
     return this.planSteps.map((told) => {
       const live = this.fold.steps.get(told.name);
       const { name, agent, depends_on, dropped } = told;
@@ -129,9 +139,18 @@ export class TaskSource {
   /** @param {any[]} events */
   _told(events) {
     for (const event of events) this.fold.apply(event);
-    if (events.some((event) => RELOADS.has(event.type))) void this._stepsLoader.load();
+    if (events.some((event) => this._showsInSteps(event))) void this._stepsLoader.load();
     if (events.some((event) => REREADS.has(event.type))) void this._taskLoader.load();
     this._change();
+  }
+
+  /**
+   * @param {any} event
+   * @returns {boolean} whether the steps have to be read again for it: of a large plan only for what is looked at
+   */
+  _showsInSteps(event) {
+    if (event.type !== "step_finished") return RELOADS.has(event.type);
+    return this.planSteps.length <= SMALL_PLAN || event.step === this.watchedStep;
   }
 
   /**
@@ -161,10 +180,29 @@ export class TaskSource {
     this._change();
   }
 
+  /** @returns {Promise<any[]>} in small pages if what they returned is too large for large ones */
+  async _allSteps() {
+    try {
+      const isFirst = this.planSteps.length === 0;
+      const seen = (/** @type {any[]} */ steps) => isFirst && this._planned(steps);
+      return await listAll(`${this.path}/steps`, "steps", this._stepsPerPage, MOST_STEPS / this._stepsPerPage, seen);
+    } catch (problem) {
+      const isTooLarge = problem instanceof Problem && problem.status === 429 && this._stepsPerPage > FEW_STEPS;
+      if (!isTooLarge) throw problem;
+      this._stepsPerPage = FEW_STEPS;
+      return this._allSteps();
+    }
+  }
+
+  /** @param {any[]} steps as the API tells them */
+  _planned(steps) {
+    this.planSteps = steps.map((step) => ({ ...step, name: idOf(step.name), depends_on: step.depends_on.map(idOf) }));
+    this._change();
+  }
+
   async _loadSteps() {
     try {
-      const steps = await listAll(`${this.path}/steps`, "steps", STEPS_A_PAGE, MOST_PAGES);
-      this.planSteps = steps.map((step) => ({ ...step, name: idOf(step.name), depends_on: step.depends_on.map(idOf) }));
+      this._planned(await this._allSteps());
     } catch (problem) {
       this.problem ??= problem;
     }
@@ -172,6 +210,7 @@ export class TaskSource {
   }
 
   _change() {
+    this._steps = null;
     if (this._isClosed || this._frame) return;
     this._frame = requestAnimationFrame(() => {
       this._frame = 0;
