@@ -76,6 +76,16 @@ def test_a_page_in_one_line_is_cited_by_that_line() -> None:
     assert {line for _, _, line, _ in blocks_of(page)} == {1}
 
 
+def test_a_term_and_what_it_means_are_one_sentence() -> None:
+    page = "<dl><dt>lid<dd>Closes it.<dt>spout:<dt>mouth<dd><p>Lets water out.</p><p>It is bent.</p></dl>"
+    assert [text for _, _, _, text in blocks_of(page)] == [
+        "lid: Closes it.",
+        "spout:",
+        "mouth: Lets water out.",
+        "It is bent.",
+    ]
+
+
 def test_tables_that_only_arrange_are_read_as_paragraphs() -> None:
     page = "<table><tr><td>Menu<td><table><tr><td>a<td>b</table></table><table><tr><td>alone</table>"
     assert [(kind, text) for kind, _, _, text in blocks_of(page)] == [

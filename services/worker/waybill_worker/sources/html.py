@@ -88,6 +88,8 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _VERBATIM = frozenset({"pre", "listing", "xmp", "plaintext"})
 _CELLS = frozenset({"td", "th"})
+_MEANINGS = frozenset({"dd", "p", "div"})
+"""What the meaning of a term may begin with."""
 _HIDING = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _SPACE = re.compile(r"[ \t\n\r\f]+")
 _NEWLINES = re.compile(r"\r\n?")
@@ -214,8 +216,7 @@ class _Page:
             else:
                 self._wants_space = " "
             return
-        if tag == "dd" and self._term:
-            self._term = False
+        if self._term and tag in _MEANINGS:
             return
         self._flush()
         if tag == "tr" and self._is_data(element):
@@ -318,6 +319,7 @@ class _Page:
 
     def _show(self, text: str, *, spaced: bool = False) -> None:
         """Write visible text: where none stands in the block yet, the block begins, in its own line."""
+        self._term = False
         if self._start < 0:
             self._begin()
         elif spaced:
