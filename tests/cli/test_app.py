@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,8 +46,14 @@ def test_every_command_says_what_it_and_all_its_parameters_are_for(name: str) ->
     assert [parameter.name for parameter in COMMANDS[name].params if not parameter.help] == []
 
 
+@every_command
+def test_options_say_what_their_value_is_and_not_of_which_type(name: str) -> None:
+    shown = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=100).output
+    assert re.findall(r"^ +--[a-z-]+ <(?:str|int|path|float)[^>]*>", shown, re.MULTILINE) == []
+
+
 def test_the_help_names_every_command_under_a_heading_and_cuts_no_sentence() -> None:
-    _, *shown = CliRunner().invoke(app, ["--help"], terminal_width=80).output.strip().splitlines()
+    _, *shown = CliRunner().invoke(app, ["--help"], terminal_width=78).output.strip().splitlines()
     assert [name for name, command in ROOT.commands.items() if command.rich_help_panel not in tuple(Section)] == []  # type: ignore[attr-defined]
     assert [line for line in shown if line.endswith("...")] == []
     for name in ROOT.commands:  # type: ignore[attr-defined]

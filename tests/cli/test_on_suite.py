@@ -66,6 +66,17 @@ REFUSALS = {
         2,
         ("--agents", "no_agents", "defines no agent", "@waybill.agent"),
     ),
+    "unknown schedule": (["schedule", "show", "nope"], 2, ("nope", "`waybill schedule list`")),
+    "unknown template": (["templates", "show", "nope"], 2, ("nope", "`waybill templates`")),
+    "template that is unknown": (["submit", "--template", "nope"], 2, ("nope", "`waybill templates`")),
+    "parameter that is none": (["submit", "--template", "nope", "--param", "a"], 2, ("--param", "'a'", "name=value")),
+    "cron that is none": (
+        ["schedule", "create", "a", "--goal", "x", "--cron", "x"],
+        2,
+        ("--cron", "'x'", "five fields"),
+    ),
+    "no cron and no interval": (["schedule", "create", "a", "--goal", "x"], 2, ("--cron", "--every")),
+    "start that is none": (["submit", "--goal", "x", "--start-at", "soon"], 2, ("--start-at", "'soon'", "+2h")),
     "agents that are nowhere": (["up", "--agents", "no_such_module"], 2, ("--agents", "no_such_module", "installed")),
 }
 
@@ -137,6 +148,17 @@ def test_what_reads_prints_json_one_object_a_line(suite: Any, task: str) -> None
         (["answer", asking, "ask", "true"], 1),
         (["watch", asking], 3),
         (["version"], 1),
+        (["schedule", "create", "hourly", "--goal", "x", "--every", "1h"], 1),
+        (["schedule", "update", "hourly", "--goal", "y", "--every", "2h"], 1),
+        (["schedule", "list"], 1),
+        (["schedule", "show", "hourly"], 1),
+        (["schedule", "pause", "hourly"], 1),
+        (["schedule", "resume", "hourly"], 1),
+        (["schedule", "trigger", "hourly"], 1),
+        (["schedule", "delete", "hourly"], 1),
+        (["templates"], 0),
+        (["plan", "check", "echo.json"], 1),
+        (["plan", "show", "echo.json"], 1),
     ):
         lines = lines_of(suite.waybill(*arguments, "--json"))
         assert len(lines) >= least, arguments
@@ -169,7 +191,8 @@ def test_given_a_line_that_is_refused_then_the_others_are_accepted_and_it_is_nam
     [
         (("--plan", "echo.json"), "1\n{\n", "stdin:2: is not JSON"),
         (("--plan", "echo.json"), " \n", "one JSON value a line"),
-        (("--goal", "x"), "1", "--plan"),
+        (("--goal", "x"), "1", "--plan or --template"),
+        ((), "1", "exactly one of them"),
         (("--plan", "echo.json", "--input", "1"), "1", "give one of them"),
         (("--plan", "-"), "1", "stdin"),
         (("--plan", "echo.json", "--watch"), "1", "waybill results"),

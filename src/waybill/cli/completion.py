@@ -34,6 +34,11 @@ def complete_schedule(ctx: Any, incomplete: str) -> list[Offer]:
     return _offered(ctx, incomplete, _schedules)
 
 
+def complete_template(ctx: Any, incomplete: str) -> list[Offer]:
+    """The plan templates whose id begins so."""
+    return _offered(ctx, incomplete, _templates)
+
+
 def complete_step(ctx: Any, incomplete: str) -> list[Offer]:
     """The steps of the task that was typed before whose name begins so."""
     task = str(ctx.params.get("task") or "")
@@ -61,6 +66,12 @@ async def _agents(client: Client) -> list[Offer]:
 
 async def _schedules(client: Client) -> list[Offer]:
     return [(schedule.id, schedule.cron or f"every {schedule.interval}") async for schedule in client.schedules()]
+
+
+async def _templates(client: Client) -> list[Offer]:
+    from waybill.cli.lines import printable
+
+    return [(template.id, printable(template.description, 60)) for template in await client.templates()]
 
 
 async def _steps(client: Client, task: str) -> list[Offer]:

@@ -150,7 +150,7 @@ def run(
 
 @app.command(rich_help_panel=Section.TASKS)
 def submit(
-    goal: Annotated[str, typer.Option(help="What to do, in words.")] = "",
+    goal: Annotated[str, typer.Option(metavar="TEXT", help="What to do, in words.")] = "",
     plan: Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as YAML or JSON; - reads stdin.")] = None,
     input: Annotated[str, typer.Option(metavar="JSON", help="Value of ${task.input} in a plan.")] = "",
     inputs: Annotated[
@@ -163,7 +163,7 @@ def submit(
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
     priority: Annotated[Priority, typer.Option(help="Higher ones run first.")] = Priority.NORMAL,
-    request_id: Annotated[str, typer.Option(help="Makes submitting again return the same task.")] = "",
+    request_id: Annotated[str, typer.Option(metavar="ID", help="Makes submitting again return the same task.")] = "",
     deadline: Annotated[
         str, typer.Option(metavar="SPAN", help="The task fails if it has not ended by then: 90s, 10m, 1h30m, 2d.")
     ] = "",

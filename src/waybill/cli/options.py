@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from waybill.cli.completion import complete_agent, complete_schedule, complete_step, complete_task
+from waybill.cli.completion import complete_agent, complete_schedule, complete_step, complete_task, complete_template
 from waybill.cli.places import GATEWAY as GATEWAY
 from waybill.cli.places import TENANT as TENANT
 from waybill.core.budget import BudgetAction
@@ -61,13 +61,19 @@ FromTemplate = Annotated[
         "--template",
         metavar="NAME",
         help="Plan template to make the plan from. With --goal or --plan it is only a name, for lists.",
+        autocompletion=complete_template,
     ),
 ]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="Parameter of the template; JSON, or a text. May be repeated."),
 ]
-WantedTemplate = Annotated[str, typer.Option("--template", metavar="NAME", help="Only tasks made from this template.")]
+WantedTemplate = Annotated[
+    str,
+    typer.Option(
+        "--template", metavar="NAME", help="Only tasks made from this template.", autocompletion=complete_template
+    ),
+]
 Since = Annotated[
     str, typer.Option(metavar="TIME", help="Accepted at or after: a time such as 2026-11-24T09:30, or 2h for 2 h ago.")
 ]

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from waybill.cli.completion import complete_template
 from waybill.cli.options import GATEWAY, TENANT, Address, Json, Tenant
 
 plan_app = typer.Typer(help="Check and draw plan files, in YAML or JSON.", no_args_is_help=True)
 templates_app = typer.Typer(help="Print the planner's plan templates.")
 
 PlanFile = Annotated[Path, typer.Argument(metavar="FILE", help="A plan, or a plan template; - reads stdin.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name or id of a template.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name or id of a template.", autocompletion=complete_template)
+]
 
 
 @plan_app.command("check")
@@ -43,7 +46,10 @@ def show_plan(
         Path | None, typer.Option(metavar="FILE", help="Draw it into this file as SVG; - writes to stdout.")
     ] = None,
     width: Annotated[
-        int, typer.Option(min=0, max=1_000, help="Columns of the picture. Default: as wide as the terminal.")
+        int,
+        typer.Option(
+            metavar="COLUMNS", min=0, max=1_000, help="Columns of the picture. Default: as wide as the terminal."
+        ),
     ] = 0,
     json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from waybill.api.v1 import task_pb2
 from waybill.cli.layout import Column, print_table
-from waybill.cli.lines import printable
+from waybill.cli.lines import count_of, printable
 from waybill.cli.tables import short_time
 from waybill.rpc.enums import CATCH_UP_FROM_PROTO, FIRING_OUTCOME_FROM_PROTO, OVERLAP_FROM_PROTO
 
@@ -16,7 +16,7 @@ _SCHEDULES = (
     ("when", Column.NAME),
     ("next", Column.NAME),
     ("tasks", Column.NUMBER),
-    ("submits", Column.TEXT),
+    ("submits", Column.CUT),
 )
 _FIRINGS = (
     ("due", Column.NAME),
@@ -35,7 +35,7 @@ def print_schedules(schedules: Iterable[task_pb2.Schedule]) -> None:
 
 def _schedule_row(schedule: task_pb2.Schedule) -> tuple[Any, ...]:
     return (
-        schedule.name,
+        schedule.name.removeprefix("schedules/"),
         when_text(schedule),
         next_text(schedule).removeprefix("next "),
         schedule.submitted_count,
@@ -74,7 +74,7 @@ def _firing_row(firing: task_pb2.Firing) -> tuple[Any, ...]:
         short_time(firing.due_time),
         FIRING_OUTCOME_FROM_PROTO.get(firing.outcome, "unknown"),
         firing.count,
-        firing.task,
+        firing.task.removeprefix("tasks/"),
         "triggered" if firing.triggered else note,
     )
 
@@ -106,6 +106,5 @@ def _submits(spec: task_pb2.TaskSpec) -> str:
     if spec.goal:
         return printable(spec.goal, 60)
     if spec.HasField("plan"):
-        count = len(spec.plan.steps)
-        return f"a plan of {count} step{'' if count == 1 else 's'}"
+        return f"a plan of {count_of(len(spec.plan.steps), 'step')}"
     return f"template {spec.template}"

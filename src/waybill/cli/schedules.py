@@ -40,6 +40,8 @@ class TypedSchedule:
 
 async def write(address: str, tenant: str, typed: TypedSchedule, *, replace: bool, as_json: bool) -> int:
     """Create or replace a schedule, and print it."""
+    if bool(typed.cron) == bool(typed.every):
+        raise InvalidArgument.of_field("--cron, --every", "give exactly one of them")
     plan = plan_file(typed.spec)
     schedule = schedule_message(
         typed.name,
@@ -92,7 +94,7 @@ async def list_schedules(address: str, tenant: str, *, as_json: bool) -> int:
     elif found:
         schedule_tables.print_schedules(found)
     else:
-        exits.say(f"tenant {tenant} has no schedule yet")
+        exits.say(f"tenant {tenant} has no schedule yet: `waybill schedule create` makes one")
     return exits.OK
 
 
@@ -124,7 +126,7 @@ async def delete(address: str, tenant: str, name: str, request_id: str, *, as_js
     request = gateway_pb2.DeleteScheduleRequest(name=schedule_name(name), request_id=chosen_request_id(request_id))
     async with client_of(address, tenant) as client:
         await client.call("DeleteSchedule", request)
-    print(json_line({}) if as_json else f"{request.name} deleted")
+    print(json_line({"name": request.name}) if as_json else f"{request.name} deleted")
     return exits.OK
 
 

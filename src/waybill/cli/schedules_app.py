@@ -29,7 +29,7 @@ schedules_app = typer.Typer(
 )
 
 NewName = Annotated[str, typer.Argument(metavar="NAME", help="Up to 64 of a-z, 0-9, _ and -.")]
-Goal = Annotated[str, typer.Option(help="What to do, in words.")]
+Goal = Annotated[str, typer.Option(metavar="TEXT", help="What to do, in words.")]
 PlanFile = Annotated[Path | None, typer.Option(metavar="FILE", help="A plan as YAML or JSON; - reads stdin.")]
 Input = Annotated[str, typer.Option(metavar="JSON", help="Value of ${task.input} in a plan.")]
 Documents = Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A source to send along; may be repeated.")]

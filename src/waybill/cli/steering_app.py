@@ -47,7 +47,10 @@ def pause(
     address: Address = GATEWAY,
     tenant: Tenant = TENANT,
 ) -> None:
-    """Pause a task: what runs goes on to its end, nothing else starts."""
+    """Pause a task.
+
+    What runs goes on to its end, nothing else starts.
+    """
     _steer("pause", task, request_id, json, address, tenant)
 
 

@@ -13,6 +13,7 @@ from waybill.cli.bars import bar
 from waybill.cli.gateway import client_of, json_line
 from waybill.cli.lines import count_of
 from waybill.cli.reading import Typed, file_text, plan_file, read_json, submission
+from waybill.cli.templates import typed_parameters
 from waybill.errors import InvalidArgument, WaybillError
 from waybill.resources import Submission, Task
 
@@ -34,7 +35,8 @@ async def submit_many(address: str, tenant: str, typed: Typed, inputs: Path, *, 
     Nothing is submitted unless every line is JSON. With a request id, doing the same again goes on where it stopped.
     The exit code is that of the first refusal, if there is one. Raises `InvalidArgument`.
     """
-    base, lines = submission(typed, plan_file(typed)), read_lines(typed, inputs)
+    lines = read_lines(typed, inputs)
+    base = submission(typed, plan_file(typed), await typed_parameters(address, tenant, typed))
     accepted, code = 0, exits.OK
     async with client_of(address, tenant) as client:
         with bar("submitting", len(lines), shown=not as_json) as another:
@@ -56,8 +58,9 @@ async def submit_many(address: str, tenant: str, typed: Typed, inputs: Path, *, 
 
 def read_lines(typed: Typed, inputs: Path) -> Sequence[InputLine]:
     """The values of a file, or of stdin; empty lines count as none. Raises `InvalidArgument` naming the line."""
-    if typed.plan is None:
-        raise InvalidArgument.of_field("--inputs", "goes with --plan: each line is the ${task.input} of a task")
+    if typed.goal:
+        told = "goes with --plan or --template, whose ${task.input} each line is, and with no --goal"
+        raise InvalidArgument.of_field("--inputs", told)
     if typed.input:
         raise InvalidArgument.of_field("--input, --inputs", "give one of them")
     if str(inputs) == "-" and "-" in (str(typed.plan), str(typed.policy)):

@@ -19,7 +19,7 @@ from waybill.errors import InvalidArgument
 from waybill.rpc.templates import COLLECTION, template_to_json
 from waybill.templates import Template
 
-_TEMPLATES = (("template", Column.NAME), ("parameters", Column.TEXT), ("what it does", Column.TEXT))
+_TEMPLATES = (("template", Column.NAME), ("parameters", Column.TEXT), ("what it does", Column.CUT))
 _PARAMETERS = (
     ("parameter", Column.NAME),
     ("type", Column.NAME),
