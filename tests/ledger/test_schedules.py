@@ -484,6 +484,24 @@ async def test_given_a_firing_that_waits_when_its_task_ends_then_the_bell_rings(
     assert message["data"] == b"hourly"
 
 
+async def test_given_a_firing_that_waits_when_nobody_told_that_its_task_ended_then_it_is_made_all_the_same(
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
+) -> None:
+    """As when an older release, which knows no schedules, has ended it."""
+    await create(ledger, terms=every(5 * MINUTE_MS, overlap=Overlap.QUEUE))
+    for _ in range(2):
+        await pass_time(ledger, 5 * MINUTE_MS, hand)
+        await fire_due(ledger)
+    task_id = (await tasks_of(ledger))[0]
+    await pass_time(ledger, MINUTE_MS, hand)
+    assert await fire_due(ledger) == []
+    await store.hdel(keys.key("0", "task", task_id), "schedule")
+    await hand.run_all()
+    assert await fire_due(ledger) == []
+    await pass_time(ledger, MINUTE_MS, hand)
+    assert [fired.verdict for fired in await fire_due(ledger)] == [FiringVerdict.SUBMITTED]
+
+
 async def test_given_the_last_firing_when_it_was_made_then_nothing_is_due_any_more(
     ledger: Ledger, store: redis.asyncio.Redis
 ) -> None:

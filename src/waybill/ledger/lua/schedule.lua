@@ -2,6 +2,8 @@
 -- Dispatchers decide; each decision names the revision that it was made for, and every change makes another one.
 
 local KEPT_FIRINGS = 20
+-- How long a firing waits at most for a task whose end nobody told: an older release may have ended it.
+local UNTOLD_MS = 60000
 local LOOKED_AT = 100
 
 local function member(schedule)
@@ -33,7 +35,9 @@ end
 -- whoever decides about it, only then if it is due already.
 function Schedule.place(schedule, hold_ms)
   local due = schedule.paused == 0 and schedule.next > 0 and schedule.next or nil
-  if schedule.paused == 0 and schedule.queued > 0 and not Schedule.is_busy(schedule) then due = call.now end
+  if schedule.paused == 0 and schedule.queued > 0 then
+    due = Schedule.is_busy(schedule) and math.min(due or math.huge, call.now + UNTOLD_MS) or call.now
+  end
   if not due then
     redis.call('ZREM', K('due'), member(schedule))
     return
