@@ -123,6 +123,24 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         if not clean:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
 
+    async def WatchTasks(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        """Tells of `LAST` tasks, in messages of a few, and breaks as told; by name it ends after them."""
+        self.seen.append(request)
+        await self._refuse(context)
+        position = int(request.cursor or 0)
+        yield gateway_pb2.WatchTasksResponse(cursor=str(position))
+        count, at_once, clean = self.cuts.pop(0) if self.cuts else (LAST, 1, True)
+        last = min(LAST, position + count)
+        while position < last:
+            numbers = range(position + 1, min(last, position + max(1, at_once)) + 1)
+            position = numbers[-1]
+            results = [
+                task_pb2.TaskResult(task=self.task(f"tasks/t{number}"), cursor=str(number)) for number in numbers
+            ]
+            yield gateway_pb2.WatchTasksResponse(results=results, cursor=str(position))
+        if last < LAST or not clean:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
+
     async def RunTask(self, request: Any, context: Any) -> AsyncIterator[Any]:
         self.seen.append(request)
         await self._refuse(context)

@@ -23,6 +23,7 @@ from waybill.errors import NotFound, Unavailable, Violation, WaybillError
 from waybill.filters import TaskFilter
 from waybill.progress import Progress, TaskProgress
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
+from waybill.results import Results
 from waybill.rpc.caller import DEFAULT_TENANT
 from waybill.rpc.status import error_of
 from waybill.run import Run, output_of
@@ -37,7 +38,7 @@ _BATCH_BYTES = MAX_MESSAGE_BYTES // 2
 _PAGE_SIZE = 200
 
 
-class Client(Steering, Spending, Schedules, Templates):
+class Client(Steering, Results, Spending, Schedules, Templates):
     """A connection to a gateway, for one tenant. Use as an async context manager.
 
     `call_timeout_seconds` is the deadline of one try of a call. `patience_seconds` is how long a call, or a watch

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.attempts import Attempt, DeadLetter, Effect
 from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.plan import Plan, PlanSource
@@ -14,6 +15,7 @@ from waybill.costs import Limit, ModelCall, TenantBudget, UsageReport
 from waybill.errors import WaybillError
 from waybill.progress import Progress
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics, Tenant
+from waybill.results import TaskResult
 from waybill.schedules import Schedule
 from waybill.sync_run import SyncRun
 from waybill.templates import Template
@@ -144,6 +146,35 @@ class _Spending:
         """
         ...
 
+class _Results:
+    """Methods of `SyncClient`."""
+    def results(
+        self,
+        names: Sequence[Task | str] = (),
+        *,
+        states: Iterable[TaskState] = (),
+        labels: Mapping[str, str] | None = None,
+        agent: str = "",
+        template: str = "",
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        cursor: str = "",
+        from_now: bool = False,
+    ) -> Generator[TaskResult]:
+        """The tenant's tasks as they end, those that have ended already included, each result exactly once, in order.
+
+        With `names` (at most 1,000) it ends when all of those have ended, else never: then the results are those of
+        tasks for which all holds that is given (`TaskFilter`). A task that is retried and ends again is told again. It
+        goes on after `cursor`; without one, `from_now` leaves out what has ended before.
+
+        Raises `OutOfRange` if what follows the cursor is not kept any more, `NotFound` for a name that no task has,
+        `InvalidArgument`, and `Unavailable` once the patience is over without contact.
+        """
+        ...
+    def result_messages(self, request: gateway_pb2.WatchTasksRequest) -> Generator[task_pb2.TaskResult]:
+        """As `results`, with messages: whoever hands them on as they are needs no values. The request is not kept."""
+        ...
+
 class _Steering:
     """Methods of `SyncClient`."""
     def cancel(self, task: Task | str, request_id: str | None = None) -> Task:
@@ -219,7 +250,7 @@ class _Steering:
         """Let the tenant that this client speaks for go on."""
         ...
 
-class SyncClient(_Steering, _Spending, _Schedules, _Templates):
+class SyncClient(_Steering, _Results, _Spending, _Schedules, _Templates):
     """A connection to a gateway, for one tenant, whose calls wait. From any number of threads.
 
     It connects with its first call and is closed by `close`, or as a context manager. The arguments are those of

@@ -69,6 +69,13 @@ class Gateway(gateway_pb2_grpc.GatewayServiceServicer):
         wanted = [event_to_proto(event) for event in events if event.sequence >= request.from_sequence]
         yield gateway_pb2.WatchTaskResponse(events=wanted)
 
+    def WatchTasks(self, request: Any, context: Any) -> Any:
+        names = list(request.names) or ["tasks/good", "tasks/bad"]
+        results = [
+            task_pb2.TaskResult(task=self.task(name, context), cursor=f"c{at}") for at, name in enumerate(names, 1)
+        ]
+        yield gateway_pb2.WatchTasksResponse(results=results[1 if request.cursor else 0 :], cursor=f"c{len(names)}")
+
     def CancelTask(self, request: Any, context: Any) -> Any:
         return gateway_pb2.CancelTaskResponse(task=self.task(request.name, context))
 
@@ -191,3 +198,29 @@ def test_given_a_signal_when_running_then_everything_stops_and_the_exit_code_say
         output, _ = process.communicate()
     assert (process.returncode, output) == (code, "")
     assert not (tmp_path / "suite.json").exists()
+
+
+def test_results_are_one_line_each_and_the_exit_code_tells_whether_all_went_well(waybill: Waybill) -> None:
+    told = waybill("results", "good", "bad")
+    assert told.returncode == 1
+    good, bad = told.stdout.splitlines()
+    assert good.split() == ["tasks/good", "succeeded", '{"report":"#', 'Why"}']
+    assert bad.split() == ["tasks/bad", "failed", "TIMEOUT:", "too", "slow"]
+    assert waybill("results", "good").returncode == 0
+
+
+def test_results_as_json_lines_have_cursors_to_go_on_after(waybill: Waybill) -> None:
+    told = waybill("results", "--label", "team=x", "--json")
+    first, second = map(json.loads, told.stdout.splitlines())
+    assert (first["task"]["name"], first["task"]["output"], first["cursor"]) == (
+        "tasks/good",
+        {"report": "# Why"},
+        "c1",
+    )
+    again = waybill("results", "--label", "team=x", "--json", "--cursor", first["cursor"])
+    assert [json.loads(line) for line in again.stdout.splitlines()] == [second]
+
+
+def test_results_of_names_and_of_a_filter_are_not_mixed(waybill: Waybill) -> None:
+    told = waybill("results", "good", "--label", "team=x")
+    assert (told.returncode, "TASK" in told.stderr) == (2, True)

@@ -29,6 +29,7 @@ from waybill.cli.options import (
     WantedTemplate,
 )
 from waybill.cli.plans_app import plan_app, templates_app
+from waybill.cli.results_app import results_app
 from waybill.cli.schedules_app import schedules_app
 from waybill.cli.sections import Section, SectionedGroup
 from waybill.cli.spending_app import budget_app, limits_app, spending_app
@@ -293,6 +294,7 @@ def version(json: Json = False, address: Address = GATEWAY) -> None:
     raise typer.Exit(finish(lambda: command(address, as_json=json)))
 
 
+app.add_typer(results_app)
 app.add_typer(steering_app)
 app.add_typer(spending_app)
 app.add_typer(plan_app, name="plan", rich_help_panel=Section.PLANS)
