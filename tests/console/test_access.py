@@ -40,6 +40,7 @@ def places(suite: ConsoleSuite) -> dict[str, str]:
         f"#/{asks}": ".question",
         "#/letters": "#main .card, #main .nothing",
         "#/agents": ".card",
+        "#/usage": "table tfoot",
         "#/nowhere": ".nothing",
     }
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from console_browser import Console
 from console_suite import ConsoleSuite
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -184,3 +184,42 @@ async def test_money_and_tokens_are_shown_where_they_were_spent(console: Console
     await expect(console.page.locator(".panel .facts")).to_contain_text("1,540")
     await console.tab("Costs").click()
     await expect(console.page.locator("table tfoot")).to_contain_text("1,200")
+
+
+async def test_a_submission_whose_answer_is_lost_is_made_once(console: Console, suite: ConsoleSuite) -> None:
+    page, lost = console.page, []
+    await console.use_tenant("lost")
+
+    async def lose(route: Route) -> None:
+        if route.request.method != "POST" or lost:
+            await route.continue_()
+            return
+        lost.append((await (await route.fetch()).json())["name"])
+        await route.abort("connectionreset")
+
+    await page.route("**/v1/tasks", lose)
+    console.cuts = True
+    await console.open("#/submit")
+    await page.get_by_label("What do you want to know, or have done?").fill("What is a tide?")
+    await console.button("Submit").click()
+    await expect(page.locator(".task-head h1")).to_have_text("What is a tide?")
+    tasks = (await asyncio.to_thread(suite.call, "GET", "tasks", "lost"))["tasks"]
+    assert [task["name"] for task in tasks] == lost
+    assert page.url.endswith(lost[0])
+
+
+async def test_the_budget_of_the_tenant_is_set_and_what_it_used_is_listed(
+    console: Console, suite: ConsoleSuite
+) -> None:
+    page, tenant = console.page, "budgeted"
+    await console.use_tenant(tenant)
+    task = suite.submit(tenant, plan={"steps": [{"name": "spend", "agent": "spender"}]})
+    suite.wait(task, "succeeded", tenant=tenant)
+    await console.open()
+    await page.get_by_role("link", name="Usage").click()
+    await expect(page.get_by_role("region", name="Usage").locator("tbody tr")).to_contain_text("spender")
+    await page.get_by_label("Most on a day").fill("1.5")
+    await console.button("Set the budget").click()
+    await expect(page.get_by_label("Most on a day")).to_have_value("1.5")
+    budget = await asyncio.to_thread(suite.call, "GET", "tenant/budget", tenant)
+    assert (budget["max_day_microusd"], budget["spent_day_microusd"]) == (1_500_000, 4_200)

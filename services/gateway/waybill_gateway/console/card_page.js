@@ -1,7 +1,7 @@
 /** A page that is a list of cards: it reads them, shows them, and reads them again while somebody looks. */
 
 import { el, fill } from "./element.js";
-import { nothing, problemBox } from "./notice.js";
+import { nothing, showProblem } from "./notice.js";
 import { Problem } from "./problem.js";
 
 const REFRESH_MS = 5_000;
@@ -66,10 +66,8 @@ export class CardPage {
       this._show(items);
     } catch (problem) {
       const isAbsent = problem instanceof Problem && problem.absent;
-      fill(
-        this._problems,
-        isAbsent ? nothing("This server does not have them", "A newer release may.") : problemBox(problem),
-      );
+      if (isAbsent) fill(this._problems, nothing("This server does not have them", "A newer release may."));
+      else showProblem(this._problems, problem);
       if (isAbsent) return;
     }
     this._timer = setTimeout(() => this._again(), REFRESH_MS);

@@ -3,6 +3,8 @@
 import { el } from "./element.js";
 import { TASK_STATES, wordOf } from "./states.js";
 
+// A comma may also stand in the value of a label.
+const BETWEEN_LABELS = /,(?=\s*[A-Za-z0-9][A-Za-z0-9._/-]*=)/;
 const PERIODS = {
   "": "any time",
   3600: "last hour",
@@ -112,7 +114,8 @@ export class FilterBar {
     const query = new URLSearchParams();
     for (const [state, chip] of this._states)
       if (chip.getAttribute("aria-pressed") === "true") query.append("state", state);
-    for (const label of this._label.input.value.split(",")) if (label.trim()) query.append("label", label.trim());
+    for (const label of this._label.input.value.split(BETWEEN_LABELS))
+      if (label.trim()) query.append("label", label.trim());
     const [from, until] = [this._from, this._until].map(({ input }) =>
       input.value ? new Date(input.value).toISOString() : "",
     );

@@ -15,6 +15,7 @@ import { TasksPage } from "./tasks_page.js";
 import { templatesPage } from "./templates_page.js";
 import { tenantField } from "./tenant_field.js";
 import { themeSwitch } from "./theme.js";
+import { UsagePage } from "./usage_page.js";
 
 /**
  * @typedef {object} Page
@@ -32,6 +33,7 @@ const PLACES = {
   agents: { name: "Agents", make: agentsPage },
   schedules: { name: "Schedules", make: schedulesPage, route: "/v1/schedules" },
   templates: { name: "Templates", make: templatesPage, route: "/v1/templates" },
+  usage: { name: "Usage", make: () => new UsagePage() },
 };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));

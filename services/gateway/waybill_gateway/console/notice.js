@@ -30,6 +30,16 @@ export function problemBox(error) {
 }
 
 /**
+ * Shows a problem that may come again and again, and says it once to those who listen.
+ * @param {HTMLElement} place
+ * @param {unknown} error
+ */
+export function showProblem(place, error) {
+  const box = problemBox(error);
+  if (place.textContent !== box.textContent) fill(place, box);
+}
+
+/**
  * @param {Problem} problem
  * @returns {HTMLElement} its reason, which leads to what helps if the gateway told it
  */

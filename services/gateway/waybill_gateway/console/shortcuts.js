@@ -9,6 +9,7 @@ const HELP = [
   ["g then n", "a new task"],
   ["g then d", "dead letters"],
   ["g then a", "agents"],
+  ["g then s, p, u", "schedules, plan templates, usage"],
   ["/", "filters of the list"],
   ["Arrow keys", "from task to task, from tab to tab, along the graph"],
   ["Enter", "open what has the focus"],
@@ -16,7 +17,15 @@ const HELP = [
   ["Esc", "close a panel or a dialog"],
 ];
 /** @type {Record<string, string>} */
-const PLACES = { t: "#/tasks", n: "#/submit", d: "#/letters", a: "#/agents", s: "#/schedules", p: "#/templates" };
+const PLACES = {
+  t: "#/tasks",
+  n: "#/submit",
+  d: "#/letters",
+  a: "#/agents",
+  s: "#/schedules",
+  p: "#/templates",
+  u: "#/usage",
+};
 const CHORD_MS = 1_500;
 
 let goingUntil = 0;

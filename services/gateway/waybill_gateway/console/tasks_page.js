@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { el, fill } from "./element.js";
 import { apiFilter, FilterBar, isFiltered } from "./filter_bar.js";
 import { ago, count, duration, idOf, moment, money } from "./format.js";
-import { nothing, problemBox } from "./notice.js";
+import { nothing, showProblem } from "./notice.js";
 import { hashOf, here } from "./router.js";
 import { badge, hasEnded, lookOf } from "./states.js";
 import { labelLink, titleOf } from "./task_head.js";
@@ -76,7 +76,7 @@ export class TasksPage {
       this._show(answer.tasks, page, answer.next_page_token);
     } catch (problem) {
       if (loading.signal.aborted) return;
-      fill(this._problems, problemBox(problem));
+      showProblem(this._problems, problem);
     }
     if (!page) this._timer = setTimeout(() => this._again(), REFRESH_MS);
   }
