@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from plan_values import plan_values
+from plan_values import plan_values, values
 
 from waybill.errors import Violation
 from waybill.plan_file import Fault, PlanFileInvalid, read_plan_file
 from waybill.rpc.specs import plan_from_json
+from waybill.template_file import read_template_file
 
 PLAN = """# yaml-language-server: $schema=plan.schema.json
 steps:
@@ -61,6 +63,17 @@ def test_what_only_a_running_suite_knows_is_told_with_the_line_too() -> None:
         "plan.yaml:4: steps[0].agent",
         "plan.yaml:9: steps[1].input.goal",
     ]
+
+
+@given(values)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_file_says_it_is_a_plan_or_no_plan(value: Any) -> None:
+    for said in (value, {"steps": value}, {"steps": [value]}, {"plan": value}, {"name": "x", "plan": value}):
+        text = json.dumps(said).encode()
+        with contextlib.suppress(PlanFileInvalid):
+            assert read_plan_file(text, "p").plan.steps is not None
+        with contextlib.suppress(PlanFileInvalid):
+            read_template_file(text, "t")
 
 
 @pytest.mark.parametrize("text", ["- 1", "5", "plan: 5", "steps: 5", "null"])

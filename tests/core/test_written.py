@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from plan_values import values
 
 from waybill.core.written import Unreadable, read_written
@@ -96,6 +97,19 @@ def test_bytes_that_are_no_text_are_refused_with_their_line() -> None:
     with pytest.raises(Unreadable, match="UTF-8") as refused:
         read_written(b"a: 1\nb: \xff")
     assert refused.value.line == 2
+
+
+pieces = st.sampled_from(
+    [*"{}[]:,-&*!|>'\"#%@` \n\t\\", "\n  ", "a", "1", "<<", "---", "...", "\u2028", "\\ud800", "$"]
+)
+
+
+@given(st.binary(max_size=40) | st.lists(pieces, max_size=30).map("".join).map(str.encode))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_file_holds_it_is_read_or_refused_with_a_line(data: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        written = read_written(data)
+        assert written.line_of("anything.at[3].all") >= 1
 
 
 @given(values)

@@ -46,6 +46,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "The page may not call this gateway",
         "Call from a page of the gateway's own origin, or have the operator name the page's origin.",
     ),
+    "TEMPLATE_NOT_FOUND": Problem(
+        "There is no such plan template", "List the templates; the operator keeps them as files of the planner."
+    ),
     "NOT_FOUND": Problem(
         "There is no such thing for this tenant",
         "Check the name and the tenant; what ended long ago may have expired.",

@@ -259,8 +259,9 @@ class GatewayServiceServicer:
     def SubmitTask(self, request, context):
         """Accepts a task. Once this returns the task survives any crash. Idempotent under request_id:
         the same request again returns the same task.
-        Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS if request_id was used for another spec;
-        RESOURCE_EXHAUSTED if the store is full.
+        Errors: INVALID_ARGUMENT for a bad field; NOT_FOUND (reason TEMPLATE_NOT_FOUND) for a template that does not exist;
+        ALREADY_EXISTS if request_id was used for another spec; RESOURCE_EXHAUSTED if the store is full; UNAVAILABLE (reason
+        PLANNER_UNAVAILABLE) while the planner, which makes plans from templates, is away: the same call may be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

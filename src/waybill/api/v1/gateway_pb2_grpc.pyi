@@ -39,8 +39,9 @@ class GatewayServiceStub:
     SubmitTask: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.SubmitTaskRequest, _gateway_pb2.SubmitTaskResponse]
     """Accepts a task. Once this returns the task survives any crash. Idempotent under request_id:
     the same request again returns the same task.
-    Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS if request_id was used for another spec;
-    RESOURCE_EXHAUSTED if the store is full.
+    Errors: INVALID_ARGUMENT for a bad field; NOT_FOUND (reason TEMPLATE_NOT_FOUND) for a template that does not exist;
+    ALREADY_EXISTS if request_id was used for another spec; RESOURCE_EXHAUSTED if the store is full; UNAVAILABLE (reason
+    PLANNER_UNAVAILABLE) while the planner, which makes plans from templates, is away: the same call may be repeated.
     """
     BatchSubmitTasks: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.BatchSubmitTasksRequest, _gateway_pb2.BatchSubmitTasksResponse]
     """Accepts many tasks; each is accepted or refused on its own.
@@ -181,8 +182,9 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     SubmitTask: _aio.UnaryUnaryMultiCallable[_gateway_pb2.SubmitTaskRequest, _gateway_pb2.SubmitTaskResponse]  # type: ignore[assignment]
     """Accepts a task. Once this returns the task survives any crash. Idempotent under request_id:
     the same request again returns the same task.
-    Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS if request_id was used for another spec;
-    RESOURCE_EXHAUSTED if the store is full.
+    Errors: INVALID_ARGUMENT for a bad field; NOT_FOUND (reason TEMPLATE_NOT_FOUND) for a template that does not exist;
+    ALREADY_EXISTS if request_id was used for another spec; RESOURCE_EXHAUSTED if the store is full; UNAVAILABLE (reason
+    PLANNER_UNAVAILABLE) while the planner, which makes plans from templates, is away: the same call may be repeated.
     """
     BatchSubmitTasks: _aio.UnaryUnaryMultiCallable[_gateway_pb2.BatchSubmitTasksRequest, _gateway_pb2.BatchSubmitTasksResponse]  # type: ignore[assignment]
     """Accepts many tasks; each is accepted or refused on its own.
@@ -326,8 +328,9 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gateway_pb2.SubmitTaskResponse, _abc.Awaitable[_gateway_pb2.SubmitTaskResponse]]:
         """Accepts a task. Once this returns the task survives any crash. Idempotent under request_id:
         the same request again returns the same task.
-        Errors: INVALID_ARGUMENT for a bad field; ALREADY_EXISTS if request_id was used for another spec;
-        RESOURCE_EXHAUSTED if the store is full.
+        Errors: INVALID_ARGUMENT for a bad field; NOT_FOUND (reason TEMPLATE_NOT_FOUND) for a template that does not exist;
+        ALREADY_EXISTS if request_id was used for another spec; RESOURCE_EXHAUSTED if the store is full; UNAVAILABLE (reason
+        PLANNER_UNAVAILABLE) while the planner, which makes plans from templates, is away: the same call may be repeated.
         """
 
     @_abc_1.abstractmethod
