@@ -27,7 +27,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 MEANINGS = {
-    OK: "It is done. Of `watch`, `submit --watch` and `run`: the task succeeded. Of `up`: it was stopped in order.",
+    OK: "It is done. Of `watch`, `results`, `submit --watch`, `run`: all succeeded. Of `up`: it was stopped in order.",
     FAILED: "The task failed or was cancelled; or something went wrong inside Waybill, or nobody reads the output.",
     USAGE: "The command, or what it asks for, has to be changed: an unknown option, a value that does not fit, a task "
     "that does not exist or is in the wrong state, a request id that was used for something else, a data directory "

@@ -26,6 +26,7 @@ from waybill.cli.options import (
     Until,
     WantedAgent,
     WantedLabels,
+    WantedStates,
     WantedTemplate,
 )
 from waybill.cli.plans_app import plan_app, templates_app
@@ -34,7 +35,7 @@ from waybill.cli.schedules_app import schedules_app
 from waybill.cli.sections import Section, SectionedGroup
 from waybill.cli.spending_app import budget_app, limits_app, spending_app
 from waybill.cli.steering_app import steering_app
-from waybill.core.task import Priority, TaskState
+from waybill.core.task import Priority
 
 app = typer.Typer(
     name="waybill",
@@ -46,8 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-_STATES = f"Only this state; may be repeated. One of {', '.join(TaskState)}."
 
 
 @app.callback()
@@ -245,7 +244,7 @@ def watch(
 
 @app.command("list", rich_help_panel=Section.TASKS)
 def list_tasks(
-    state: Annotated[list[TaskState] | None, typer.Option(metavar="STATE", help=_STATES)] = None,
+    state: WantedStates = None,
     label: WantedLabels = None,
     agent: WantedAgent = "",
     template: WantedTemplate = "",

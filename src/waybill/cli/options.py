@@ -11,6 +11,7 @@ from waybill.cli.completion import complete_agent, complete_schedule, complete_s
 from waybill.cli.places import GATEWAY as GATEWAY
 from waybill.cli.places import TENANT as TENANT
 from waybill.core.budget import BudgetAction
+from waybill.core.task import TaskState
 
 Address = Annotated[
     str, typer.Option("--address", metavar="HOST:PORT", envvar="WAYBILL_ADDRESS", help="gRPC address of the gateway.")
@@ -44,6 +45,14 @@ MaxCost = Annotated[
 OnLimit = Annotated[
     BudgetAction | None,
     typer.Option(help="At that limit, or one of the tenant: fail, go on with a cheaper model, or ask a person."),
+]
+WantedStates = Annotated[
+    list[TaskState] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help=f"Only this state; may be repeated. One of {', '.join(TaskState)}.",
+    ),
 ]
 WantedLabels = Annotated[
     list[str] | None,

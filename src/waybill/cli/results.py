@@ -9,6 +9,7 @@ from datetime import datetime
 
 from waybill.api.v1 import gateway_pb2
 from waybill.cli import exits
+from waybill.cli.bars import bar
 from waybill.cli.gateway import WATCH_PATIENCE_SECONDS, client_of, json_line
 from waybill.cli.lines import printable
 from waybill.cli.reading import TypedFilter, task_filter
@@ -50,11 +51,13 @@ async def follow_results(address: str, tenant: str, followed: Followed, *, as_js
         client_of(address, tenant, WATCH_PATIENCE_SECONDS) as client,
         contextlib.aclosing(client.result_messages(request)) as results,
     ):
-        async for result in results:
-            ended = TaskResult.of(result)
-            all_well = all_well and ended.task.state is TaskState.SUCCEEDED
-            line = json_line(conversion.result_to_json(result)) if as_json else result_line(ended.task)
-            print(line, flush=True)
+        with bar("ended", len(followed.tasks), shown=bool(followed.tasks) and not as_json) as another:
+            async for result in results:
+                ended = TaskResult.of(result)
+                all_well = all_well and ended.task.state is TaskState.SUCCEEDED
+                line = json_line(conversion.result_to_json(result)) if as_json else result_line(ended.task)
+                print(line, flush=True)
+                another(ended.task.name)
     return exits.OK if all_well else exits.FAILED
 
 

@@ -17,10 +17,10 @@ from waybill.cli.options import (
     Until,
     WantedAgent,
     WantedLabels,
+    WantedStates,
     WantedTemplate,
 )
 from waybill.cli.sections import Section
-from waybill.core.task import TaskState
 
 results_app = typer.Typer()
 
@@ -31,13 +31,13 @@ def results(
         list[str] | None,
         typer.Argument(metavar="TASK", help="Names or ids of tasks.", show_default=False, autocompletion=complete_task),
     ] = None,
-    state: Annotated[list[TaskState] | None, typer.Option(help="Only this state; may be repeated.")] = None,
+    state: WantedStates = None,
     label: WantedLabels = None,
     agent: WantedAgent = "",
     template: WantedTemplate = "",
     since: Since = "",
     until: Until = "",
-    cursor: Annotated[str, typer.Option(help="Go on after the result that came with this.")] = "",
+    cursor: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after the result that came with this.")] = "",
     from_now: Annotated[bool, typer.Option("--from-now", help="Only tasks that end from now on.")] = False,
     json: Json = False,
     address: Address = GATEWAY,
