@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from waybill.core.written import read_written
-from waybill.plan_file import PlanFileInvalid
+from waybill.errors import InvalidPlan
+from waybill.plan_file import PlanFileInvalid, read_plan_file
 from waybill.rpc.template_forms import template_schema
 from waybill.template_file import expanded, is_template, read_template_file
 
@@ -38,6 +39,14 @@ def test_a_template_file_becomes_a_plan_with_its_parameters() -> None:
     assert plan.steps[0].input.data == b'{"question":"Why?"}'
     assert plan.steps[0].retry.max_attempts == 3
     assert template.description == "Answer a question from sources."
+
+
+def test_parameters_that_fit_their_schemas_but_not_the_plan_are_told_by_the_fields_of_the_plan() -> None:
+    loose = TEMPLATE.replace("attempts: {type: integer, default: 3}", "attempts: {default: 3}")
+    template = read_template_file(loose.encode(), "research.yaml")
+    with pytest.raises(InvalidPlan) as refused:
+        expanded(template, b'{"question": "Why?", "attempts": "often"}')
+    assert [violation.field for violation in refused.value.violations] == ["plan.steps[0].retry.max_attempts"]
 
 
 def lines_of(text: str) -> list[tuple[int, str]]:
@@ -78,6 +87,8 @@ def test_the_schema_of_template_files_takes_what_the_reader_takes() -> None:
 
 
 def test_a_template_is_told_from_a_plan() -> None:
+    with pytest.raises(PlanFileInvalid, match=r"t\.yaml:1: is a plan template: .* --template"):
+        read_plan_file(TEMPLATE.encode(), "t.yaml")
     assert is_template(read_written(TEMPLATE.encode()).value)
     assert not is_template({"plan": {"steps": []}})
     assert not is_template({"$schema": "x", "plan": {"steps": []}})

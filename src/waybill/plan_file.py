@@ -73,6 +73,9 @@ def read_plan_file(data: bytes, name: str) -> PlanFile:
     value, prefix = plan_value(written.value)
     if not isinstance(value, dict):
         raise PlanFileInvalid(name, [Fault(1, "", "holds no plan: write its steps, as in `steps: [...]`")])
+    if "plan" in value and "steps" not in value and len(value) > 1:
+        told = "is a plan template: put it into the planner's folder, and submit it by its name with --template"
+        raise PlanFileInvalid(name, [Fault(1, "", told)])
     try:
         plan = plan_of_form(read_json(json_text(value), PlanForm))
     except InvalidArgument as error:

@@ -52,16 +52,31 @@ def template_of(written: Written, name: str, agents: Mapping[str, AgentSchema] |
 
 
 def expanded(template: Template, parameters: bytes) -> task_pb2.Plan:
-    """The template's plan for some parameters, JSON text. Raises `InvalidArgument` with all that is wrong."""
-    return plan_of_form(read_json(json_text(template.expand(parameters)), PlanForm))
+    """The template's plan for some parameters, JSON text. Raises `InvalidArgument` with all that is wrong with them,
+    and `InvalidPlan` where they fit their schemas but not the fields of the plan that they stand in.
+    """
+    plan = template.expand(parameters)
+    try:
+        return _read(plan)
+    except InvalidArgument as error:
+        raise InvalidPlan.of(_in_plan(plan, error)) from error
+
+
+def _read(plan: dict[str, Any]) -> task_pb2.Plan:
+    return plan_of_form(read_json(json_text(plan), PlanForm))
+
+
+def _in_plan(plan: dict[str, Any], error: InvalidArgument) -> list[Violation]:
+    """Every field of a plan's JSON value that is wrong in itself, and what was told of the first."""
+    found = structure_of(plan) or error.violations
+    return [Violation(f"plan.{item.field}".removesuffix(".plan"), item.description) for item in found]
 
 
 def _plan_violations(plan: dict[str, Any], agents: Mapping[str, AgentSchema] | None) -> Sequence[Violation]:
     try:
-        made = plan_of_form(read_json(json_text(plan), PlanForm))
+        made = _read(plan)
     except InvalidArgument as error:
-        found = structure_of(plan) or error.violations
-        return [Violation(f"plan.{item.field}".removesuffix(".plan"), item.description) for item in found]
+        return _in_plan(plan, error)
     try:
         link_plan(made, agents or {}, closed=agents is not None)
     except InvalidPlan as error:

@@ -53,21 +53,22 @@ class Acceptance:
         ]
 
     async def _checked(self, submission: dispatcher_pb2.Submission) -> NewTask | Known | WaybillError:
-        if is_made_from_template(submission.spec):
-            # Its template may have changed since, or be gone: what was accepted once is not made again.
-            known = await self._ledger.task_of_request(
-                submission.tenant, submission.request_id, fingerprint(submission.spec)
-            )
-            if known:
-                return Known(known)
         try:
-            return await self.new_task(submission)
+            return await self._known(submission) or await self.new_task(submission)
         except (InvalidArgument, NotFound) as error:
             return error
         except Unavailable as error:
             if error.reason not in _OF_THE_PLANNER:
                 raise
             return error
+
+    async def _known(self, submission: dispatcher_pb2.Submission) -> Known | None:
+        """What was made from a template before: that may have changed since, or be gone, and is not asked for again."""
+        if not is_made_from_template(submission.spec) or not REQUEST_ID.fullmatch(submission.request_id):
+            return None
+        tenant = checked_tenant(submission.tenant)
+        task = await self._ledger.task_of_request(tenant, submission.request_id, fingerprint(submission.spec))
+        return Known(task) if task else None
 
     async def new_task(self, submission: dispatcher_pb2.Submission) -> NewTask:
         """The task that a submission stands for, its plan made from the template if it names one, and checked.

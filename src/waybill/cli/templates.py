@@ -14,7 +14,6 @@ from waybill.cli.gateway import client_of, json_line
 from waybill.cli.layout import Column, print_table
 from waybill.cli.lines import printable, readable
 from waybill.cli.reading import Typed
-from waybill.core.yaml_writing import yaml_text
 from waybill.errors import InvalidArgument
 from waybill.rpc.templates import COLLECTION, template_to_json
 from waybill.templates import Template
@@ -59,6 +58,8 @@ async def show_template(address: str, tenant: str, name: str, *, as_json: bool) 
     if _properties(template):
         print()
         print_table(_PARAMETERS, list(_rows(template)))
+    from waybill.core.yaml_writing import yaml_text  # no other command needs YAML
+
     print()
     print(yaml_text(template.plan), end="")
     return exits.OK
