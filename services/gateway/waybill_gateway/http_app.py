@@ -21,7 +21,7 @@ from waybill_gateway.http_schedules import schedule_routes
 from waybill_gateway.http_schemas import schema_routes
 from waybill_gateway.http_spending import spending_routes
 from waybill_gateway.http_steering import steering_routes
-from waybill_gateway.http_tasks import task_routes
+from waybill_gateway.http_tasks import submission_routes, task_routes
 from waybill_gateway.http_templates import template_routes
 from waybill_gateway.http_watching import watching_routes
 from waybill_gateway.openapi_document import openapi_routes
@@ -31,6 +31,7 @@ from waybill_gateway.verbs import Verbs
 MIN_COMPRESSED_BYTES = 2_048
 """Smaller answers fit into two packets anyway. Event streams are never compressed: events would wait in a buffer."""
 COMPRESSION_LEVEL = 5
+EVENT_STREAM = "text/event-stream"
 
 
 def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Awaitable[bool]]) -> Starlette:
@@ -39,6 +40,7 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
     Routes with a verb after a colon stand before those that would take the colon for part of a name.
     """
     routes: list[BaseRoute] = [
+        *submission_routes(verbs, settings),
         *steering_routes(verbs, settings),
         *watching_routes(verbs, settings),
         *results_routes(verbs, settings),
@@ -56,7 +58,13 @@ def build_app(verbs: Verbs, settings: GatewaySettings, ready: Callable[[], Await
     middleware = [
         Middleware(Instruments),
         *origins_middleware(settings.cors_origins),
-        Middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION_LEVEL),
+        Middleware(
+            GZipMiddleware,
+            minimum_size=MIN_COMPRESSED_BYTES,
+            compresslevel=COMPRESSION_LEVEL,
+            # Nothing else stays as it is; the list is gone through for each request, so it is short.
+            exclude_content_types=(EVENT_STREAM,),
+        ),
     ]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS, middleware=middleware)
     app.router.redirect_slashes = False

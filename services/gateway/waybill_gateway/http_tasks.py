@@ -32,13 +32,20 @@ from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
 
-def task_routes(verbs: Verbs, settings: GatewaySettings) -> list[BaseRoute]:
-    """The routes over the verbs."""
+def submission_routes(verbs: Verbs, settings: GatewaySettings) -> list[BaseRoute]:
+    """The routes of all tasks together, which are called most: they stand first, as routes are tried in order."""
     handlers = _Handlers(verbs, settings)
     return [
         Route("/v1/tasks", handlers.submit_task, methods=["POST"]),
         Route("/v1/tasks", handlers.list_tasks, methods=["GET"]),
         Route("/v1/tasks:batch", handlers.batch_submit_tasks, methods=["POST"]),
+    ]
+
+
+def task_routes(verbs: Verbs, settings: GatewaySettings) -> list[BaseRoute]:
+    """The routes of one task."""
+    handlers = _Handlers(verbs, settings)
+    return [
         Route("/v1/tasks/{task}", handlers.get_task, methods=["GET"]),
         Route("/v1/tasks/{task}/steps", handlers.list_steps, methods=["GET"]),
         Route("/v1/tasks/{task}/steps/{step}/attempts", handlers.list_attempts, methods=["GET"]),
