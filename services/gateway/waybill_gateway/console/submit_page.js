@@ -158,6 +158,7 @@ function area(name, rows, id, placeholder) {
  * @returns {any} Raises `Problem` for text that is no JSON.
  */
 function decoded(field, text) {
+  if (!text.trim()) throw misfit(field, "is missing");
   try {
     return parse(text);
   } catch (error) {

@@ -70,7 +70,7 @@ export class TaskHead {
       fill(this._badge, badge(state));
       fill(
         this._labels,
-        Object.entries(task.labels).map(([key, value]) => labelLink(key, String(value))),
+        labelsOf(task).map(([key, value]) => labelLink(key, value)),
       );
       this._steerable(state);
     }
@@ -119,7 +119,7 @@ export class TaskHead {
 
   /** @param {any} task */
   _seenLabels(task) {
-    return JSON.stringify(task.labels);
+    return JSON.stringify(labelsOf(task));
   }
 
   /**
@@ -195,6 +195,14 @@ export function titleOf(task) {
   if (goal) return visible(shortened(goal, LONGEST_TITLE));
   if (task.template) return visible(task.template);
   return task.step_count ? `Plan of ${count(task.step_count)} ${task.step_count === 1 ? "step" : "steps"}` : "Task";
+}
+
+/**
+ * @param {any} task
+ * @returns {[string, string][]} its labels by key, as the API tells them in any order
+ */
+export function labelsOf(task) {
+  return Object.entries(task.labels).sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /**

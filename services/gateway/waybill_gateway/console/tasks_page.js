@@ -7,7 +7,7 @@ import { ago, count, duration, idOf, moment, money } from "./format.js";
 import { nothing, showProblem } from "./notice.js";
 import { hashOf, here } from "./router.js";
 import { badge, hasEnded, lookOf } from "./states.js";
-import { labelLink, titleOf } from "./task_head.js";
+import { labelLink, labelsOf, titleOf } from "./task_head.js";
 import { shortened, visible } from "./text.js";
 
 const PAGE_SIZE = 50;
@@ -132,12 +132,12 @@ export class TasksPage {
     const isLater = task.state === "scheduled" && task.start_time;
     const taken = task.end_time ? duration(Date.parse(task.end_time) - Date.parse(task.create_time)) : "";
     const time = isLater ? ago(task.start_time) : ago(task.create_time);
-    const seen = JSON.stringify([task, time, taken]);
+    const labels = labelsOf(task);
+    const seen = JSON.stringify([{ ...task, labels }, time, taken]);
     if (kept?.seen === seen) return kept.row;
     const row = kept?.row ?? el("li.task");
     const hadFocus = row.contains(document.activeElement);
     const total = task.step_count;
-    const labels = Object.entries(task.labels);
     row.dataset.state = lookOf(task.state);
     fill(
       row,
@@ -150,7 +150,7 @@ export class TasksPage {
           "p.task-about",
           {},
           el("code", {}, idOf(task.name)),
-          labels.slice(0, LABELS_SHOWN).map(([key, value]) => labelLink(key, String(value))),
+          labels.slice(0, LABELS_SHOWN).map(([key, value]) => labelLink(key, value)),
           labels.length > LABELS_SHOWN && el("span.hint", {}, `+${labels.length - LABELS_SHOWN}`),
           task.failure && el("span.task-failure", {}, visible(shortened(task.failure.message, 120))),
         ),
