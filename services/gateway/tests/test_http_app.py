@@ -239,7 +239,6 @@ async def test_a_body_over_the_cap_is_refused_with_the_cap(http, content):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/tasks/", 404),
         ("DELETE", "/v1/tasks", 405),

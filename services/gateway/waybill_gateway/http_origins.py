@@ -74,7 +74,7 @@ class OriginGuard:
         await self._app(scope, receive, send)
 
     def _refuses(self, scope: Scope) -> bool:
-        told = {name: value for name, value in scope["headers"] if name in _TELLING}
+        told: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _TELLING}
         if ANY in self._origins or (b"origin" not in told and b"sec-fetch-site" not in told):
             return False
         origin = told.get(b"origin", b"").decode("latin-1")
