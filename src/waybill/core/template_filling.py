@@ -7,6 +7,7 @@ itself; names of steps and dependencies are left as they are.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def steps_of(plan: Mapping[str, Any]) -> list[Any]:
     return steps if isinstance(steps, list) else []
 
 
-class _Filling:
+class _Filling(ABC):
     """A pass over a plan that puts something into the place of references to parameters."""
 
     def plan(self, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,17 +67,17 @@ class _Filling:
         reference = _only_parameter(item)
         return item if reference is None else self.condition(reference, path)
 
+    @abstractmethod
     def plain(self, value: Any, path: str) -> Any:
         """A value whose texts refer to nothing but parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def in_input(self, text: str, path: str) -> Any:
         """A text that is read again when the step runs, as part of its input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def condition(self, reference: Reference, path: str) -> Any:
         """A condition that is a parameter."""
-        raise NotImplementedError
 
 
 class Expansion(_Filling):
