@@ -2318,9 +2318,7 @@ class TaskResult(_message.Message):
     """Cursor that goes on after this result."""
     @_builtins.property
     def task(self) -> Global___Task:
-        """The task as it ended, with its output. If it is neither in the store nor in the archive any more, only name, state
-        and end_time are set.
-        """
+        """The task as it ended, with its output."""
 
     def __init__(
         self,
