@@ -174,3 +174,14 @@ def test_the_identity_changes_with_the_content(tmp_path: Path) -> None:
     assert identity("y") != before
     (tmp_path / "a.md").write_text("Another text.\n")
     assert identity("x") != before
+
+
+def test_what_a_folders_own_rules_leave_out_is_no_warning_until_nothing_else_is_left(tmp_path: Path) -> None:
+    (tmp_path / "drafts").mkdir()
+    (tmp_path / "drafts" / "b.md").write_text("Not seen by anyone.\n")
+    (tmp_path / ".gitignore").write_text("drafts/\n")
+    (tmp_path / "a.md").write_text("Seen by everyone.\n")
+    assert read(tmp_path).warnings == ()
+    (tmp_path / "a.md").unlink()
+    with pytest.raises(SourceRefused, match=r"drafts: left out by \.gitignore"):
+        read(tmp_path)

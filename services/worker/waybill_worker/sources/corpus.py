@@ -15,6 +15,7 @@ from waybill.errors import SourceRefused
 from waybill_worker.sources.excerpts import Excerpt
 from waybill_worker.sources.files import FileState, read_file
 from waybill_worker.sources.formats import EMPTY
+from waybill_worker.sources.ignoring import GIT_FILE, IGNORED, OWN_FILE
 from waybill_worker.sources.indexed import Indexed
 from waybill_worker.sources.keeping import Keeper, is_settled
 from waybill_worker.sources.parser import Parser, Stopped
@@ -114,9 +115,8 @@ class Sources:
         tell(len(sources), keeper.reused, refused)
         if not sources and not stopped():
             _raise_unusable(refused, _warnings(refused, self._named))
-        # An empty file somewhere in a folder is no failure of a source that anyone named.
         named = {*self._named, *(document.name for document in self._documents)}
-        warnings = _warnings([item for item in refused if item[0] in named or item[1] != EMPTY], named)
+        warnings = _warnings([item for item in refused if item[0] in named or not _is_expected(*item)], named)
         return Corpus(tuple(sources), tuple(warnings), all_lasting)
 
     def _each(self, keeper: Keeper, parser: Parser) -> Iterator[tuple[str, Callable[[], tuple[Indexed, bool]]]]:
@@ -138,6 +138,11 @@ def _content_of(file: FoundFile) -> bytes:
         return hashlib.sha256(read_file(file.place)).digest()
     except Refusal:
         return b""
+
+
+def _is_expected(path: str, reason: str) -> bool:
+    """Whether nobody misses this somewhere in a folder: it is empty, or the folder's own rules leave it out."""
+    return reason in (EMPTY, IGNORED) or (reason == HIDDEN and os.path.basename(path) in (GIT_FILE, OWN_FILE))
 
 
 def _warnings(refused: Iterable[tuple[str, str]], named: Container[str]) -> list[str]:
