@@ -29,7 +29,7 @@ up: $(RUNTIME)  ## Start the suite and keep it running until Ctrl-C
 
 test: $(DEV)  ## Run all tests; the campaign has the machine for itself
 	@$(BIN)/pytest -q $(CAMPAIGN)
-	@$(BIN)/pytest -n 4 --dist worksteal --deselect $(CAMPAIGN)
+	@$(BIN)/pytest -n 3 --dist worksteal --deselect $(CAMPAIGN)
 
 model: $(DEV)  ## Hold the ledger against its model in many random runs: make model [EXAMPLES=2000]
 	@WAYBILL_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -q -n 2 --timeout 0 tests/ledger/test_model.py
