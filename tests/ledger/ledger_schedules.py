@@ -9,7 +9,7 @@ from ledger_plans import chain, graph, new_task
 
 from waybill.core.plan import Graph
 from waybill.core.recurrence import Recurrence
-from waybill.core.schedule import CatchUp, Decision, Overlap, Terms, decide, following
+from waybill.core.schedule import CatchUp, Decision, FiringOutcome, Overlap, Terms, decide, following
 from waybill.core.task import Failure
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import NewTask, Request
@@ -95,3 +95,17 @@ async def fire_due(ledger: Ledger, planned: Graph | None = None) -> list[Fired]:
             queued = fired.verdict is FiringVerdict.QUEUED
             standing = following(standing, decision, queued=queued, busy=fired.busy)
     return done
+
+
+async def told(ledger: Ledger, schedule_id: str = "hourly") -> list[tuple[FiringOutcome, int, int]]:
+    """What became of firings, newest first: outcome, minutes after the creation, and how many."""
+    record = await ledger.schedule(TENANT, schedule_id)
+    return [
+        (firing.outcome, (firing.due_ms - record.created_ms) // MINUTE_MS, firing.count) for firing in record.firings
+    ]
+
+
+async def tasks_of(ledger: Ledger) -> list[str]:
+    """Ids of all tasks of the tenant, oldest first."""
+    found, _ = await ledger.list_tasks(TENANT, 1_000)
+    return [task.id for task in reversed(found)]
