@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from ledger_schedules import asked
+from waybill_planner.templates import Templates
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.recurrence import Recurrence
@@ -160,6 +162,26 @@ async def test_given_a_refused_submission_when_due_then_the_firing_failed_and_sa
     assert (failure.reason, "echo" in failure.message) == ("PLAN_INVALID", True)
     await suite.announce("echo")
     await until(suite, lambda found: found.submitted_count > 0 and found.firings[0].task)
+    await steer(suite, DELETE)
+
+
+async def test_given_a_template_when_due_then_its_plan_is_made_once_the_planner_can(suite, tmp_path: Path) -> None:
+    await suite.announce("echo")
+    suite.planner.templates = Templates(tmp_path)
+    file = tmp_path / "greet.json"
+    file.write_text('{"name": "greet", "plan": {"steps": [{"name": "only", "agent": "echo"}]}}')
+    spec = task_pb2.TaskSpec(template="greet")
+    await create(suite, interval_ms=1_000, overlap_policy=task_pb2.OVERLAP_POLICY_ALLOW, spec=spec)
+    suite.planner.is_gone = True
+    await asyncio.sleep(1.2)
+    assert "failed" not in dict(outcomes(await read(suite)))
+    suite.planner.is_gone = False
+    found = await until(suite, lambda found: found.submitted_count)
+    task = await suite.task(found.firings[-1].task)
+    assert (task.template, task.step_count) == ("greet", 1)
+    file.unlink()
+    found = await until(suite, lambda found: ("failed", 1) in outcomes(found))
+    assert {firing.failure.reason for firing in found.firings if not firing.task} == {"TEMPLATE_NOT_FOUND"}
     await steer(suite, DELETE)
 
 
