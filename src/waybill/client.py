@@ -19,13 +19,13 @@ from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan, PlanSource
 from waybill.core.task import Document, Event, Priority, TaskState
-from waybill.errors import NotFound, Unavailable, Violation, WaybillError
+from waybill.errors import NotFound, Unavailable, WaybillError
 from waybill.filters import TaskFilter
 from waybill.progress import Progress, TaskProgress
 from waybill.resources import Agent, Step, Submission, Task, TaskMetrics
 from waybill.results import Results
 from waybill.rpc.caller import DEFAULT_TENANT
-from waybill.rpc.status import error_of
+from waybill.rpc.refusals import refused_error
 from waybill.run import Run, output_of
 from waybill.schedules import Schedules
 from waybill.spending import Spending
@@ -322,6 +322,4 @@ def _batches(requests: Sequence[gateway_pb2.SubmitTaskRequest]) -> Iterator[Sequ
 def _outcome(result: gateway_pb2.SubmitResult) -> Task | WaybillError:
     if result.HasField("task"):
         return Task.of(result.task)
-    refusal = result.refusal
-    violations = [Violation(violation.field, violation.description) for violation in refusal.violations]
-    return error_of(refusal.code, refusal.reason, refusal.message, violations)
+    return refused_error(result.refusal)

@@ -16,6 +16,7 @@ from waybill.ledger.records import Accepted, NewTask
 from waybill.rpc.budgets import budget_from_proto, budget_violations, policy_from_proto, policy_violations
 from waybill.rpc.caller import checked_tenant
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
+from waybill.rpc.refusals import refusal_of
 from waybill.rpc.templates import is_made_from_template
 from waybill.telemetry import metrics
 from waybill_dispatcher.directory import AgentDirectory
@@ -130,11 +131,4 @@ def fingerprint(spec: task_pb2.TaskSpec) -> str:
 
 
 def _refused(error: WaybillError) -> gateway_pb2.SubmitResult:
-    violations = error.violations if isinstance(error, InvalidArgument) else ()
-    refusal = gateway_pb2.SubmitRefusal(
-        code=error.code.value[0],
-        reason=error.reason,
-        message=error.message,
-        violations=[task_pb2.FieldViolation(field=item.field, description=item.description) for item in violations],
-    )
-    return gateway_pb2.SubmitResult(refusal=refusal)
+    return gateway_pb2.SubmitResult(refusal=refusal_of(error))

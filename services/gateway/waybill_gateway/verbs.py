@@ -9,8 +9,9 @@ import grpc
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, task_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
-from waybill.errors import InvalidArgument, Violation, WaybillError
-from waybill.rpc.status import error_of, from_rpc_error
+from waybill.errors import InvalidArgument, WaybillError
+from waybill.rpc.refusals import refusal_of, refused_error
+from waybill.rpc.status import from_rpc_error
 from waybill.rpc.templates import is_made_from_template
 from waybill.telemetry.tracing import current_traceparent
 from waybill_gateway import fields
@@ -64,7 +65,7 @@ class Verbs:
         """Accept a task."""
         result = await self._submit(caller, request)
         if result.HasField("refusal"):
-            raise _refused(result.refusal)
+            raise refused_error(result.refusal)
         return gateway_pb2.SubmitTaskResponse(task=result.task)
 
     async def batch_submit_tasks(
@@ -81,7 +82,7 @@ class Verbs:
         results: list[gateway_pb2.SubmitResult] = []
         for outcome in outcomes:
             if isinstance(outcome, WaybillError):
-                results.append(gateway_pb2.SubmitResult(refusal=_refusal(outcome)))
+                results.append(gateway_pb2.SubmitResult(refusal=refusal_of(outcome)))
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
@@ -206,21 +207,6 @@ def _place(request: gateway_pb2.WatchTaskRequest | gateway_pb2.RunTaskRequest) -
     if request.from_sequence < 0:
         raise InvalidArgument.of_field("from_sequence", f"is {request.from_sequence}; events are numbered from 1")
     return Place(request.from_sequence or 1, request.after_digest)
-
-
-def _refused(refusal: gateway_pb2.SubmitRefusal) -> WaybillError:
-    violations = [Violation(item.field, item.description) for item in refusal.violations]
-    return error_of(refusal.code, refusal.reason, refusal.message, violations)
-
-
-def _refusal(error: WaybillError) -> gateway_pb2.SubmitRefusal:
-    violations = error.violations if isinstance(error, InvalidArgument) else ()
-    return gateway_pb2.SubmitRefusal(
-        code=error.code.value[0],
-        reason=error.reason,
-        message=error.message,
-        violations=[task_pb2.FieldViolation(field=item.field, description=item.description) for item in violations],
-    )
 
 
 def _is_unavailable(outcome: object) -> bool:
