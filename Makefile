@@ -12,6 +12,10 @@ SOURCES ?=
 JSON ?=
 DURATION ?= 120
 EXAMPLES ?= 2000
+ONLY ?=
+SYSTEMS ?=
+RUNS ?=
+QUICK ?=
 CAMPAIGN := tests/chaos/test_campaign.py::test_a_campaign_finds_nothing_wrong
 SEED ?= 1
 TASKS ?= 200000
@@ -39,6 +43,10 @@ chaos: $(DEV)  ## Load and faults on the whole suite, then a check of all it pro
 
 soak: $(DEV)  ## Many tasks with retention on: is memory flat, in the store and every process? make soak [TASKS=200000]
 	@nice $(BIN)/python bench/soak.py --tasks $(TASKS)
+
+bench: $(DEV)  ## Measure Waybill and its peers: make bench [QUICK=1] [ONLY=fan,unary] [SYSTEMS=waybill,ray] [RUNS=3]
+	@$(BIN)/python bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(SYSTEMS),--systems "$(SYSTEMS)") \
+	    $(if $(RUNS),--runs "$(RUNS)")
 
 bench-memory: $(DEV)  ## Bytes of the store that a finished task takes, and a step of a wide plan
 	@$(BIN)/python bench/memory.py
@@ -85,7 +93,7 @@ lock: $(DEV)  ## Resolve the newest releases into the lock files
 	    --extra dev pyproject.toml build.in -c requirements.lock -o requirements-dev.lock
 
 clean:  ## Remove what the targets made
-	@rm -rf $(VENV) .waybill .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-bench .waybill .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(RUNTIME): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -98,5 +106,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test model chaos soak bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
+.PHONY: help run up test model chaos soak bench bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
 export GOAL SOURCES

@@ -1,0 +1,126 @@
+"""The load that benchmarks put on a suite by the client's public API: many tasks in, and all their results out."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from bench_suite import RunningSuite, running_suite
+from measurement import rounded, store_version
+
+from waybill.client import Client
+from waybill.core.plan import Plan
+from waybill.core.task import TaskState
+from waybill.errors import WaybillError
+from waybill.resources import Submission
+
+LANES = 4
+"""Calls of submit_many at a time: while one is under way the next is being made."""
+WORKERS = 2
+_waves = itertools.count(1)
+
+
+@dataclass
+class Bench:
+    """A running suite, and a client of it. `cpu_us` is how much processor time a unit of the last wave took."""
+
+    running: RunningSuite
+    client: Client
+    cpu_us: dict[str, float] = field(default_factory=dict)
+
+    async def wave(self, plan: Plan | Mapping[str, Any], tasks: int, units: int | None = None) -> float:
+        """Submit so many tasks of one plan and wait until the client knows all results; seconds from first to last.
+
+        `units` is what the tasks consist of, for the processor time of each: by default the tasks.
+        """
+        labels = {"wave": f"{time.time_ns()}-{next(_waves)}"}
+        listening = asyncio.create_task(self._results(labels, tasks))
+        await asyncio.sleep(LISTEN_SECONDS)
+        before, began = self.cpu_seconds(), time.perf_counter()
+        shares = [tasks // LANES + (lane < tasks % LANES) for lane in range(LANES)]
+        submitting = asyncio.gather(*(self._submit(plan, labels, share) for share in shares if share))
+        await asyncio.gather(submitting, listening)
+        seconds = time.perf_counter() - began
+        after = self.cpu_seconds()
+        used = {name: rounded((after[name] - before[name]) / (units or tasks) * 1e6) for name in after}
+        self.cpu_us = {**used, "sum": rounded(sum(used.values()))}
+        return seconds
+
+    async def _submit(self, plan: Plan | Mapping[str, Any], labels: Mapping[str, str], count: int) -> None:
+        accepted = await self.client.submit_many([Submission(plan=plan, labels=labels) for _ in range(count)])
+        refused = [outcome for outcome in accepted if isinstance(outcome, WaybillError)]
+        if refused:
+            raise refused[0]
+
+    async def _results(self, labels: Mapping[str, str], count: int) -> None:
+        async for result in self.client.results(labels=labels, from_now=True):
+            if result.task.state is not TaskState.SUCCEEDED:
+                raise RuntimeError(f"{result.task.name} is {result.task.state}: {result.task.failure}")
+            count -= 1
+            if not count:
+                return
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time that every process of the suite has used, and this one, which is the client."""
+        used = {child.spec.name: _family_seconds(child.pid) for child in self.running.supervisor.children if child.pid}
+        own = psutil.Process().cpu_times()
+        return {**used, "client": own.user + own.system}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The version of the suite's store."""
+        return {"store": store_version(self.running.store)}
+
+
+LISTEN_SECONDS = 0.1
+"""So long a stream of results is given to be there before the clock starts."""
+
+
+@asynccontextmanager
+async def running_bench(environment: Mapping[str, str] | None = None) -> AsyncIterator[Bench]:
+    """Start a suite of two workers and connect to it; all is stopped at the end."""
+    async with (
+        running_suite(workers=WORKERS, environment=environment or {}) as running,
+        Client(running.suite.grpc_address) as client,
+    ):
+        yield Bench(running, client)
+
+
+def plan_of(after: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A plan of no-op steps: by name, what each waits for."""
+    return {
+        "steps": [
+            {"name": name, "agent": "noop", "input": {}, **({"after": list(needed)} if needed else {})}
+            for name, needed in after.items()
+        ]
+    }
+
+
+def chain(length: int) -> dict[str, list[str]]:
+    """Steps that follow one another."""
+    return {f"s{at}": [f"s{at - 1}"] if at else [] for at in range(length)}
+
+
+def fan_and_join(width: int) -> dict[str, list[str]]:
+    """One step, `width` that wait for it, and one that waits for all of those."""
+    middle = [f"m{at}" for at in range(width)]
+    return {"first": [], **{name: ["first"] for name in middle}, "last": middle}
+
+
+ONE_STEP = plan_of({"only": []})
+DIAMOND = plan_of({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]})
+
+
+def _family_seconds(pid: int) -> float:
+    try:
+        parent = psutil.Process(pid)
+        times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return 0.0
+    return sum(used.user + used.system for used in times)
