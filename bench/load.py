@@ -7,12 +7,12 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
 from bench_suite import RunningSuite, running_suite
-from measurement import rounded, store_version
+from measurement import WAYBILL, Measured, Scale, rounded, store_version
 
 from waybill.client import Client
 from waybill.core.plan import Plan
@@ -23,34 +23,29 @@ from waybill.resources import Submission
 LANES = 4
 """Calls of submit_many at a time: while one is under way the next is being made."""
 WORKERS = 2
+LISTEN_SECONDS = 0.1
+"""So long a stream of results is given to be there before the clock starts."""
+WARM_UP_TASKS = 500
 _waves = itertools.count(1)
 
 
 @dataclass
 class Bench:
-    """A running suite, and a client of it. `cpu_us` is how much processor time a unit of the last wave took."""
+    """A running suite, and a client of it."""
 
     running: RunningSuite
     client: Client
-    cpu_us: dict[str, float] = field(default_factory=dict)
 
-    async def wave(self, plan: Plan | Mapping[str, Any], tasks: int, units: int | None = None) -> float:
-        """Submit so many tasks of one plan and wait until the client knows all results; seconds from first to last.
-
-        `units` is what the tasks consist of, for the processor time of each: by default the tasks.
-        """
+    async def wave(self, plan: Plan | Mapping[str, Any], tasks: int) -> float:
+        """Submit so many tasks of one plan and wait until the client knows all results; seconds from first to last."""
         labels = {"wave": f"{time.time_ns()}-{next(_waves)}"}
         listening = asyncio.create_task(self._results(labels, tasks))
         await asyncio.sleep(LISTEN_SECONDS)
-        before, began = self.cpu_seconds(), time.perf_counter()
+        began = time.perf_counter()
         shares = [tasks // LANES + (lane < tasks % LANES) for lane in range(LANES)]
         submitting = asyncio.gather(*(self._submit(plan, labels, share) for share in shares if share))
         await asyncio.gather(submitting, listening)
-        seconds = time.perf_counter() - began
-        after = self.cpu_seconds()
-        used = {name: rounded((after[name] - before[name]) / (units or tasks) * 1e6) for name in after}
-        self.cpu_us = {**used, "sum": rounded(sum(used.values()))}
-        return seconds
+        return time.perf_counter() - began
 
     async def _submit(self, plan: Plan | Mapping[str, Any], labels: Mapping[str, str], count: int) -> None:
         accepted = await self.client.submit_many([Submission(plan=plan, labels=labels) for _ in range(count)])
@@ -72,14 +67,18 @@ class Bench:
         own = psutil.Process().cpu_times()
         return {**used, "client": own.user + own.system}
 
+    def cpu_us(self, before: Mapping[str, float], units: int) -> dict[str, float]:
+        """Microseconds of processor time that each of so many units took since `before`, by process and in all.
+
+        The system counts it in hundredths of a second, so let thousands of units pass in between.
+        """
+        used = {name: (now - before.get(name, 0.0)) / units * 1e6 for name, now in self.cpu_seconds().items()}
+        return {name: rounded(value) for name, value in {**used, "sum": sum(used.values())}.items()}
+
     @property
     def versions(self) -> dict[str, str]:
         """The version of the suite's store."""
         return {"store": store_version(self.running.store)}
-
-
-LISTEN_SECONDS = 0.1
-"""So long a stream of results is given to be there before the clock starts."""
 
 
 @asynccontextmanager
@@ -90,6 +89,17 @@ async def running_bench(environment: Mapping[str, str] | None = None) -> AsyncIt
         Client(running.suite.grpc_address) as client,
     ):
         yield Bench(running, client)
+
+
+async def measured_waves(bench: Bench, scale: Scale, plan: Mapping[str, Any], tasks: int) -> Sequence[Measured]:
+    """Steps a second of waves of so many tasks of one plan at once."""
+    steps = tasks * len(plan["steps"])
+    await bench.wave(ONE_STEP, scale.count(WARM_UP_TASKS))
+    await bench.wave(plan, tasks)
+    before = bench.cpu_seconds()
+    runs = [steps / await bench.wave(plan, tasks) for _ in range(scale.runs)]
+    detail = {"tasks": tasks, "steps": steps, "cpu_us": bench.cpu_us(before, steps * scale.runs)}
+    return [Measured(WAYBILL, "steps/s", runs, detail, bench.versions)]
 
 
 def plan_of(after: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -114,7 +124,6 @@ def fan_and_join(width: int) -> dict[str, list[str]]:
 
 
 ONE_STEP = plan_of({"only": []})
-DIAMOND = plan_of({"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]})
 
 
 def _family_seconds(pid: int) -> float:
