@@ -110,7 +110,7 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         """Accept tasks durably."""
         if not 1 <= len(request.submissions) <= MAX_BATCH_SUBMISSIONS:
             raise InvalidArgument.of_field("submissions", f"give 1 to {MAX_BATCH_SUBMISSIONS}")
-        return pb.CreateTasksResponse(results=await self._acceptance.accept(request.submissions))
+        return await self._acceptance.accept(request.submissions)
 
     async def ReadTask(self, request: pb.ReadTaskRequest, context: Any) -> pb.ReadTaskResponse:
         """Read a task."""

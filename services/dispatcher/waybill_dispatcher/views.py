@@ -23,6 +23,9 @@ EFFECT_STATE_TO_PROTO: dict[EffectState, task_pb2.EffectState.ValueType] = {
     state: task_pb2.EffectState.Value(f"EFFECT_STATE_{state.name}") for state in EffectState
 }
 _PREFIX = "tasks/"
+_SCHEDULED, _PLANNING, _RUNNING = (
+    TASK_STATE_TO_PROTO[state] for state in (TaskState.SCHEDULED, TaskState.PLANNING, TaskState.RUNNING)
+)
 
 
 def task_name(task_id: str) -> str:
@@ -39,29 +42,43 @@ def _time(epoch_ms: int) -> Timestamp | None:
     return timestamp(epoch_ms) if epoch_ms else None
 
 
-def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
-    """A task as it stands right after it was stored."""
+def _set_time(time: Timestamp, epoch_ms: int) -> None:
+    time.seconds, milliseconds = divmod(epoch_ms, 1000)
+    time.nanos = milliseconds * 1_000_000
+
+
+def tell_accepted(told: task_pb2.Task, task: NewTask, stored: Accepted) -> None:
+    """Fill an empty message with a task as it stands right after it was stored."""
     is_later = task.start_ms > stored.created_ms
     steps = len(task.graph.steps) if task.graph and not is_later else 0
-    begun = TaskState.RUNNING if steps else TaskState.PLANNING
-    return task_pb2.Task(
-        name=task_name(stored.task),
-        state=TASK_STATE_TO_PROTO[TaskState.SCHEDULED if is_later else begun],
-        goal=task.goal,
-        priority=PRIORITY_TO_PROTO[task.priority],
-        labels=task.labels,
-        plan_revision=1 if steps else 0,
-        step_count=steps,
-        last_sequence=stored.last_sequence,
-        usage=task_pb2.Usage(),
-        create_time=timestamp(stored.created_ms),
-        deadline_time=_time(0 if is_later else task.deadline_ms and stored.created_ms + task.deadline_ms),
-        waiting_reason=begins_at(task.start_ms) if is_later else "",
-        start_time=timestamp(task.start_ms) if is_later else None,
-        template=task.template,
-        budget=budget_to_proto(task.budget),
-        policy=policy_to_proto(task.policy),
-    )
+    told.name = _PREFIX + stored.task
+    told.state = _SCHEDULED if is_later else _RUNNING if steps else _PLANNING
+    told.goal = task.goal
+    told.priority = PRIORITY_TO_PROTO[task.priority]
+    for key, value in task.labels.items():
+        told.labels[key] = value
+    told.plan_revision = 1 if steps else 0
+    told.step_count = steps
+    told.last_sequence = stored.last_sequence
+    told.usage.SetInParent()
+    _set_time(told.create_time, stored.created_ms)
+    if is_later:
+        told.waiting_reason = begins_at(task.start_ms)
+        _set_time(told.start_time, task.start_ms)
+    elif task.deadline_ms:
+        _set_time(told.deadline_time, stored.created_ms + task.deadline_ms)
+    told.template = task.template
+    if (budget := budget_to_proto(task.budget)) is not None:
+        told.budget.CopyFrom(budget)
+    if (policy := policy_to_proto(task.policy)) is not None:
+        told.policy.CopyFrom(policy)
+
+
+def accepted_task(task: NewTask, stored: Accepted) -> task_pb2.Task:
+    """A task as it stands right after it was stored."""
+    told = task_pb2.Task()
+    tell_accepted(told, task, stored)
+    return told
 
 
 def task_message(

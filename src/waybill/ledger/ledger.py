@@ -6,8 +6,8 @@ have been applied, and each method says what that means for its caller.
 
 from __future__ import annotations
 
+import os
 import random
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +43,7 @@ WORKER_TTL_MS = 2_400
 
 def new_task_id(partition: str = "0") -> str:
     """A task id: its partition, then 80 random bits."""
-    return f"{partition}-{uuid.uuid4().hex[:20]}"
+    return f"{partition}-{os.urandom(10).hex()}"
 
 
 class Ledger(Scheduling):

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import TaskPolicy
 from waybill.core.limits import MAX_PLAN_STEPS
-from waybill.core.plan import AgentSchema, Graph
+from waybill.core.plan import AgentSchema, Graph, Plan
 from waybill.core.validation import link
 from waybill.errors import InvalidPlan, Violation
-from waybill.rpc.plans import plan_from_proto, plan_violations
+from waybill.rpc.enums import FAILURE_POLICY_FROM_PROTO
+from waybill.rpc.plans import plan_from_proto, plan_violations, steps_from_proto
 
 _DEFECTIVE_FIELD = re.compile(
     r"plan\.steps\[(\d+)\]\.(?:(input|retry|run_timeout_ms|queue_timeout_ms|when|limits)|question\.(timeout_ms|default_answer))"
@@ -28,7 +29,9 @@ def link_plan(
     defects = plan_violations(plan)
     refused = _refused_agents(plan, agents, policy) if policy is not None else []
     if not defects and not refused:
-        return link(plan_from_proto(plan), agents, closed=closed)
+        return link(
+            Plan(steps_from_proto(plan.steps), FAILURE_POLICY_FROM_PROTO[plan.failure_policy]), agents, closed=closed
+        )
     mended = _without_defects(plan, defects)
     if mended is None:
         raise InvalidPlan.of(sorted(defects + refused, key=_position))

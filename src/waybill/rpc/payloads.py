@@ -31,7 +31,10 @@ def json_defect(data: bytes) -> str:
         return f"is not JSON: {error}"
     except RecursionError:
         return f"is nested over {MAX_JSON_DEPTH} deep; flatten it"
-    return f"is nested over {MAX_JSON_DEPTH} deep; flatten it" if _is_deeper(value, MAX_JSON_DEPTH) else ""
+    may_be_deep = data.count(b"{") + data.count(b"[") > MAX_JSON_DEPTH  # most JSON is told from this alone
+    return (
+        f"is nested over {MAX_JSON_DEPTH} deep; flatten it" if may_be_deep and _is_deeper(value, MAX_JSON_DEPTH) else ""
+    )
 
 
 def payload_defect(payload: task_pb2.Payload, max_bytes: int, *, must_be_object: bool = False) -> str:
