@@ -12,7 +12,8 @@ from ledger_plans import accept, graph, side_by_side
 
 from waybill.core.task import TaskState
 from waybill.errors import OutOfRange
-from waybill.ledger import keys
+from waybill.ledger import feed, keys
+from waybill.ledger.ended import SEVERAL_SINKS
 from waybill.ledger.feed import FeedEnds, FeedPlace
 from waybill.ledger.ledger import Ledger
 
@@ -31,15 +32,10 @@ class Reader:
     places: list[FeedPlace] = field(default_factory=lambda: [START])
 
     async def read(self, limit: int) -> None:
-        """Read one page; a task that is no longer what ended is passed over."""
-        page = await self.ledger.feed_after("acme", self.place, limit)
-        found = await self.ledger.feed_tasks("acme", [task for _, task in page])
-        for (number, task_id), now in zip(page, found, strict=True):
-            if now.record is not None and now.number == number:
-                self.told.append((task_id, now.record.ended_ms))
-                self.place = FeedPlace(number, task_id, now.record.ended_ms)
-            else:
-                self.place = FeedPlace(number)
+        """Read one page."""
+        for task in await self.ledger.ends_after("acme", self.place, limit):
+            self.told.append((task.id, task.ended_ms))
+            self.place = FeedPlace(task.number, task.id, task.ended_ms)
             self.places.append(self.place)
 
     def go_back(self, count: int) -> None:
@@ -115,12 +111,40 @@ async def test_given_outputs_when_results_are_read_then_they_come_with_their_ste
     await hand.run_all()
     bad = await accept(ledger, goal="g")
     await ledger.cancel(bad)
-    records = [record for record in await ledger.tasks([single, bad, several]) if record is not None]
+    records = await ledger.ends_of("acme", [single, bad, several])
     assert await ledger.result_bytes(records) == [1, 0, 2]
     assert await ledger.results(records) == [[("", b"1")], [], [("p0", b"1"), ("p1", b"1")]]
     ledger.clock_ms += WEEK_MS
     await ledger.expire(10)
     assert await ledger.results(records) == [None, [], None]
+
+
+async def test_given_small_outputs_when_ends_are_read_then_they_come_along_up_to_a_size(
+    ledger: Ledger, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "SMALL_OUTPUT_BYTES", 40)
+    monkeypatch.setattr(feed, "OUTPUTS_A_READ_BYTES", 100)
+    sizes = [30, 41, 40, 31, 30]
+    for size in sizes:
+        await accept(ledger, ONE)
+        (grant,) = await hand.take()
+        await hand.exchange(succeeded(grant, b'"' + b"x" * (size - 2) + b'"'))
+    await accept(ledger, graph(side_by_side(2)))
+    await hand.run_all()
+    await ledger.cancel(await accept(ledger, goal="g"))
+    ends = await ledger.ends_after("acme", START, 10)
+    assert [end.output_bytes for end in ends] == [*sizes, SEVERAL_SINKS, 0]
+    assert [end.output is not None for end in ends] == [True, False, True, False, True, False, False]
+    assert [end.lacks_output for end in ends] == [False, True, False, True, False, True, False]
+    assert ends == await ledger.ends_of("acme", [end.id for end in ends])
+    assert [end.number for end in ends] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_given_names_that_nobody_has_when_ends_are_read_then_they_are_empty(ledger: Ledger) -> None:
+    (nobody,) = await ledger.ends_of("acme", ["0-nobody"])
+    assert (nobody.state, nobody.number, nobody.last_sequence, nobody.output) == (b"", 0, 0, None)
+    assert await ledger.ends_of("acme", []) == []
+    assert await ledger.ends_after("acme", START, 10) == []
 
 
 async def test_given_a_reader_who_lags_when_results_expire_then_it_is_told(ledger: Ledger, hand: Hand) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import grpc
 import pytest
 from waybill_dispatcher import ends as ends_module
+from waybill_dispatcher import results as results_module
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
+from waybill.ledger import feed as feed_module
 from waybill.ledger import keys
 
 ONE = task_pb2.Plan(steps=[task_pb2.PlanStep(name="only", agent="echo")])
@@ -298,3 +300,31 @@ async def test_given_large_outputs_when_streamed_then_messages_are_split(
     sizes = [len((await opened.message()).results) for _ in range(5)]
     assert sizes == [1] * 5
     assert await stream().names(5) == names
+
+
+async def test_given_outputs_that_are_not_read_with_their_tasks_when_streamed_then_they_come_all_the_same(
+    suite, tasks, stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "SMALL_OUTPUT_BYTES", 1_000)
+    monkeypatch.setattr(feed_module, "OUTPUTS_A_READ_BYTES", 1_600)
+    names = []
+    for size in (900, 1_200, 1, 800, 3_000):
+        names.append(await tasks.open())
+        await suite.run_steps(["echo"], b'"' + b"x" * size + b'"')
+    names += await tasks.ended(plan=TWO)
+    for opened in (stream(), stream(names=names)):
+        results = await opened.results(6)
+        assert [result.task for result in results] == [await suite.task(name) for name in names]
+
+
+async def test_given_more_than_a_page_when_streamed_then_each_comes_once_and_new_ones_follow(
+    suite, tasks, stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_module, "RESULTS_A_LOOK", 3)
+    names = await tasks.ended(7)
+    opened, left = stream(), stream()
+    await left.names(1)
+    left.close()
+    assert await opened.names(7) == names
+    names = await tasks.ended(2)
+    assert await opened.names(2) == names

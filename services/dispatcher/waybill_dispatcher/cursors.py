@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from dataclasses import dataclass
 
@@ -25,11 +26,19 @@ class Cursor:
     place: FeedPlace
     other: tuple[int, str] = NO_OTHER
 
-    def text(self) -> str:
+    def text(self) -> bytes:
         """The cursor as callers keep it."""
-        place, (other_ms, other) = self.place, self.other
-        plain = f"r{place.number}:{place.task}:{place.ended_ms}:{other_ms}:{other}"
-        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+        place = self.place
+        return cursor_text(place.number, place.task, place.ended_ms, self.other)
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def cursor_text(number: int, task: str, ended_ms: int, other: tuple[int, str] = NO_OTHER) -> bytes:
+    """The text of a cursor, made of its parts."""
+    plain = f"r{number}:{task}:{ended_ms}:{other[0]}:{other[1]}"
+    return binascii.b2a_base64(plain.encode(), newline=False).rstrip(b"=").translate(_URL_SAFE)
 
 
 def cursor_of(text: str) -> Cursor:

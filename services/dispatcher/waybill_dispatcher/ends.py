@@ -1,20 +1,20 @@
-"""Ended tasks as results: read with few calls, handed out in messages of a bounded size."""
+"""Ended tasks as results: in messages of a bounded size, with the outputs that were too large to be read before."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-from waybill.api.v1 import dispatcher_pb2, task_pb2
+import msgspec
+
 from waybill.core.limits import MIB
-from waybill.core.outputs import joined_outputs
+from waybill.core.outputs import NOTHING, joined_outputs
 from waybill.errors import NotFound
+from waybill.ledger.ended import SEVERAL_SINKS, EndedTask
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import TaskRecord
-from waybill_dispatcher import views
-from waybill_dispatcher.cursors import Cursor
 from waybill_dispatcher.history import History
+from waybill_dispatcher.packed_results import packed_response, packed_result, packed_task
 
 Item = TypeVar("Item")
 
@@ -22,13 +22,12 @@ MESSAGE_BYTES = 4 * MIB
 """A message has no more bytes than this, unless one result alone has; nor are more outputs read at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """A task that has ended, and the cursor that goes on after it. `record` is None if only the archive has it."""
+class End(msgspec.Struct, gc=False):
+    """A task that has ended, and the cursor that goes on after it. `stored` is None if only the archive has it."""
 
     task: str
-    record: TaskRecord | None
-    cursor: Cursor
+    stored: EndedTask | None
+    cursor: bytes
 
 
 class Ends:
@@ -38,29 +37,52 @@ class Ends:
         self._ledger = ledger
         self._history = history
 
-    async def messages(self, tenant: str, ends: Sequence[End]) -> AsyncIterator[dispatcher_pb2.StreamResultsResponse]:
-        """The results in order, in as few messages as their size allows. Raises NotFound for a task that is gone."""
-        records = [end.record for end in ends if end.record is not None]
-        sizes = dict(zip((record.id for record in records), await self._ledger.result_bytes(records), strict=True))
+    async def messages(self, tenant: str, ends: Sequence[End]) -> AsyncIterator[bytes]:
+        """The results in order, in as few messages as their size allows: StreamResultsResponse on the wire.
+
+        Raises NotFound for a task that is gone.
+        """
+        sizes = await self._sizes([end.stored for end in ends if end.stored is not None and end.stored.lacks_output])
         for read in _groups(ends, lambda end: sizes.get(end.task, 0)):
-            results = await self._results(tenant, read)
-            for group in _groups(results, lambda result: result.ByteSize()):
-                yield dispatcher_pb2.StreamResultsResponse(results=group, cursor=group[-1].cursor)
+            results = await self._results(tenant, read, sizes)
+            for group in _groups(list(zip(read, results, strict=True)), lambda pair: len(pair[1])):
+                yield packed_response((result for _, result in group), group[-1][0].cursor)
 
-    async def _results(self, tenant: str, ends: Sequence[End]) -> list[task_pb2.TaskResult]:
-        records = [end.record for end in ends if end.record is not None]
-        outputs = dict(zip((record.id for record in records), await self._ledger.results(records), strict=True))
-        return [
-            task_pb2.TaskResult(task=await self._task(tenant, end, outputs.get(end.task)), cursor=end.cursor.text())
-            for end in ends
-        ]
+    async def _sizes(self, tasks: Sequence[EndedTask]) -> dict[str, int]:
+        """How large the outputs are that these tasks lack, by task."""
+        sizes = {task.id: task.output_bytes for task in tasks}
+        joined = [task for task in tasks if task.output_bytes == SEVERAL_SINKS]
+        if joined:
+            sizes |= zip((task.id for task in joined), await self._ledger.result_bytes(joined), strict=True)
+        return sizes
 
-    async def _task(self, tenant: str, end: End, outputs: list[tuple[str, bytes]] | None) -> task_pb2.Task:
-        if end.record is None or outputs is None:
-            # It is in the archive alone, or was dropped from the store between two reads of it.
-            return await self._history.task(tenant, end.task)
-        output = joined_outputs(outputs) if outputs else b""
-        return views.task_message(end.record, output=output, policy=end.record.policy)
+    async def _results(self, tenant: str, ends: Sequence[End], sizes: dict[str, int]) -> list[bytes]:
+        """The results, packed; outputs that they lack are read together."""
+        lacking = [end.stored for end in ends if end.stored is not None and end.task in sizes]
+        found = await self._ledger.results(lacking) if lacking else []
+        outputs = dict(zip((task.id for task in lacking), found, strict=True))
+        results = []
+        for end in ends:
+            result = _packed(end, outputs)
+            if result is None:
+                message = await self._history.task(tenant, end.task)
+                result = packed_task(message.SerializeToString(), end.cursor)
+            results.append(result)
+        return results
+
+
+_AS_READ: list[tuple[str, bytes]] = []
+"""Stands for the output that was read together with its task."""
+
+
+def _packed(end: End, outputs: dict[str, list[tuple[str, bytes]] | None]) -> bytes | None:
+    """A result; None if its task is in the archive alone, or was dropped from the store between two reads of it."""
+    task, named = end.stored, outputs.get(end.task, _AS_READ)
+    if task is None or named is None:
+        return None
+    if named is _AS_READ:
+        return packed_result(task, task.output or (NOTHING if task.has_succeeded else b""), end.cursor)
+    return packed_result(task, joined_outputs(named) if named else b"", end.cursor)
 
 
 async def in_archive(history: History, tenant: str, task_id: str) -> TaskRecord | None:

@@ -164,10 +164,8 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         async for events in followed:
             yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
 
-    async def StreamResults(
-        self, request: pb.StreamResultsRequest, context: Any
-    ) -> AsyncIterator[pb.StreamResultsResponse]:
-        """Stream the results of tasks as they end."""
+    async def StreamResults(self, request: pb.StreamResultsRequest, context: Any) -> AsyncIterator[Any]:
+        """Stream the results of tasks as they end: messages on the wire, as bytes."""
         tenant, cursor, from_now = _tenant(context), request.cursor, request.from_now
         if request.names:
             if len(request.names) > MAX_WATCHED_NAMES:

@@ -8,12 +8,12 @@ from typing import Any
 from waybill.errors import WaybillError
 from waybill.ledger import keys
 from waybill.ledger.connection import NO_REPLICAS, Part, Replicas, Store
-from waybill.ledger.feed import FeedReads
 from waybill.ledger.library import library
+from waybill.ledger.reads import Reads
 from waybill.ledger.replies import check_version, is_missing_function
 
 
-class Calls(FeedReads):
+class Calls(Reads):
     """One partition of the ledger.
 
     `clock_ms` replaces the server's clock in every call, for tests. `replicas` must have a task before it counts as

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from waybill.core.task import TaskState
+from waybill.core.limits import KIB, MIB
 from waybill.errors import OutOfRange
 from waybill.ledger import unpacking
+from waybill.ledger.calls import Calls
 from waybill.ledger.connection import Part
-from waybill.ledger.reads import Reads
-from waybill.ledger.records import TaskRecord
+from waybill.ledger.ended import END_FIELDS, EndedTask, ended_of
+
+SMALL_OUTPUT_BYTES = 16 * KIB
+"""An output up to this size is read together with its task."""
+OUTPUTS_A_READ_BYTES = 4 * MIB
+"""Outputs that are read together with their tasks are no larger than this in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +40,7 @@ class FeedEnds:
     lost: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeedTask:
-    """A task that stands in a feed, or whatever else it is now: `number` is 0 if it stands there no more."""
-
-    record: TaskRecord | None
-    number: int
-
-
-class FeedReads(Reads):
+class FeedReads(Calls):
     """What can be read of the feeds of one partition."""
 
     async def feed_ends(self, tenant: str) -> FeedEnds:
@@ -67,38 +65,30 @@ class FeedReads(Reads):
             ("HMGET", self._key("feeds"), tenant, f"{tenant}:lost"),
         ]
         there, ended, rows, (newest, lost) = await self._store.commands(commands)
-        if int(newest or 0) < place.number or (place.task and there and not _agrees(place, there[0], ended)):
-            raise OutOfRange(
-                "the store has lost the result that this cursor stands for; begin without a cursor",
-                reason="CURSOR_UNKNOWN",
-            )
-        if int(lost or 0) > place.number and not may_lack:
-            raise OutOfRange(
-                "results after this cursor have expired; begin without a cursor, and read them sooner",
-                reason="CURSOR_EXPIRED",
-            )
+        _check(place, there[0] if there else None, ended, FeedEnds(int(newest or 0), int(lost or 0)), may_lack=may_lack)
         return [(int(score), task.decode()) for task, score in zip(rows[0::2], rows[1::2], strict=True)]
 
-    async def feed_tasks(self, tenant: str, task_ids: Sequence[str]) -> list[FeedTask]:
-        """Tasks by id with their numbers in the feed, in one round trip."""
+    async def ends_after(self, tenant: str, place: FeedPlace, limit: int) -> list[EndedTask]:
+        """As `feed_after`, with the whole of each task, and its output if it is small; in one round trip."""
+        *ends, there, ended, rows = await self._read_ends(tenant, place, limit)
+        _check(place, there, ended, FeedEnds(*ends))
+        return [ended_of(row) for row in rows]
+
+    async def ends_of(self, tenant: str, task_ids: Sequence[str]) -> list[EndedTask]:
+        """Tasks by id, each with its number in the feed, and its output if it is small; in one round trip."""
         if not task_ids:
             return []
-        commands: list[tuple[Part, ...]] = [
-            ("HMGET", self._key("task", task_id), *unpacking.TASK_FIELDS) for task_id in task_ids
-        ]
-        commands += [("LLEN", self._key("events", task_id)) for task_id in task_ids]
-        # After the records: a number that still stands tells that its record is the one of that end.
-        commands.append(("ZMSCORE", self._key("feed", tenant), *task_ids))
-        *rows, numbers = await self._store.commands(commands)
-        records, lengths = rows[: len(task_ids)], rows[len(task_ids) :]
-        return [
-            FeedTask(unpacking.task_of(task_id, values, length), int(number or 0))
-            for task_id, values, length, number in zip(task_ids, records, lengths, numbers, strict=True)
-        ]
+        *_, rows = await self._read_ends(tenant, FeedPlace(0), 0, *task_ids)
+        return [ended_of(row) for row in rows]
 
-    async def result_bytes(self, tasks: Sequence[TaskRecord]) -> list[int]:
+    async def _read_ends(self, tenant: str, place: FeedPlace, limit: int, *task_ids: str) -> list[Any]:
+        arguments: list[Part] = [tenant, place.number, place.task, limit, SMALL_OUTPUT_BYTES, OUTPUTS_A_READ_BYTES]
+        found: list[Any] = await self._call("read_ends", *arguments, len(END_FIELDS), *END_FIELDS, *task_ids)
+        return found
+
+    async def result_bytes(self, tasks: Sequence[EndedTask]) -> list[int]:
         """How large the output of each of these ended tasks is; 0 for one that has none."""
-        named = [(at, number) for at, task in enumerate(tasks) for number in _sinks(task)]
+        named = [(at, number) for at, task in enumerate(tasks) for number in task.last_steps]
         lengths = await self._store.commands(
             [("HSTRLEN", self._key("task", tasks[at].id), f"out:{number}") for at, number in named]
         )
@@ -107,38 +97,50 @@ class FeedReads(Reads):
             sizes[at] += length
         return sizes
 
-    async def results(self, tasks: Sequence[TaskRecord]) -> list[list[tuple[str, bytes]] | None]:
+    async def results(self, tasks: Sequence[EndedTask]) -> list[list[tuple[str, bytes]] | None]:
         """The outputs of these ended tasks, each with the name of its step where there are several, empty for a step
         that was skipped; [] for a task that has none, None for one that was dropped meanwhile.
         """
-        wanted = [task for task in tasks if _sinks(task)]
-        commands = [("HMGET", self._key("task", task.id), *_fields(task)) for task in wanted]
+        wanted = [task for task in tasks if task.last_steps]
+        commands = [("HMGET", self._key("task", task.id), *_fields(task.last_steps)) for task in wanted]
         rows = iter(await self._store.commands(commands))
-        return [_outputs(task, next(rows)) if _sinks(task) else [] for task in tasks]
+        return [_outputs(task.last_steps, next(rows)) if task.last_steps else [] for task in tasks]
+
+
+def _check(
+    place: FeedPlace, there: bytes | None, ended: bytes | None, ends: FeedEnds, *, may_lack: bool = False
+) -> None:
+    """Raise OutOfRange as `feed_after` if the feed has not been read up to a place."""
+    if ends.newest < place.number or (place.task and there and not _agrees(place, there, ended)):
+        raise OutOfRange(
+            "the store has lost the result that this cursor stands for; begin without a cursor",
+            reason="CURSOR_UNKNOWN",
+        )
+    if ends.lost > place.number and not may_lack:
+        raise OutOfRange(
+            "results after this cursor have expired; begin without a cursor, and read them sooner",
+            reason="CURSOR_EXPIRED",
+        )
 
 
 def _agrees(place: FeedPlace, there: bytes, ended: bytes | None) -> bool:
     return there.decode() == place.task and (ended is None or int(ended) == place.ended_ms)
 
 
-def _sinks(task: TaskRecord) -> tuple[int, ...]:
-    return task.sinks if task.state is TaskState.SUCCEEDED else ()
+def _fields(last_steps: Sequence[int]) -> list[str]:
+    fields = ["state", *(f"out:{number}" for number in last_steps)]
+    return fields if len(last_steps) == 1 else fields + [f"spec:{number}" for number in last_steps]
 
 
-def _fields(task: TaskRecord) -> list[str]:
-    fields = ["state", *(f"out:{number}" for number in task.sinks)]
-    return fields if len(task.sinks) == 1 else fields + [f"spec:{number}" for number in task.sinks]
-
-
-def _outputs(task: TaskRecord, values: Sequence[bytes | None]) -> list[tuple[str, bytes]] | None:
+def _outputs(last_steps: Sequence[int], values: Sequence[bytes | None]) -> list[tuple[str, bytes]] | None:
     state, *rest = values
     if state is None:
         return None
     known = [value or b"" for value in rest]
-    if len(task.sinks) == 1:
+    if len(last_steps) == 1:
         return [("", known[0])]
-    count = len(task.sinks)
+    count = len(last_steps)
     return [
-        (unpacking.step_name_of(number, spec), output)
-        for number, output, spec in zip(task.sinks, known[:count], known[count:], strict=True)
+        (unpacking.step_name_of(number, spec or b""), output)
+        for number, output, spec in zip(last_steps, known[:count], known[count:], strict=True)
     ]

@@ -61,6 +61,7 @@ FUNCTIONS = (
     "exchange",
     "renew",
     "append_events",
+    "read_ends",
     "expire",
     "tick",
     "set_policy",

@@ -11,8 +11,8 @@ from typing import Any
 
 from waybill.core.task import EffectState, StepState, TaskState
 from waybill.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
-from waybill.ledger.calls import Calls
 from waybill.ledger.connection import Part
+from waybill.ledger.feed import FeedReads
 from waybill.ledger.records import Request
 
 ANYBODY = Request("", "")
@@ -27,7 +27,7 @@ class PauseKind(StrEnum):
     TENANT = "tenant"
 
 
-class Steering(Calls):
+class Steering(FeedReads):
     """The calls that steer one partition's tasks."""
 
     async def cancel(self, task_id: str, request: Request = ANYBODY) -> TaskState:

@@ -202,7 +202,7 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         template=text("template"),
         agents=msgspec.json.decode(row["agents"] or b"[]", type=tuple[str, ...]),
         failure_policy=FailurePolicy(text("on_failure") or FailurePolicy.STOP),
-        budget=_budget(number("budget"), text("on_limit")),
+        budget=budget_of(number("budget"), text("on_limit")),
         reserved_microusd=number("reserved"),
         policy=policy_of(row["policy"]),
         revising=bool(number("revising")),
@@ -216,7 +216,8 @@ def policy_of(data: bytes | None) -> TaskPolicy | None:
     return msgspec.json.decode(data, type=TaskPolicy) if data else None
 
 
-def _budget(max_cost_microusd: int, on_limit: str) -> Budget | None:
+def budget_of(max_cost_microusd: int, on_limit: str) -> Budget | None:
+    """What a task may spend, or None if it was given no budget."""
     if not max_cost_microusd and not on_limit:
         return None
     return Budget(max_cost_microusd, BudgetAction(on_limit or BudgetAction.STOP))

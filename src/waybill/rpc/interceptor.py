@@ -140,7 +140,7 @@ def _wrap(handler: Handler, method: _Method) -> Handler:
         return servicing(readable(request), context)
 
     wrapped = _generator(serve, method) if inspect.isasyncgenfunction(servicing) else _coroutine(serve, method)
-    return make(wrapped, _tolerant(handler.request_deserializer), handler.response_serializer)
+    return make(wrapped, _tolerant(handler.request_deserializer), _passing(handler.response_serializer))
 
 
 _LEAVING = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
@@ -161,6 +161,11 @@ def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return _UNREADABLE
 
     return read
+
+
+def _passing(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Lets a servicer answer with bytes that are the message already."""
+    return lambda response: response if type(response) is bytes else serialize(response)
 
 
 def _readable(request: Any) -> Any:
