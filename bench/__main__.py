@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+# gRPC tells on stderr of every process that is started beside its threads.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import uvloop
 from benches import BENCHMARKS, BY_NAME, PEERS, Benchmark

@@ -32,6 +32,12 @@ class RunningSuite:
         """Process id of a child, None while it is not running."""
         return next(child.pid for child in self.supervisor.children if child.spec.name == name)
 
+    @property
+    def store_url(self) -> str:
+        """Where the suite's store is."""
+        dispatcher = next(spec for spec in self.suite.specs if spec.name == "dispatcher")
+        return dispatcher.environment["WAYBILL_REDIS_URL"]
+
     def rss_bytes(self) -> dict[str, int]:
         """Resident memory of every child by name, with all processes that it has started."""
         return {child.spec.name: _family_rss_bytes(child.pid) for child in self.supervisor.children if child.pid}
