@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 import pytest
-from waybill_gateway.grouping import MAX_WAITING_BYTES, SubmissionGroup
+from hypothesis import given
+from hypothesis import strategies as st
+from waybill_gateway.grouping import FULL_GROUP, MAX_CALLS, MAX_WAITING_BYTES, SubmissionGroup
 
 from waybill.api.v1 import dispatcher_pb2, gateway_pb2, task_pb2
 from waybill.core.limits import MIB
@@ -32,9 +35,15 @@ class Upstream:
         )
 
 
-def submission(number: int, size_bytes: int = 0) -> dispatcher_pb2.Submission:
+def submissions(*numbers: int, size_bytes: int = 0) -> dispatcher_pb2.CreateTasksRequest:
     spec = task_pb2.TaskSpec(input=task_pb2.Payload(data=b"x" * size_bytes))
-    return dispatcher_pb2.Submission(request_id=str(number), spec=spec)
+    return dispatcher_pb2.CreateTasksRequest(
+        submissions=[dispatcher_pb2.Submission(request_id=str(number), spec=spec) for number in numbers]
+    )
+
+
+def names(results) -> list[str]:
+    return [result.task.name for result in results]
 
 
 def soon(seconds: float = 30) -> float:
@@ -42,7 +51,7 @@ def soon(seconds: float = 30) -> float:
 
 
 async def submit_many(group, count, size_bytes=0):
-    calls = [asyncio.create_task(group.submit(submission(n, size_bytes), soon())) for n in range(count)]
+    calls = [asyncio.create_task(group.submit(submissions(n, size_bytes=size_bytes), soon())) for n in range(count)]
     await asyncio.sleep(0)
     return calls
 
@@ -50,13 +59,13 @@ async def submit_many(group, count, size_bytes=0):
 async def test_what_arrives_while_a_call_is_in_flight_is_the_next_call_and_each_gets_its_own_answer():
     upstream = Upstream()
     group = SubmissionGroup(upstream)
-    first = asyncio.create_task(group.submit(submission(-1), soon()))
+    first = asyncio.create_task(group.submit(submissions(-1), soon()))
     while not upstream.sizes:
         await asyncio.sleep(0)
     others = await submit_many(group, 2500)
     upstream.gate.set()
-    assert (await first).task.name == "-1"
-    assert [result.task.name for result in await asyncio.gather(*others)] == [str(n) for n in range(2500)]
+    assert names(await first) == ["-1"]
+    assert [names(results) for results in await asyncio.gather(*others)] == [[str(n)] for n in range(2500)]
     assert upstream.sizes == [1, 1000, 1000, 500]
 
 
@@ -76,18 +85,18 @@ async def test_an_error_reaches_all_of_its_group_and_nobody_else():
     upstream.gate.set()
     assert [type(outcome) for outcome in await asyncio.gather(*calls, return_exceptions=True)] == [Unavailable] * 3
     upstream.error = None
-    assert (await group.submit(submission(4), soon())).task.name == "4"
+    assert names(await group.submit(submissions(4), soon())) == ["4"]
 
 
 async def test_a_caller_whose_deadline_passes_is_told_and_not_sent():
     upstream = Upstream()
     group = SubmissionGroup(upstream)
-    first = asyncio.create_task(group.submit(submission(1), soon()))
+    first = asyncio.create_task(group.submit(submissions(1), soon()))
     with pytest.raises(Unavailable):
-        await group.submit(submission(2), soon(0.05))
+        await group.submit(submissions(2), soon(0.05))
     upstream.gate.set()
     await first
-    assert (await group.submit(submission(3), soon())).task.name == "3"
+    assert names(await group.submit(submissions(3), soon())) == ["3"]
     assert sum(upstream.sizes) <= 3
 
 
@@ -102,3 +111,66 @@ async def test_given_too_many_bytes_wait_then_more_are_refused():
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     upstream.gate.set()
+
+
+async def test_batches_travel_whole_and_a_few_full_ones_at_once_each_with_its_own_answers():
+    upstream = Upstream()
+    group = SubmissionGroup(upstream)
+    batches = [range(start, start + 400) for start in range(0, 4000, 400)]
+    calls = [asyncio.create_task(group.submit(submissions(*batch), soon())) for batch in batches]
+    while len(upstream.sizes) < MAX_CALLS:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert upstream.sizes == [800] * MAX_CALLS
+    upstream.gate.set()
+    assert [names(found) for found in await asyncio.gather(*calls)] == [list(map(str, batch)) for batch in batches]
+    assert upstream.sizes == [800] * 5
+
+
+async def test_given_few_wait_then_they_wait_for_the_call_in_flight_and_are_all_sent_after_it():
+    upstream = Upstream()
+    group = SubmissionGroup(upstream)
+    full = asyncio.create_task(group.submit(submissions(*range(FULL_GROUP)), soon()))
+    while not upstream.sizes:
+        await asyncio.sleep(0)
+    few = await submit_many(group, FULL_GROUP - 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert upstream.sizes == [FULL_GROUP]
+    upstream.gate.set()
+    await asyncio.gather(full, *few)
+    assert upstream.sizes == [FULL_GROUP, FULL_GROUP - 1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 250), st.integers(0, 3), st.booleans()), min_size=1, max_size=30),
+    st.integers(0, 2**32),
+)
+def test_whatever_arrives_when_and_whoever_leaves_each_caller_gets_its_own_answers(arrivals, seed):
+    asyncio.run(_some_leave(arrivals, random.Random(seed)))
+
+
+async def _some_leave(arrivals, chance):
+    async def answer(request, _timeout_seconds):
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        found = [gateway_pb2.SubmitResult(task=task_pb2.Task(name=item.request_id)) for item in request.submissions]
+        return dispatcher_pb2.CreateTasksResponse(results=found)
+
+    group = SubmissionGroup(answer)
+    calls, first = [], 0
+    for count, pause, leaves in arrivals:
+        numbers = range(first, first + count)
+        call = asyncio.create_task(group.submit(submissions(*numbers), soon()))
+        calls.append((numbers, call, leaves))
+        first += count
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        if leaves:
+            call.cancel()
+    for numbers, call, leaves in calls:
+        if leaves:
+            await asyncio.wait([call])
+        else:
+            assert names(await call) == list(map(str, numbers))

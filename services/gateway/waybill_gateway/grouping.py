@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from waybill.api.v1 import dispatcher_pb2, gateway_pb2
@@ -23,6 +23,10 @@ log = get_logger(__name__)
 
 MAX_GROUP_BYTES = 16 * MIB
 MAX_WAITING_BYTES = 128 * MIB
+MAX_CALLS = 4
+"""Most calls in flight at once."""
+FULL_GROUP = 100
+"""So many submissions do not wait for the call in flight: there is little to save by a larger group."""
 
 CreateTasks = Callable[[dispatcher_pb2.CreateTasksRequest, float], Awaitable[dispatcher_pb2.CreateTasksResponse]]
 """Calls the dispatcher within a number of seconds. Raises `WaybillError` alone."""
@@ -30,82 +34,103 @@ CreateTasks = Callable[[dispatcher_pb2.CreateTasksRequest, float], Awaitable[dis
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    submission: dispatcher_pb2.Submission
+    """Submissions of one caller, and the results that they wait for."""
+
+    request: dispatcher_pb2.CreateTasksRequest
+    count: int
     size_bytes: int
     deadline: float
-    result: asyncio.Future[gateway_pb2.SubmitResult]
+    results: asyncio.Future[Sequence[gateway_pb2.SubmitResult]]
 
 
 class SubmissionGroup:
-    """Sends submissions of all callers, one call at a time."""
+    """Sends submissions of all callers: one call at a time, and a few at once where each of them is full."""
 
     def __init__(self, create_tasks: CreateTasks) -> None:
         self._create_tasks = create_tasks
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_count = 0
         self._waiting_bytes = 0
-        self._sending: asyncio.Task[None] | None = None
+        self._senders: set[asyncio.Task[None]] = set()
 
-    async def submit(self, submission: dispatcher_pb2.Submission, deadline: float) -> gateway_pb2.SubmitResult:
-        """The dispatcher's answer to one submission. `deadline` is in seconds of the monotonic clock.
+    async def submit(
+        self, request: dispatcher_pb2.CreateTasksRequest, deadline: float
+    ) -> Sequence[gateway_pb2.SubmitResult]:
+        """The dispatcher's answers to the submissions of one caller, which travel together: at most
+        MAX_BATCH_SUBMISSIONS of them. `deadline` is in seconds of the monotonic clock.
 
-        Raises `Unavailable` if there is none by then, and `ResourceExhausted` if too much waits already. The task may
-        exist even so: the same request id finds out.
+        Raises `Unavailable` if there is no answer by then, and `ResourceExhausted` if too much waits already. The tasks
+        may exist even so: the same request ids find out.
         """
-        size_bytes = submission.ByteSize()
+        count, size_bytes = len(request.submissions), request.ByteSize()
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             limit = f"over {MAX_WAITING_BYTES} bytes of submissions wait for the dispatcher; try again later"
             raise ResourceExhausted(limit, reason="GATEWAY_BUSY")
-        waiting = _Waiting(submission, size_bytes, deadline, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(request, count, size_bytes, deadline, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        self._waiting_count += count
         self._waiting_bytes += size_bytes
-        if self._sending is None:
+        if not self._senders or (len(self._senders) < MAX_CALLS and self._waiting_count >= FULL_GROUP):
             # A group serves many callers, so its calls belong to the trace of none.
-            self._sending = asyncio.create_task(self._send_all(), context=contextvars.Context())
+            self._senders.add(asyncio.create_task(self._send_all(), context=contextvars.Context()))
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await waiting.result
+                return await waiting.results
         except TimeoutError:
             raise Unavailable(
                 "the dispatcher did not answer in time; try again with the same request_id", reason=OUT_OF_TIME
             ) from None
 
     async def _send_all(self) -> None:
-        """Send group after group until nothing waits."""
+        """Send group after group: the last sender until nothing waits, any other only while groups are full."""
+        sender = asyncio.current_task()
         try:
-            while group := self._next_group():
+            while len(self._senders) == 1 or self._waiting_count >= FULL_GROUP:
+                group = self._next_group()
+                if not group:
+                    break
                 await self._send(group)
         finally:
-            self._sending = None
+            if sender is not None:
+                self._senders.discard(sender)
 
     def _next_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
-        size_bytes = 0
-        while self._waiting and len(group) < MAX_BATCH_SUBMISSIONS:
+        count = size_bytes = 0
+        while self._waiting:
             first = self._waiting[0]
-            if group and size_bytes + first.size_bytes > MAX_GROUP_BYTES:
+            is_over = count + first.count > MAX_BATCH_SUBMISSIONS or size_bytes + first.size_bytes > MAX_GROUP_BYTES
+            if group and is_over:
                 break
             self._waiting.popleft()
+            self._waiting_count -= first.count
             self._waiting_bytes -= first.size_bytes
-            if not first.result.done():
+            if not first.results.done():
                 group.append(first)
+                count += first.count
                 size_bytes += first.size_bytes
         return group
 
     async def _send(self, group: list[_Waiting]) -> None:
-        metrics.SUBMISSION_GROUP.observe(len(group))
-        request = dispatcher_pb2.CreateTasksRequest(submissions=[waiting.submission for waiting in group])
+        request = group[0].request
+        for waiting in group[1:]:
+            request.submissions.MergeFrom(waiting.request.submissions)
+        count = len(request.submissions)
+        metrics.SUBMISSION_GROUP.observe(count)
         timeout_seconds = max(waiting.deadline for waiting in group) - time.monotonic()
         try:
             response = await self._create_tasks(request, max(0.0, timeout_seconds))
-            if len(response.results) != len(group):
-                raise WaybillError(f"{len(response.results)} results for {len(group)} submissions")
+            if len(response.results) != count:
+                raise WaybillError(f"{len(response.results)} results for {count} submissions")
         except Exception as error:
             if not isinstance(error, WaybillError):
                 log.error("group failed", exc_info=error)
             for waiting in group:
-                if not waiting.result.done():
-                    waiting.result.set_exception(error)
+                if not waiting.results.done():
+                    waiting.results.set_exception(error)
             return
-        for waiting, result in zip(group, response.results, strict=True):
-            if not waiting.result.done():
-                waiting.result.set_result(result)
+        first = 0
+        for waiting in group:
+            if not waiting.results.done():
+                waiting.results.set_result(response.results[first : first + waiting.count])
+            first += waiting.count

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
+from collections.abc import Callable
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core import limits
@@ -12,7 +13,7 @@ from waybill.errors import InvalidArgument, InvalidPlan, Violation
 from waybill.rpc.budgets import budget_violations, policy_violations
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
 from waybill.rpc.payloads import payload_defect
-from waybill.rpc.plans import plan_violations
+from waybill.rpc.plans import plan_violations, whole_plan_violations
 from waybill.rpc.templates import is_made_from_template
 
 MAX_SUBMISSION_BYTES = 24 * limits.MIB
@@ -31,13 +32,17 @@ def admitted_request_id(request: gateway_pb2.SubmitTaskRequest) -> str:
     Raises `InvalidArgument`, or `InvalidPlan` if all is well but the plan's size, with every violation found. Steps
     that are wrong by themselves pass: the dispatcher lists them together with what is wrong between steps.
     """
-    found = spec_violations(request.spec)
-    if request.request_id and not limits.REQUEST_ID.fullmatch(request.request_id):
-        allowed = f"must be 1 to {limits.MAX_REQUEST_ID_CHARS} visible ASCII characters without spaces"
-        found.append(Violation("request_id", allowed))
-    if any(not violation.field.startswith("plan.steps[") for violation in found):
-        raise _error(found)
-    return request.request_id or uuid.uuid4().hex
+    found = _violations(request.spec, whole_plan_violations) + _request_id_violations(request)
+    if found:
+        raise _error(spec_violations(request.spec) + _request_id_violations(request))
+    return request.request_id or os.urandom(16).hex()
+
+
+def _request_id_violations(request: gateway_pb2.SubmitTaskRequest) -> list[Violation]:
+    if not request.request_id or limits.REQUEST_ID.fullmatch(request.request_id):
+        return []
+    allowed = f"must be 1 to {limits.MAX_REQUEST_ID_CHARS} visible ASCII characters without spaces"
+    return [Violation("request_id", allowed)]
 
 
 def _error(found: list[Violation]) -> InvalidArgument:
@@ -50,23 +55,31 @@ def _error(found: list[Violation]) -> InvalidArgument:
 
 def spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     """What is wrong with a spec, by the fields of the spec."""
+    return _violations(spec, plan_violations)
+
+
+def _violations(spec: task_pb2.TaskSpec, of_plan: Callable[[task_pb2.Plan], list[Violation]]) -> list[Violation]:
     size_bytes = spec.ByteSize()
     if size_bytes > MAX_SUBMISSION_BYTES:
         limit = f"over the limit of {MAX_SUBMISSION_BYTES}; split it or send sources as paths"
         return [Violation("spec", f"has {size_bytes} bytes, {limit}")]
-    found = _work_violations(spec)
-    defect = payload_defect(spec.input, limits.MAX_INPUT_BYTES)
+    found = _work_violations(spec, of_plan)
+    defect = payload_defect(spec.input, limits.MAX_INPUT_BYTES) if spec.HasField("input") else ""
     if defect:
         found.append(Violation("input", defect))
-    found += _document_violations(spec)
-    found += _path_violations(spec)
-    found += _label_violations(spec)
+    if spec.documents:
+        found += _document_violations(spec)
+    if spec.paths:
+        found += _path_violations(spec)
+    if spec.labels:
+        found += _label_violations(spec)
     if spec.priority not in PRIORITY_FROM_PROTO:
         found.append(Violation("priority", f"is {spec.priority}, which is no priority; use high, normal or low"))
     if not 0 <= spec.deadline_ms <= limits.MAX_DEADLINE_MS:
         allowed = f"must lie between 1 and {limits.MAX_DEADLINE_MS}, or be 0 for none"
         found.append(Violation("deadline_ms", f"is {spec.deadline_ms}, and {allowed}"))
-    found += _start_violations(spec)
+    if spec.HasField("start_time"):
+        found += _start_violations(spec)
     if spec.template and not limits.TEMPLATE_NAME.fullmatch(spec.template):
         allowed = 'use up to 64 of a-z, 0-9, "_" and "-", starting with a letter or digit'
         found.append(Violation("template", f"{spec.template[:80]!r} is no template's name; {allowed}"))
@@ -78,8 +91,6 @@ def spec_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
 
 
 def _start_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
-    if not spec.HasField("start_time"):
-        return []
     seconds, nanos = spec.start_time.seconds, spec.start_time.nanos
     if not _FIRST_SECOND <= seconds <= _LAST_SECOND or not 0 <= nanos < 1_000_000_000:
         return [Violation("start_time", "is no time of the years 1 to 9999; send one such as 2026-11-24T09:30:00Z")]
@@ -90,7 +101,7 @@ def _start_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
     return []
 
 
-def _work_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
+def _work_violations(spec: task_pb2.TaskSpec, of_plan: Callable[[task_pb2.Plan], list[Violation]]) -> list[Violation]:
     """What is wrong with the goal, the plan, or the parameters of a template."""
     if spec.HasField("parameters") and not is_made_from_template(spec):
         told = "are for a template, without a goal and a plan; leave them out, or name a template"
@@ -102,7 +113,7 @@ def _work_violations(spec: task_pb2.TaskSpec) -> list[Violation]:
         given = "two are given" if spec.goal else "none is given"
         return [Violation("goal", f"exactly one of goal, plan and template is required, and {given}")]
     if spec.HasField("plan"):
-        return plan_violations(spec.plan)
+        return of_plan(spec.plan)
     if not spec.goal.strip():
         return [Violation("goal", "is blank; say what to do")]
     size_bytes = len(spec.goal.encode())

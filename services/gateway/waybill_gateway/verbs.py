@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from waybill.api.v1 import dispatcher_pb2, dispatcher_pb2_grpc, gateway_pb2, task_pb2
-from waybill.core.limits import MAX_BATCH_SUBMISSIONS
-from waybill.errors import InvalidArgument, WaybillError
-from waybill.rpc.refusals import refusal_of, refused_error
-from waybill.rpc.status import from_rpc_error
-from waybill.rpc.templates import is_made_from_template
-from waybill.telemetry.tracing import current_traceparent
+from waybill.errors import InvalidArgument
 from waybill_gateway import fields
 from waybill_gateway.asking import ask
 from waybill_gateway.caller import Caller
 from waybill_gateway.fanout import Fanout
 from waybill_gateway.filters import check_filter
-from waybill_gateway.grouping import SubmissionGroup
 from waybill_gateway.letters import Letters
 from waybill_gateway.pauses import Pauses
 from waybill_gateway.place import Place
@@ -28,7 +21,7 @@ from waybill_gateway.run import Run
 from waybill_gateway.schedules import Schedules
 from waybill_gateway.spending import Spending
 from waybill_gateway.steering import Steering
-from waybill_gateway.submission import admitted_request_id
+from waybill_gateway.submitting import Submitting
 from waybill_gateway.templates import Templates
 from waybill_gateway.watch import Watch
 
@@ -48,8 +41,7 @@ class Verbs:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         stub = dispatcher_pb2_grpc.DispatcherServiceStub(channel)
         self._dispatcher = cast("DispatcherServiceAsyncStub", stub)
-        self._group = SubmissionGroup(self._create_tasks)
-        self._template_group = SubmissionGroup(self._create_tasks)  # these wait for the planner, and the others do not
+        self._submitting = Submitting(self._dispatcher)
         self.fanout = Fanout(self._dispatcher)
         self.results = ResultStreams(self._dispatcher)
         self.steering = Steering(self._dispatcher)
@@ -63,34 +55,13 @@ class Verbs:
         self, caller: Caller, request: gateway_pb2.SubmitTaskRequest
     ) -> gateway_pb2.SubmitTaskResponse:
         """Accept a task."""
-        result = await self._submit(caller, request)
-        if result.HasField("refusal"):
-            raise refused_error(result.refusal)
-        return gateway_pb2.SubmitTaskResponse(task=result.task)
+        return await self._submitting.submit(caller, request)
 
     async def batch_submit_tasks(
         self, caller: Caller, request: gateway_pb2.BatchSubmitTasksRequest
     ) -> gateway_pb2.BatchSubmitTasksResponse:
         """Accept or refuse each of many tasks. Raises only if the dispatcher answered for none of them."""
-        count = len(request.requests)
-        if not 1 <= count <= MAX_BATCH_SUBMISSIONS:
-            allowed = f"must be 1 to {MAX_BATCH_SUBMISSIONS}; split the batch"
-            raise InvalidArgument.of_field("requests", f"are {count} submissions, and {allowed}")
-        outcomes = await asyncio.gather(
-            *(self._submit(caller, item) for item in request.requests), return_exceptions=True
-        )
-        results: list[gateway_pb2.SubmitResult] = []
-        for outcome in outcomes:
-            if isinstance(outcome, WaybillError):
-                results.append(gateway_pb2.SubmitResult(refusal=refusal_of(outcome)))
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                results.append(outcome)
-        unanswered = [outcome for outcome in outcomes if _is_unavailable(outcome)]
-        if len(unanswered) == count and isinstance(unanswered[0], WaybillError):
-            raise unanswered[0]
-        return gateway_pb2.BatchSubmitTasksResponse(results=results)
+        return await self._submitting.submit_batch(caller, request)
 
     async def get_task(self, caller: Caller, request: gateway_pb2.GetTaskRequest) -> gateway_pb2.GetTaskResponse:
         """Read a task."""
@@ -180,34 +151,9 @@ class Verbs:
         response = await ask(self._dispatcher.ReadAgents, dispatcher_pb2.ReadAgentsRequest(), caller)
         return gateway_pb2.ListAgentsResponse(agents=response.agents)
 
-    async def _submit(self, caller: Caller, request: gateway_pb2.SubmitTaskRequest) -> gateway_pb2.SubmitResult:
-        submission = dispatcher_pb2.Submission(
-            tenant=caller.tenant,
-            request_id=admitted_request_id(request),
-            spec=request.spec,
-            traceparent=current_traceparent(),
-        )
-        group = self._template_group if is_made_from_template(request.spec) else self._group
-        return await group.submit(submission, caller.deadline)
-
-    async def _create_tasks(
-        self, request: dispatcher_pb2.CreateTasksRequest, timeout_seconds: float
-    ) -> dispatcher_pb2.CreateTasksResponse:
-        try:
-            response: dispatcher_pb2.CreateTasksResponse = await self._dispatcher.CreateTasks(
-                request, timeout=timeout_seconds, wait_for_ready=True
-            )
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
-        return response
-
 
 def _place(request: gateway_pb2.WatchTaskRequest | gateway_pb2.RunTaskRequest) -> Place:
     """Where a watch begins. Raises `InvalidArgument` for a number that no event has."""
     if request.from_sequence < 0:
         raise InvalidArgument.of_field("from_sequence", f"is {request.from_sequence}; events are numbered from 1")
     return Place(request.from_sequence or 1, request.after_digest)
-
-
-def _is_unavailable(outcome: object) -> bool:
-    return isinstance(outcome, WaybillError) and outcome.code is grpc.StatusCode.UNAVAILABLE

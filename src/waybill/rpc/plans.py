@@ -59,19 +59,28 @@ def plan_violations(plan: task_pb2.Plan) -> list[Violation]:
 
     Cheap enough for the edge. What a question's schema allows is checked where plans are linked.
     """
-    if not plan.steps:
+    found = whole_plan_violations(plan)
+    if not 1 <= len(plan.steps) <= MAX_PLAN_STEPS:
+        return found
+    return found + step_violations(plan.steps, "plan.steps")
+
+
+def whole_plan_violations(plan: task_pb2.Plan) -> list[Violation]:
+    """The part of `plan_violations` that is about the plan as a whole, and takes next to no time."""
+    count = len(plan.steps)
+    if not count:
         return [Violation("plan.steps", "is empty; a plan needs at least one step")]
-    if len(plan.steps) > MAX_PLAN_STEPS:
-        return [Violation("plan.steps", f"has {len(plan.steps)} steps, over the limit of {MAX_PLAN_STEPS}; split it")]
+    if count > MAX_PLAN_STEPS:
+        return [Violation("plan.steps", f"has {count} steps, over the limit of {MAX_PLAN_STEPS}; split it")]
     found: list[Violation] = []
     if plan.failure_policy not in FAILURE_POLICY_FROM_PROTO:
         told = f"is {plan.failure_policy}, which is no failure policy; use stop, continue or replan"
         found.append(Violation("plan.failure_policy", told))
-    total_bytes = sum(map(_input_bytes, plan.steps))
+    total_bytes = sum(map(_input_bytes, plan.steps)) if plan.ByteSize() > MAX_PLAN_INPUT_BYTES else 0
     if total_bytes > MAX_PLAN_INPUT_BYTES:
         limit = f"over the limit of {MAX_PLAN_INPUT_BYTES}; send large data as documents"
         found.append(Violation("plan.steps", f"the inputs have {total_bytes} bytes in all, {limit}"))
-    return found + step_violations(plan.steps, "plan.steps")
+    return found
 
 
 def _input_bytes(step: task_pb2.PlanStep) -> int:
