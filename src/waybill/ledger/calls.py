@@ -8,7 +8,7 @@ from typing import Any
 from waybill.errors import WaybillError
 from waybill.ledger import keys
 from waybill.ledger.connection import NO_REPLICAS, Part, Replicas, Store
-from waybill.ledger.library import library
+from waybill.ledger.library import FUNCTIONS, library
 from waybill.ledger.reads import Reads
 from waybill.ledger.replies import check_version, is_missing_function
 
@@ -26,6 +26,7 @@ class Calls(Reads):
         self._replicas = replicas
         self._functions = library()
         self._prefix = keys.prefix(partition)
+        self._names = {name: self._functions.function(name).encode() for name in FUNCTIONS}
 
     async def connect(self) -> None:
         """Check the server's version and load the functions. Raises Unavailable or FailedPrecondition."""
@@ -38,7 +39,7 @@ class Calls(Reads):
 
     async def ping(self) -> None:
         """Raises Unavailable if the store does not answer."""
-        await self._store.command("PING")
+        await self._store.command("PING", urgent=True)
 
     async def _load_functions(self) -> None:
         # A full store refuses to load what it has: who comes up then must find its functions by asking.
@@ -51,14 +52,14 @@ class Calls(Reads):
                 raise
 
     def _command(self, function: str, arguments: Sequence[Part]) -> list[Part]:
-        return ["FCALL", self._functions.function(function), 1, self._prefix, self.clock_ms, *arguments]
+        return ["FCALL", self._names[function], 1, self._prefix, self.clock_ms, *arguments]
 
-    async def _call(self, function: str, *arguments: Part) -> Any:
+    async def _call(self, function: str, *arguments: Part, urgent: bool = False) -> Any:
         command = self._command(function, arguments)
         try:
-            return await self._store.command(*command)
+            return await self._store.command(*command, urgent=urgent)
         except WaybillError as error:
             if not is_missing_function(error):
                 raise
         await self._load_functions()
-        return await self._store.command(*command)
+        return await self._store.command(*command, urgent=urgent)

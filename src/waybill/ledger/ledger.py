@@ -192,7 +192,8 @@ class Ledger(Scheduling):
 
         What the ledger granted up to `seen` and `held` lacks runs again. Raises NotFound if the worker is unknown.
         """
-        reply = await self._call("renew", worker_id, seen, len(held), *(packing.member(ref) for ref in held))
+        members = [packing.member(ref) for ref in held]
+        reply = await self._call("renew", worker_id, seen, len(members), *members, urgent=True)
         if reply[0] == b"unknown":
             raise NotFound(f"worker {worker_id} is not known")
         return Renewal(

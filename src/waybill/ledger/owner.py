@@ -35,6 +35,12 @@ class Owner:
         self._looked_at = 0.0
         self._missing = False
 
+    def known(self) -> Node | None:
+        """The owner, if it is known."""
+        if self._node is not None and not self._discovery.fixed:
+            self.look()
+        return self._node
+
     async def node(self) -> Node:
         """The owner. Raises Unavailable if there is none now."""
         if self._node is not None:
@@ -67,7 +73,7 @@ class Owner:
         """Forget an owner that failed, so that the next call finds out who it is."""
         if not self._discovery.fixed and self._node is node:
             _log.warning("the store's owner failed", node=node.name, error=repr(error))
-            await self._replace(node, None)
+            await self._replace(node, None, error)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -110,11 +116,11 @@ class Owner:
         _log.warning("the store has another owner", node=found.name, before=node.name)
         await self._replace(node, found)
 
-    async def _replace(self, old: Node, new: Node | None) -> None:
+    async def _replace(self, old: Node, new: Node | None, because: Exception | None = None) -> None:
         """Have another owner, or none that is known, unless somebody else has seen to that already."""
         if self._node is old:
             self._node = new
-            await old.close()
+            await old.close(because)
 
 
 def _retrieve(finding: asyncio.Task[Node]) -> None:
