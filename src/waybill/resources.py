@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import Budget, TaskPolicy
@@ -133,6 +134,7 @@ class Task:
     @classmethod
     def of(cls, message: task_pb2.Task) -> Task:
         """The task of a message."""
+        has = message.HasField
         return cls(
             name=message.name,
             state=conversion.TASK_STATE_FROM_PROTO[message.state],
@@ -143,19 +145,19 @@ class Task:
             step_count=message.step_count,
             ended_step_count=message.ended_step_count,
             last_sequence=message.last_sequence,
-            output_json=message.output.data if message.HasField("output") else None,
-            failure=conversion.failure_from_proto(message.failure) if message.HasField("failure") else None,
+            output_json=message.output.data if has("output") else None,
+            failure=conversion.failure_from_proto(message.failure) if has("failure") else None,
             waiting_reason=message.waiting_reason,
             usage=conversion.usage_from_proto(message.usage),
-            create_time=time_of(message, "create_time"),
-            end_time=time_of(message, "end_time"),
-            deadline_time=time_of(message, "deadline_time"),
+            create_time=_time(message.create_time) if has("create_time") else None,
+            end_time=_time(message.end_time) if has("end_time") else None,
+            deadline_time=_time(message.deadline_time) if has("deadline_time") else None,
             template=message.template,
             archived=message.archived,
-            budget=conversion.budget_from_proto(message.budget) if message.HasField("budget") else None,
+            budget=conversion.budget_from_proto(message.budget) if has("budget") else None,
             reserved_microusd=message.reserved_microusd,
-            policy=conversion.policy_from_proto(message.policy) if message.HasField("policy") else None,
-            start_time=time_of(message, "start_time"),
+            policy=conversion.policy_from_proto(message.policy) if has("policy") else None,
+            start_time=_time(message.start_time) if has("start_time") else None,
         )
 
 
@@ -335,4 +337,11 @@ def decoded(data: bytes | None) -> Any:
 
 def time_of(message: Any, field_name: str) -> datetime | None:
     """A time of a message, in UTC; None if it is not set."""
-    return getattr(message, field_name).ToDatetime(UTC) if message.HasField(field_name) else None
+    return _time(getattr(message, field_name)) if message.HasField(field_name) else None
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def _time(time: Timestamp) -> datetime:
+    return _EPOCH + timedelta(0, time.seconds, time.nanos // 1_000)

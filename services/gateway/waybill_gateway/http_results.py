@@ -63,7 +63,8 @@ async def _events(stream: ResultStream) -> AsyncIterator[ServerSentEvent]:
     """
     try:
         async with aclosing(stream.messages()) as messages:
-            async for message in messages:
+            async for written in messages:
+                message = gateway_pb2.WatchTasksResponse.FromString(written)
                 for result in message.results:
                     data = msgspec.json.encode(result_to_json(result, msgspec.Raw)).decode()
                     yield ServerSentEvent(data, event="task_result", id=result.cursor, sep="\n")

@@ -1,4 +1,5 @@
-"""Streams of results: one stream of the dispatcher for each caller, handed on as it comes.
+"""Streams of results: one stream of the dispatcher for each caller, handed on as it comes, undecoded: the messages of
+StreamResults and of WatchTasks are the same on the wire.
 
 There is no fan-out here, as hardly two callers follow the same tasks from the same place. A caller who takes nothing
 more holds up its stream and the dispatcher's behind it, which reads nothing ahead: it costs the few messages that are
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
@@ -19,6 +20,7 @@ from waybill.core.limits import MAX_WATCHED_NAMES
 from waybill.errors import InvalidArgument, Unavailable
 from waybill.rpc.caller import metadata_for
 from waybill.rpc.enums import TASK_STATE_FROM_PROTO
+from waybill.rpc.passing import bytes_stream
 from waybill.rpc.status import from_rpc_error
 from waybill.telemetry import metrics
 from waybill_gateway import fields
@@ -26,19 +28,18 @@ from waybill_gateway.caller import Caller
 from waybill_gateway.fanout import stopping
 from waybill_gateway.filters import check_filter
 
-if TYPE_CHECKING:
-    from waybill.api.v1.dispatcher_pb2_grpc import DispatcherServiceAsyncStub
-
 _PAUSE_SECONDS = 0.5
+_DISPATCHER = dispatcher_pb2.DESCRIPTOR.services_by_name["DispatcherService"]
 
-Messages = AsyncGenerator[gateway_pb2.WatchTasksResponse, None]
+Messages = AsyncGenerator[bytes, None]
+"""WatchTasksResponse on the wire."""
 
 
 class ResultStreams:
     """All streams of results of this process."""
 
-    def __init__(self, dispatcher: DispatcherServiceAsyncStub) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stream_results = bytes_stream(channel, _DISPATCHER, "StreamResults")
         self._calls: set[Any] = set()
         self.closed = False
 
@@ -57,7 +58,7 @@ class ResultStreams:
 
     def call(self, tenant: str, request: dispatcher_pb2.StreamResultsRequest) -> Any:
         """A call of the dispatcher, which `close` ends and `leave` has to."""
-        call = self._dispatcher.StreamResults(request, metadata=metadata_for(tenant), wait_for_ready=True)
+        call = self._stream_results(request, metadata=metadata_for(tenant), wait_for_ready=True)
         self._calls.add(call)
         metrics.UPSTREAM_STREAMS.inc()
         return call
@@ -87,7 +88,8 @@ class ResultStream:
         self._filter = request.filter
         self._cursor = request.cursor
         self._from_now = request.from_now
-        self._first: gateway_pb2.WatchTasksResponse | None = None
+        self._first: bytes | None = None
+        self._told: bytes | None = None
         self._call: Any = None
 
     async def begin(self, timeout_seconds: float) -> None:
@@ -113,13 +115,13 @@ class ResultStream:
             with metrics.WATCHERS.track_inprogress():
                 message = self._first
                 while message is not None:
-                    self._cursor, self._from_now = message.cursor, False
+                    self._told = message
                     yield message
                     message = await self._next()
         finally:
             self._streams.leave(self._call)
 
-    async def _next(self) -> gateway_pb2.WatchTasksResponse | None:
+    async def _next(self) -> bytes | None:
         """The next message, None at the end."""
         while True:
             try:
@@ -134,14 +136,16 @@ class ResultStream:
             self._reopen()
 
     def _reopen(self) -> None:
+        if self._told is not None:
+            self._cursor, self._from_now = gateway_pb2.WatchTasksResponse.FromString(self._told).cursor, False
         request = dispatcher_pb2.StreamResultsRequest(
             names=self._names, filter=self._filter, cursor=self._cursor, from_now=self._from_now
         )
         self._call = self._streams.call(self._tenant, request)
 
-    async def _read(self) -> gateway_pb2.WatchTasksResponse | None:
+    async def _read(self) -> bytes | None:
         try:
-            message = await self._call.read()
+            message: Any = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         except asyncio.CancelledError:
@@ -149,9 +153,7 @@ class ResultStream:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
             raise stopping() from None
-        if message is grpc.aio.EOF:
-            return None
-        return gateway_pb2.WatchTasksResponse(results=message.results, cursor=message.cursor)
+        return None if message is grpc.aio.EOF else bytes(message)
 
 
 def check_request(request: gateway_pb2.WatchTasksRequest) -> None:

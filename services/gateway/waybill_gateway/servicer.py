@@ -78,10 +78,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             async for events in batches:
                 yield gateway_pb2.WatchTaskResponse(events=events)
 
-    async def WatchTasks(
-        self, request: gateway_pb2.WatchTasksRequest, context: Any
-    ) -> AsyncIterator[gateway_pb2.WatchTasksResponse]:
-        """As in the contract. A deadline bounds the stream."""
+    async def WatchTasks(self, request: gateway_pb2.WatchTasksRequest, context: Any) -> AsyncIterator[Any]:
+        """As in the contract, as bytes. A deadline bounds the stream."""
         stream = await self._verbs.results.open(self._caller(context, self._call_timeout_seconds), request)
         async with aclosing(stream.messages()) as messages:
             async for message in messages:

@@ -43,7 +43,7 @@ class Verbs:
         self._dispatcher = cast("DispatcherServiceAsyncStub", stub)
         self._submitting = Submitting(self._dispatcher)
         self.fanout = Fanout(self._dispatcher)
-        self.results = ResultStreams(self._dispatcher)
+        self.results = ResultStreams(channel)
         self.steering = Steering(self._dispatcher)
         self.letters = Letters(self._dispatcher)
         self.pauses = Pauses(self._dispatcher)

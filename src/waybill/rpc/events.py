@@ -136,7 +136,12 @@ def usage_to_proto(usage: Usage | None) -> task_pb2.Usage | None:
 
 def usage_from_proto(message: task_pb2.Usage) -> Usage:
     """The usage of a message."""
+    if not message.ByteSize():
+        return _NO_USAGE
     return Usage(*(getattr(message, name) for name in Usage.__struct_fields__))
+
+
+_NO_USAGE = Usage()
 
 
 def failure_to_json(message: task_pb2.Failure) -> dict[str, str]:
