@@ -6,17 +6,20 @@ stopped. Errors come out as the classes of `waybill.errors`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from waybill.api.v1 import gateway_pb2
 from waybill.attempts import Attempt, DeadLetter, Effect
+from waybill.batches import batches_of
+from waybill.cancellation import cancel_all
 from waybill.connection import Connection
 from waybill.core.budget import Budget, TaskPolicy
-from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MAX_MESSAGE_BYTES
 from waybill.core.plan import Plan, PlanSource
 from waybill.core.task import Document, Event, Priority, TaskState
 from waybill.errors import NotFound, Unavailable, WaybillError
@@ -34,7 +37,8 @@ from waybill.templates import Templates
 from waybill.watch import Place, Watch
 
 DEFAULT_ADDRESS = "127.0.0.1:7400"
-_BATCH_BYTES = MAX_MESSAGE_BYTES // 2
+_CALLS_UNDER_WAY = 4
+"""Calls of one `submit_many` at a time: while the store writes one batch, the others are on their way."""
 _PAGE_SIZE = 200
 
 
@@ -172,19 +176,29 @@ class Client(Steering, Results, Spending, Schedules, Templates):
 
         Raises as `submit` only if no answer can be had at all.
         """
-        requests = [_request(submission) for submission in submissions]
         outcomes: list[Task | WaybillError] = []
-        for batch in _batches(requests):
-            outcomes += await self._submit_batch(batch)
+        under_way: deque[asyncio.Task[Sequence[Task | WaybillError]]] = deque()
+        try:
+            for batch in batches_of(submissions):
+                if len(under_way) == _CALLS_UNDER_WAY:
+                    outcomes += await under_way[0]
+                    under_way.popleft()
+                under_way.append(asyncio.create_task(self._submit_batch(batch)))
+            while under_way:
+                outcomes += await under_way[0]
+                under_way.popleft()
+        finally:
+            await cancel_all(under_way)
+            await asyncio.gather(*under_way, return_exceptions=True)
         return outcomes
 
-    async def _submit_batch(self, batch: Sequence[gateway_pb2.SubmitTaskRequest]) -> Sequence[Task | WaybillError]:
-        response = await self.call("BatchSubmitTasks", gateway_pb2.BatchSubmitTasksRequest(requests=batch))
+    async def _submit_batch(self, batch: gateway_pb2.BatchSubmitTasksRequest) -> Sequence[Task | WaybillError]:
+        response = await self.call("BatchSubmitTasks", batch)
         outcomes = [_outcome(result) for result in response.results]
         for position, outcome in enumerate(outcomes):
             if isinstance(outcome, Unavailable):
                 with contextlib.suppress(WaybillError):
-                    outcomes[position] = Task.of((await self.call("SubmitTask", batch[position])).task)
+                    outcomes[position] = Task.of((await self.call("SubmitTask", batch.requests[position])).task)
         return outcomes
 
     async def get(self, task: Task | str) -> Task:
@@ -303,20 +317,6 @@ class Client(Steering, Results, Spending, Schedules, Templates):
 
 def _request(submission: Submission) -> gateway_pb2.SubmitTaskRequest:
     return gateway_pb2.SubmitTaskRequest(spec=submission.spec(), request_id=submission.chosen_request_id())
-
-
-def _batches(requests: Sequence[gateway_pb2.SubmitTaskRequest]) -> Iterator[Sequence[gateway_pb2.SubmitTaskRequest]]:
-    """The requests in groups that one call may carry, by number and by size."""
-    batch: list[gateway_pb2.SubmitTaskRequest] = []
-    size = 0
-    for request in requests:
-        if batch and (len(batch) == MAX_BATCH_SUBMISSIONS or size + request.ByteSize() > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(request)
-        size += request.ByteSize()
-    if batch:
-        yield batch
 
 
 def _outcome(result: gateway_pb2.SubmitResult) -> Task | WaybillError:

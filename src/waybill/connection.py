@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import tenacity
 
 from waybill.api.v1 import gateway_pb2_grpc
 from waybill.errors import FailedPrecondition, Unavailable, WaybillError
@@ -50,20 +50,19 @@ class Connection:
 
         Raises the classes of `waybill.errors`, `Unavailable` once the patience is over.
         """
-        deadline = time.monotonic() + self.patience_seconds
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(Unavailable),
-            wait=lambda state: wait_seconds(state.attempt_number),
-            stop=tenacity.stop_after_delay(self.patience_seconds),
-            reraise=True,
-        ):
-            with attempt:
-                timeout = min(self._call_timeout_seconds, max(1.0, deadline - time.monotonic()))
-                try:
-                    return await self._method(method)(request, timeout=timeout, metadata=metadata_for(self.tenant))
-                except grpc.aio.AioRpcError as error:
-                    raise self._error(error) from error
-        raise AssertionError("unreachable: the retrying ends by returning or raising")
+        began = time.monotonic()
+        tries = 0
+        while True:
+            remaining_seconds = began + self.patience_seconds - time.monotonic()
+            timeout = min(self._call_timeout_seconds, max(1.0, remaining_seconds))
+            try:
+                return await self._method(method)(request, timeout=timeout, metadata=metadata_for(self.tenant))
+            except grpc.aio.AioRpcError as failed:
+                error = self._error(failed)
+                if not isinstance(error, Unavailable) or time.monotonic() - began >= self.patience_seconds:
+                    raise error from failed
+            tries += 1
+            await asyncio.sleep(wait_seconds(tries))
 
     async def stream(self, method: str, request: Any) -> AsyncIterator[Any]:
         """The responses of a streaming call, once: it ends when the server ended it in order.

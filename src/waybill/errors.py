@@ -6,8 +6,7 @@ Messages are written for the caller: they name the field, the limit and what to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -50,13 +49,31 @@ class InvalidArgument(WaybillError):
         return cls(f"{field}: {description}", [Violation(field, description)])
 
     @classmethod
-    @contextmanager
-    def unless_fitting(cls, field: str, description: str) -> Iterator[None]:
-        """Raises the error for one field if what is made of its value inside does not go with its type."""
-        try:
-            yield
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise cls.of_field(field, description) from error
+    def unless_fitting(cls, field: str, description: str) -> _Fitting:
+        """A context: raises the error for one field if what is made of its value inside does not go with its type."""
+        return _Fitting(cls, field, description)
+
+
+_MISFITS = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What a value of another type than was expected leads to."""
+
+
+class _Fitting:
+    """One value that is being put where it belongs: made for each field of each submission, so it does little."""
+
+    __slots__ = ("_description", "_field", "_kind")
+
+    def __init__(self, kind: type[InvalidArgument], field: str, description: str) -> None:
+        self._kind = kind
+        self._field = field
+        self._description = description
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is not None and isinstance(error, _MISFITS):
+            raise self._kind.of_field(self._field, self._description) from error
 
 
 class InvalidPlan(InvalidArgument):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,42 +51,83 @@ class Submission:
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
-        return self.request_id or uuid.uuid4().hex
+        return self.request_id or os.urandom(16).hex()
 
     def spec(self) -> task_pb2.TaskSpec:
         """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""
-        written = {
-            "input": self.input,
-            "budget": self.budget,
-            "policy": self.policy,
-            "parameters": self.parameters,
-        }
-        spec = conversion.spec_from_json({name: value for name, value in written.items() if value is not None})
-        fitting = InvalidArgument.unless_fitting
-        with fitting("goal", "must be a text"):
-            spec.goal = self.goal
-        with fitting("paths", "must be a list of paths"):
-            spec.paths.extend(str(path) for path in self.paths)
-        with fitting("priority", f"must be one of {', '.join(Priority)}"):
-            spec.priority = conversion.PRIORITY_TO_PROTO[self.priority]
-        with fitting("labels", "must be a mapping of texts to texts"):
-            spec.labels.update(self.labels)
-        with fitting("deadline_ms", "must be a whole number of milliseconds"):
-            spec.deadline_ms = self.deadline_ms
-        with fitting("template", "must be a text"):
-            spec.template = self.template
-        with fitting("start_time", "must be a datetime"):
-            if self.start_time is not None:
-                spec.start_time.CopyFrom(timestamp_of(self.start_time))
-        with fitting("documents", "must be a list of Document"):
-            for document in self.documents:
-                spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
-        if isinstance(self.plan, Plan | PlanSource):
-            plan = self.plan if isinstance(self.plan, Plan) else self.plan.build()
-            spec.plan.CopyFrom(conversion.plan_to_proto(plan))
-        elif self.plan is not None:
-            spec.plan.CopyFrom(conversion.plan_from_json(self.plan))
+        spec = task_pb2.TaskSpec()
+        self.fill(spec, plan_message)
         return spec
+
+    def fill(self, spec: task_pb2.TaskSpec, plan_of: Callable[[Any], task_pb2.Plan]) -> None:
+        """Fill an empty message with the submission, its plan as `plan_of` makes it one. Raises as `spec`."""
+        written = {name: value for name in _WRITTEN if (value := getattr(self, name)) is not None}
+        if written:
+            spec.MergeFrom(conversion.spec_from_json(written))
+        for name, default, rule, put in _PLAIN:
+            value = getattr(self, name)
+            if value is not default:
+                with InvalidArgument.unless_fitting(name, rule):
+                    put(spec, value)
+        if self.plan is not None:
+            spec.plan.CopyFrom(plan_of(self.plan))
+
+
+def plan_message(plan: Plan | PlanSource | Mapping[str, Any]) -> task_pb2.Plan:
+    """A plan in any of its forms as a message. Raises `InvalidArgument` or `InvalidPlan` for what is none."""
+    if isinstance(plan, Plan):
+        return conversion.plan_to_proto(plan)
+    if isinstance(plan, PlanSource):
+        return conversion.plan_to_proto(plan.build())
+    return conversion.plan_from_json(plan)
+
+
+def _put_goal(spec: task_pb2.TaskSpec, goal: str) -> None:
+    spec.goal = goal
+
+
+def _put_paths(spec: task_pb2.TaskSpec, paths: Sequence[str | Path]) -> None:
+    spec.paths.extend(str(path) for path in paths)
+
+
+def _put_priority(spec: task_pb2.TaskSpec, priority: Priority) -> None:
+    spec.priority = conversion.PRIORITY_TO_PROTO[priority]
+
+
+def _put_labels(spec: task_pb2.TaskSpec, labels: Mapping[str, str]) -> None:
+    spec.labels.update(labels)
+
+
+def _put_deadline(spec: task_pb2.TaskSpec, deadline_ms: int) -> None:
+    spec.deadline_ms = deadline_ms
+
+
+def _put_template(spec: task_pb2.TaskSpec, template: str) -> None:
+    spec.template = template
+
+
+def _put_start(spec: task_pb2.TaskSpec, start_time: datetime) -> None:
+    spec.start_time.CopyFrom(timestamp_of(start_time))
+
+
+def _put_documents(spec: task_pb2.TaskSpec, documents: Sequence[Document]) -> None:
+    for document in documents:
+        spec.documents.add(name=document.name, media_type=document.media_type, data=document.data)
+
+
+_WRITTEN = ("input", "budget", "policy", "parameters")
+"""Fields of a submission that are written as JSON first."""
+_PLAIN: tuple[tuple[str, object, str, Callable[[task_pb2.TaskSpec, Any], None]], ...] = (
+    ("goal", "", "must be a text", _put_goal),
+    ("paths", (), "must be a list of paths", _put_paths),
+    ("priority", None, f"must be one of {', '.join(Priority)}", _put_priority),
+    ("labels", None, "must be a mapping of texts to texts", _put_labels),
+    ("deadline_ms", 0, "must be a whole number of milliseconds", _put_deadline),
+    ("template", "", "must be a text", _put_template),
+    ("start_time", None, "must be a datetime", _put_start),
+    ("documents", (), "must be a list of Document", _put_documents),
+)
+"""The other fields but the plan: what an empty message says already, what a value must be, and how it is put there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +181,7 @@ class Task:
             state=conversion.TASK_STATE_FROM_PROTO[message.state],
             goal=message.goal,
             priority=conversion.PRIORITY_FROM_PROTO[message.priority],
-            labels=dict(message.labels),
+            labels=dict(message.labels.items()) if message.labels else {},
             plan_revision=message.plan_revision,
             step_count=message.step_count,
             ended_step_count=message.ended_step_count,

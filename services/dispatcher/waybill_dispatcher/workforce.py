@@ -10,6 +10,7 @@ import grpc
 from waybill.api.v1 import dispatcher_pb2, worker_pb2, worker_pb2_grpc
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import WorkerRecord
+from waybill.rpc.caller import trace_metadata
 from waybill.rpc.channel import connect
 
 _ANSWER_SECONDS = 1.0
@@ -27,7 +28,9 @@ async def _asked(record: WorkerRecord) -> dispatcher_pb2.Worker:
     async with connect(record.address) as channel:
         stub = cast("worker_pb2_grpc.WorkerServiceAsyncStub", worker_pb2_grpc.WorkerServiceStub(channel))
         try:
-            status = await stub.GetWorkerStatus(worker_pb2.GetWorkerStatusRequest(), timeout=_ANSWER_SECONDS)
+            status = await stub.GetWorkerStatus(
+                worker_pb2.GetWorkerStatusRequest(), timeout=_ANSWER_SECONDS, metadata=trace_metadata()
+            )
         except grpc.aio.AioRpcError:
             return worker
     # The address may have passed to another process since: then this worker did not answer.

@@ -38,7 +38,10 @@ def checked_tenant(name: str | bytes) -> str:
 
 def metadata_for(tenant: str) -> Metadata:
     """Metadata of an outgoing call: the tenant, and the current trace context if there is one."""
+    return ((TENANT_KEY, tenant), *trace_metadata())
+
+
+def trace_metadata() -> Metadata:
+    """Metadata of an outgoing call that is made for no tenant: the current trace context if there is one."""
     traceparent = current_traceparent()
-    if traceparent:
-        return ((TENANT_KEY, tenant), (TRACEPARENT, traceparent))
-    return ((TENANT_KEY, tenant),)
+    return ((TRACEPARENT, traceparent),) if traceparent else ()

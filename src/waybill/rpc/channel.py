@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import grpc
-from grpc.aio import ClientCallDetails, Metadata
 
 from waybill.core.limits import MAX_MESSAGE_BYTES
-from waybill.telemetry.tracing import TRACEPARENT, current_traceparent
 
 MAX_METADATA_BYTES = 64 * 1024
 
@@ -54,23 +50,7 @@ def connect(address: str) -> grpc.aio.Channel:
     """A channel to `address` (any gRPC target; several hosts behind one name are used in turn).
 
     Calls that fail with UNAVAILABLE are tried up to five times within their deadline: every RPC of the project is
-    idempotent. A restarted server is found again within about a second.
+    idempotent. A restarted server is found again within about a second. Who calls hands the trace context on, by
+    `caller.metadata_for`.
     """
-    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=[_TraceInterceptor()])
-
-
-class _TraceInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Hands the current trace context on. Streams get theirs from `caller.metadata_for`."""
-
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[[ClientCallDetails, Any], Awaitable[Any]],
-        client_call_details: ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        traceparent = current_traceparent()
-        metadata = client_call_details.metadata
-        if not traceparent or (metadata is not None and TRACEPARENT in metadata):
-            return await continuation(client_call_details, request)
-        handed_on = Metadata(*(metadata or ()), (TRACEPARENT, traceparent))
-        return await continuation(client_call_details._replace(metadata=handed_on), request)
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
