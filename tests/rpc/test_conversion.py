@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waybill.api.v1 import task_pb2
+from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core import limits
 from waybill.core.plan import FailurePolicy, Plan, PlanStep, Question, RetryPolicy
 from waybill.core.step_rules import REASON
 from waybill.core.task import Event, EventType, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument, InvalidPlan
 from waybill.rpc import conversion, enums
+from waybill.rpc.packed_events import packed_event, packed_events
 from waybill.rpc.payloads import MAX_JSON_DEPTH
+from waybill.rpc.wire import tag
 
 COUNTS = st.integers(0, 2**31 - 1)
 LONG_COUNTS = st.integers(0, 2**63 - 1)
@@ -49,6 +51,8 @@ EVENTS = st.builds(
     elapsed_ms=LONG_COUNTS,
     text_offset=LONG_COUNTS,
     digest=st.integers(0, 2**32 - 1),
+    call=COUNTS,
+    model=TEXTS,
 )
 RETRIES = st.builds(
     RetryPolicy,
@@ -89,6 +93,16 @@ PLANS = st.builds(Plan, st.lists(STEPS, min_size=1, max_size=4).map(tuple), st.s
 @given(EVENTS)
 def test_an_event_survives_the_way_to_a_message_and_back(event):
     assert conversion.event_from_proto(conversion.event_to_proto(event)) == event
+
+
+@given(EVENTS)
+def test_a_packed_event_is_the_message_of_the_event(event):
+    message = conversion.event_to_proto(event)
+    assert task_pb2.TaskEvent.FromString(packed_event(event)) == message
+    response = dispatcher_pb2.StreamEventsResponse.FromString(
+        packed_events(tag(dispatcher_pb2.StreamEventsResponse, "events"), [event, event])
+    )
+    assert list(response.events) == [message, message]
 
 
 @given(EVENTS)

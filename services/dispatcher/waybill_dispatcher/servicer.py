@@ -14,7 +14,9 @@ from waybill.ledger.bells import Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import Request
 from waybill.rpc.caller import tenant_of
-from waybill.rpc.events import event_to_proto, usage_to_proto
+from waybill.rpc.events import usage_to_proto
+from waybill.rpc.packed_events import packed_events
+from waybill.rpc.wire import tag
 from waybill_dispatcher import names, paging
 from waybill_dispatcher.accept import Acceptance
 from waybill_dispatcher.answers import Answers
@@ -44,6 +46,7 @@ DEFAULT_STEPS = 100
 DEFAULT_LETTERS = 50
 DEFAULT_CALLS = 100
 DEFAULT_SCHEDULES = 100
+_READ_EVENTS, _STREAM_EVENTS = tag(pb.ReadEventsResponse, "events"), tag(pb.StreamEventsResponse, "events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,8 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
         metrics = await self._history.metrics(_tenant(context), names.task_id_of(request.name))
         return pb.ReadTaskMetricsResponse(metrics=metrics)
 
-    async def ReadEvents(self, request: pb.ReadEventsRequest, context: Any) -> pb.ReadEventsResponse:
-        """Read events that exist."""
+    async def ReadEvents(self, request: pb.ReadEventsRequest, context: Any) -> Any:
+        """Read events that exist: a message on the wire."""
         if not 0 <= request.limit <= MAX_EVENTS:
             raise InvalidArgument.of_field("limit", f"must lie between 1 and {MAX_EVENTS}")
         events = await self._history.events(
@@ -152,17 +155,15 @@ class DispatcherServicer(dispatcher_pb2_grpc.DispatcherServiceServicer):
             _first(request.from_sequence),
             request.limit or MAX_EVENTS,
         )
-        return pb.ReadEventsResponse(events=[event_to_proto(event) for event in events])
+        return packed_events(_READ_EVENTS, events)
 
-    async def StreamEvents(
-        self, request: pb.StreamEventsRequest, context: Any
-    ) -> AsyncIterator[pb.StreamEventsResponse]:
-        """Stream events as they come."""
+    async def StreamEvents(self, request: pb.StreamEventsRequest, context: Any) -> AsyncIterator[Any]:
+        """Stream events as they come: messages on the wire."""
         followed = self._following.follow(
             _tenant(context), names.task_id_of(request.name), _first(request.from_sequence), request.after_digest
         )
         async for events in followed:
-            yield pb.StreamEventsResponse(events=[event_to_proto(event) for event in events])
+            yield packed_events(_STREAM_EVENTS, events)
 
     async def StreamResults(self, request: pb.StreamResultsRequest, context: Any) -> AsyncIterator[Any]:
         """Stream the results of tasks as they end: messages on the wire, as bytes."""

@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waybill_gateway import buffer as buffer_module
 from waybill_gateway.buffer import EventBuffer
+from waybill_gateway.event import Event
 from waybill_gateway.place import START, Place
 
 from waybill.api.v1 import task_pb2
 
 
-def event(sequence: int) -> task_pb2.TaskEvent:
-    return task_pb2.TaskEvent(sequence=sequence, digest=1_000 + sequence, text="x" * sequence)
+def event(sequence: int) -> Event:
+    return Event.of(task_pb2.TaskEvent(sequence=sequence, digest=1_000 + sequence, text="x" * sequence))
 
 
 @given(st.integers(1, 5), st.integers(0, 40), st.integers(1, 60))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-from waybill.api.v1 import task_pb2
 from waybill.core.limits import MIB
+from waybill_gateway.event import Event
 from waybill_gateway.place import START, Place
 
 MAX_BUFFERED_EVENTS = 1_024
@@ -22,7 +22,7 @@ class EventBuffer:
         self.first = start.sequence
         self.next = start.sequence
         self._digest_before_first = start.digest
-        self._events: deque[tuple[task_pb2.TaskEvent, int]] = deque()
+        self._events: deque[Event] = deque()
         self._bytes = 0
 
     def __bool__(self) -> bool:
@@ -34,19 +34,18 @@ class EventBuffer:
         return Place(self.next, self.digest_before(self.next))
 
     @property
-    def newest(self) -> task_pb2.TaskEvent | None:
+    def newest(self) -> Event | None:
         """The newest event, if any is here."""
-        return self._events[-1][0] if self._events else None
+        return self._events[-1] if self._events else None
 
-    def add(self, event: task_pb2.TaskEvent) -> None:
+    def add(self, event: Event) -> None:
         """Keep the next event, and drop the oldest ones that it leaves no room for."""
-        size_bytes = event.ByteSize()
-        self._events.append((event, size_bytes))
-        self._bytes += size_bytes
+        self._events.append(event)
+        self._bytes += len(event.written)
         self.next += 1
         while len(self._events) > MAX_BUFFERED_EVENTS or (self._bytes > MAX_BUFFERED_BYTES and len(self._events) > 1):
-            dropped, dropped_bytes = self._events.popleft()
-            self._bytes -= dropped_bytes
+            dropped = self._events.popleft()
+            self._bytes -= len(dropped.written)
             self._digest_before_first = dropped.digest
             self.first += 1
 
@@ -57,17 +56,17 @@ class EventBuffer:
         self._digest_before_first = START.digest
         self.first = self.next = START.sequence
 
-    def after(self, sequence: int) -> list[task_pb2.TaskEvent]:
+    def after(self, sequence: int) -> list[Event]:
         """Events from a number on, which must not lie below `first`; at most a batch of them."""
         skip = sequence - self.first
-        return [event for event, _ in islice(self._events, skip, skip + MAX_BATCH_EVENTS)]
+        return list(islice(self._events, skip, skip + MAX_BATCH_EVENTS))
 
     def digest_before(self, sequence: int) -> int:
         """Digest of the event before a number; 0 where it is not known here."""
         if sequence == self.first:
             return self._digest_before_first
         if self.first < sequence <= self.next:
-            return self._events[sequence - self.first - 1][0].digest
+            return self._events[sequence - self.first - 1].digest
         return 0
 
     def contradicts(self, place: Place) -> bool:

@@ -5,19 +5,20 @@ Hubs are kept by tenant and task, so what one tenant may see is never served to 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import grpc
 
-from waybill.api.v1 import dispatcher_pb2, task_pb2
+from waybill.api.v1 import dispatcher_pb2
 from waybill.errors import InvalidArgument, Unavailable
 from waybill.rpc.caller import metadata_for
 from waybill.rpc.status import from_rpc_error
 from waybill_gateway.buffer import MAX_BATCH_EVENTS
 from waybill_gateway.caller import Caller
-from waybill_gateway.hub import Hub, is_finish
+from waybill_gateway.event import Events, events_of
+from waybill_gateway.hub import Hub
 from waybill_gateway.place import START, Place
 from waybill_gateway.watch import Watch
 
@@ -56,7 +57,7 @@ class Fanout:
             raise InvalidArgument.of_field("from_sequence", described)
         if not events or (wanted.digest and wanted.digest != events[0].digest):
             return Watch(self, caller.tenant, name, START, reset=True)
-        ended = len(events) == 1 and is_finish(events[0])
+        ended = len(events) == 1 and events[0].is_finish
         return Watch(self, caller.tenant, name, Place.after(events[0]), events[1:], ended=ended)
 
     def _known(self, tenant: str, name: str, wanted: Place) -> Watch | None:
@@ -75,7 +76,7 @@ class Fanout:
 
     async def read(
         self, tenant: str, name: str, from_sequence: int, timeout_seconds: float, limit: int = MAX_BATCH_EVENTS
-    ) -> Sequence[task_pb2.TaskEvent]:
+    ) -> Events:
         """Events that exist from a number on; may be fewer than exist."""
         request = dispatcher_pb2.ReadEventsRequest(name=name, from_sequence=from_sequence, limit=limit)
         try:
@@ -84,7 +85,7 @@ class Fanout:
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
-        return response.events
+        return events_of(response.events)
 
     @asynccontextmanager
     async def joined(self, tenant: str, name: str, place: Place) -> AsyncIterator[Hub]:

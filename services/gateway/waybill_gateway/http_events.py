@@ -17,9 +17,10 @@ from waybill.api.v1 import task_pb2
 from waybill.errors import WaybillError
 from waybill.rpc.events import event_to_json
 from waybill.rpc.resources import task_to_json
+from waybill_gateway.event import Event, Events
 from waybill_gateway.http_errors import error_to_json
 from waybill_gateway.run import Run
-from waybill_gateway.watch import Events, Watch
+from waybill_gateway.watch import Watch
 
 
 async def events_of_watch(watch: Watch) -> AsyncIterator[ServerSentEvent]:
@@ -56,11 +57,11 @@ async def _events(batches: AsyncGenerator[Events, None]) -> AsyncGenerator[Serve
     async with aclosing(batches):
         async for events in batches:
             for event in events:
-                shown = event_to_json(event)
+                shown = event_to_json(event.message)
                 yield _server_sent(shown["type"], shown, _id(event))
 
 
-def _id(event: task_pb2.TaskEvent) -> str | None:
+def _id(event: Event) -> str | None:
     if not event.sequence:
         return None
     return f"{event.sequence}.{event.digest:08x}" if event.digest else str(event.sequence)

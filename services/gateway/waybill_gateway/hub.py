@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import grpc
 
-from waybill.api.v1 import dispatcher_pb2, task_pb2
+from waybill.api.v1 import dispatcher_pb2
 from waybill.errors import WaybillError
 from waybill.rpc.caller import metadata_for
 from waybill.rpc.status import from_rpc_error
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
 from waybill_gateway.buffer import EventBuffer
+from waybill_gateway.event import Events, events_of
 from waybill_gateway.place import Place
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Hub:
         metrics.UPSTREAM_STREAMS.inc()
         try:
             async for response in call:
-                if not self._take(response.events):
+                if not self._take(events_of(response.events)):
                     log.warning("event stream has a gap", task=self._name, expected=self.buffer.next)
                     return None
         except grpc.aio.AioRpcError as error:
@@ -149,16 +149,16 @@ class Hub:
             call.cancel()
             metrics.UPSTREAM_STREAMS.dec()
         newest = self.buffer.newest
-        if newest is None or is_finish(newest):
+        if newest is None or newest.is_finish:
             self.ended = True
             self._ring()
         return None
 
-    def _take(self, events: Sequence[task_pb2.TaskEvent]) -> bool:
+    def _take(self, events: Events) -> bool:
         """Buffer what is new; False if there is a gap before it."""
         whole = True
         for event in events:
-            if is_reset(event):
+            if event.is_reset:
                 log.warning("events were lost in the store, the history begins anew", task=self._name)
                 self.buffer.restart()
                 self.resets += 1
@@ -174,13 +174,3 @@ class Hub:
         """Wake all who wait."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-
-def is_finish(event: task_pb2.TaskEvent) -> bool:
-    """Whether this event ended the task; a retry may have followed it."""
-    return event.type == task_pb2.EVENT_TYPE_TASK_FINISHED
-
-
-def is_reset(event: task_pb2.TaskEvent) -> bool:
-    """Whether this is no event of the history, but tells that the history begins anew."""
-    return event.type == task_pb2.EVENT_TYPE_STREAM_RESET

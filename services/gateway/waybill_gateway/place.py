@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from waybill.api.v1 import task_pb2
+from waybill_gateway.event import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Place:
     digest: int = 0
 
     @classmethod
-    def after(cls, event: task_pb2.TaskEvent) -> Place:
+    def after(cls, event: Event) -> Place:
         """The place of whoever has seen an event."""
         return cls(event.sequence + 1, event.digest)
 

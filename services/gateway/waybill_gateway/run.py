@@ -10,9 +10,9 @@ from typing import TypeVar
 from waybill.api.v1 import task_pb2
 from waybill.errors import Unavailable
 from waybill.rpc.enums import TASK_STATE_FROM_PROTO
-from waybill_gateway.hub import is_reset
+from waybill_gateway.event import Events
 from waybill_gateway.place import START, Place
-from waybill_gateway.watch import Events, Watch
+from waybill_gateway.watch import Watch
 
 _PAUSE_SECONDS = 0.5
 
@@ -51,7 +51,7 @@ class Run:
             watch = await self._patiently(lambda: self._open_watch(self._place))
             async with aclosing(watch.batches()) as batches:
                 async for events in batches:
-                    self._place = START if is_reset(events[-1]) else Place.after(events[-1])
+                    self._place = START if events[-1].is_reset else Place.after(events[-1])
                     yield events
             self.task = await self._patiently(self._read_task)
             state = TASK_STATE_FROM_PROTO.get(self.task.state)

@@ -10,6 +10,7 @@ from waybill.api.v1 import gateway_pb2, gateway_pb2_grpc
 from waybill.rpc.caller import tenant_of
 from waybill.rpc.release import RELEASE
 from waybill_gateway.caller import Caller
+from waybill_gateway.event import run_response, watch_response
 from waybill_gateway.verbs import Verbs
 
 SERVICE_NAME = "waybill.api.v1.GatewayService"
@@ -38,16 +39,14 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """As in the contract."""
         return await self._verbs.batch_submit_tasks(self._caller(context), request)
 
-    async def RunTask(
-        self, request: gateway_pb2.RunTaskRequest, context: Any
-    ) -> AsyncIterator[gateway_pb2.RunTaskResponse]:
-        """As in the contract. A deadline bounds the stream; without one it lasts as long as the task."""
+    async def RunTask(self, request: gateway_pb2.RunTaskRequest, context: Any) -> AsyncIterator[Any]:
+        """As in the contract, events as bytes. A deadline bounds the stream; else it lasts as long as the task."""
         caller = self._caller(context, self._call_timeout_seconds)
         run = await self._verbs.run_task(caller, request)
         yield gateway_pb2.RunTaskResponse(task=run.task)
         async with aclosing(run.batches()) as batches:
             async for events in batches:
-                yield gateway_pb2.RunTaskResponse(events=events)
+                yield run_response(events)
         yield gateway_pb2.RunTaskResponse(task=run.task)
 
     async def GetTask(self, request: gateway_pb2.GetTaskRequest, context: Any) -> gateway_pb2.GetTaskResponse:
@@ -68,15 +67,13 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         """As in the contract."""
         return await self._verbs.get_task_metrics(self._caller(context), request)
 
-    async def WatchTask(
-        self, request: gateway_pb2.WatchTaskRequest, context: Any
-    ) -> AsyncIterator[gateway_pb2.WatchTaskResponse]:
-        """As in the contract. A deadline bounds the stream; without one it lasts as long as the task."""
+    async def WatchTask(self, request: gateway_pb2.WatchTaskRequest, context: Any) -> AsyncIterator[Any]:
+        """As in the contract, as bytes. A deadline bounds the stream; without one it lasts as long as the task."""
         caller = self._caller(context, self._call_timeout_seconds)
         watch = await self._verbs.watch_task(caller, request)
         async with aclosing(watch.batches()) as batches:
             async for events in batches:
-                yield gateway_pb2.WatchTaskResponse(events=events)
+                yield watch_response(events)
 
     async def WatchTasks(self, request: gateway_pb2.WatchTasksRequest, context: Any) -> AsyncIterator[Any]:
         """As in the contract, as bytes. A deadline bounds the stream."""

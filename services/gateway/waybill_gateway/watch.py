@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 from waybill.api.v1 import task_pb2
 from waybill.errors import Unavailable
 from waybill.telemetry import metrics
-from waybill_gateway.hub import Hub, is_finish
+from waybill_gateway.event import Event, Events
+from waybill_gateway.hub import Hub
 from waybill_gateway.place import START, Place
 
 _READ_TIMEOUT_SECONDS = 5.0
 _GAP_PAUSE_SECONDS = 0.5
-
-Events = Sequence[task_pb2.TaskEvent]
 
 
 class Source(Protocol):
@@ -72,7 +71,7 @@ class Watch:
             events, self._events = self._events, ()
             if events:
                 yield self._taken(events)
-            while events and is_finish(events[-1]):
+            while events and events[-1].is_finish:
                 # Most watches that begin with an end have nothing else to see: no stream is opened to find that out.
                 try:
                     events = await self._read_on()
@@ -139,4 +138,4 @@ class Watch:
         self._place = START
         reset = task_pb2.TaskEvent(type=task_pb2.EVENT_TYPE_STREAM_RESET)
         reset.time.GetCurrentTime()
-        return [reset]
+        return [Event.of(reset)]
