@@ -18,3 +18,13 @@ async def pause(ctx: Context, seconds: float) -> int:
     """Takes its time; returns the attempt that came to the end."""
     await asyncio.sleep(seconds)
     return ctx.attempt
+
+
+@agent
+async def narrate(ctx: Context, texts: int, chars: int, interval_seconds: float, phase: float) -> int:
+    """Streams so many texts of a size, one each interval, of which a share `phase` passes first."""
+    await asyncio.sleep(phase * interval_seconds)
+    for number in range(texts):
+        ctx.text(f"{number:06d} ".ljust(chars, "."))
+        await asyncio.sleep(interval_seconds)
+    return texts
