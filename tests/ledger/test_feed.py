@@ -137,6 +137,9 @@ async def test_given_small_outputs_when_ends_are_read_then_they_come_along_up_to
     assert [end.output is not None for end in ends] == [True, False, True, False, True, False, False]
     assert [end.lacks_output for end in ends] == [False, True, False, True, False, True, False]
     assert ends == await ledger.ends_of("acme", [end.id for end in ends])
+    monkeypatch.setattr(feed, "_TASKS_A_READ", 2)
+    names = [end.id for end in reversed(ends)]
+    assert [end.id for end in await ledger.ends_of("acme", names)] == names
     assert [end.number for end in ends] == [1, 2, 3, 4, 5, 6, 7]
 
 

@@ -21,6 +21,8 @@ SMALL_OUTPUT_BYTES = 16 * KIB
 """An output up to this size is read together with its task."""
 OUTPUTS_A_READ_BYTES = 4 * MIB
 """Outputs that are read together with their tasks are no larger than this in all."""
+_TASKS_A_READ = 250
+"""The store does nothing else while it reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +77,12 @@ class FeedReads(Calls):
         return [ended_of(row) for row in rows]
 
     async def ends_of(self, tenant: str, task_ids: Sequence[str]) -> list[EndedTask]:
-        """Tasks by id, each with its number in the feed, and its output if it is small; in one round trip."""
-        if not task_ids:
-            return []
-        *_, rows = await self._read_ends(tenant, FeedPlace(0), 0, *task_ids)
-        return [ended_of(row) for row in rows]
+        """Tasks by id, each with its number in the feed, and its output if it is small; in few round trips."""
+        found: list[EndedTask] = []
+        for first in range(0, len(task_ids), _TASKS_A_READ):
+            *_, rows = await self._read_ends(tenant, FeedPlace(0), 0, *task_ids[first : first + _TASKS_A_READ])
+            found += [ended_of(row) for row in rows]
+        return found
 
     async def _read_ends(self, tenant: str, place: FeedPlace, limit: int, *task_ids: str) -> list[Any]:
         arguments: list[Part] = [tenant, place.number, place.task, limit, SMALL_OUTPUT_BYTES, OUTPUTS_A_READ_BYTES]
