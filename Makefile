@@ -48,6 +48,15 @@ bench: $(DEV)  ## Measure Waybill and its peers: make bench [QUICK=1] [ONLY=fan,
 	@$(BIN)/python bench $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)") $(if $(SYSTEMS),--systems "$(SYSTEMS)") \
 	    $(if $(RUNS),--runs "$(RUNS)")
 
+bench-check: $(DEV)  ## Fail if a ratio of the last results is below its floor in bench/floors.json
+	@$(BIN)/python bench/check.py
+
+bench-floors: $(DEV)  ## Set the floors a margin below the ratios of the last results
+	@$(BIN)/python bench/check.py --write
+
+bench-plots: $(DEV)  ## Draw the pictures of the last results, and write the tables of docs/performance.md
+	@$(BIN)/python bench/plots.py
+
 bench-memory: $(DEV)  ## Bytes of the store that a finished task takes, and a step of a wide plan
 	@$(BIN)/python bench/memory.py
 
@@ -106,5 +115,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test model chaos soak bench bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
+.PHONY: help run up test model chaos soak bench bench-check bench-floors bench-plots bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
 export GOAL SOURCES

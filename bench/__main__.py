@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # gRPC tells on stderr of every process that is started beside its threads.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+import redis
 import uvloop
 from benches import BENCHMARKS, BY_NAME, PEERS, Benchmark
 from latest import LATEST, merge_results
-from measurement import WAYBILL, Measured, Result, Scale, own_versions, say
+from measurement import WAYBILL, Measured, Result, Scale, machine, own_versions, say, store_version
 from peer_environments import NotInstalled, Peer, known_peers
 from peer_runs import Inapplicable, PeerFailed, measure_peer
 from peer_store import store_server
@@ -52,7 +53,7 @@ class Invocation:
         say(f"{benchmark.name}: waybill")
         try:
             module = importlib.import_module(benchmark.name)
-            self._keep(benchmark, uvloop.run(module.measure(self.scale)))
+            self._keep(benchmark, uvloop.run(module.measure(self.scale)), own_versions())
         except Exception as error:
             traceback.print_exc()
             self.problems.append(f"{benchmark.name} on waybill: {error!r}")
@@ -60,15 +61,17 @@ class Invocation:
     def peer(self, benchmark: Benchmark, peer: Peer, store_url: str) -> None:
         """Measure a peer."""
         say(f"{benchmark.name}: {peer.name}")
+        with redis.Redis.from_url(store_url, protocol=2) as store:
+            versions = {"store": store_version(store), "machine": machine()}
         try:
-            self._keep(benchmark, [measure_peer(peer, benchmark.name, store_url, self.scale.runs)])
+            self._keep(benchmark, [measure_peer(peer, benchmark.name, store_url, self.scale.runs)], versions)
         except Inapplicable as error:
             say(f"{benchmark.name}: {peer.name} has no such thing: {error}")
         except PeerFailed as error:
             self.problems.append(f"{benchmark.name} on {peer.name} {error}")
 
-    def _keep(self, benchmark: Benchmark, measured: Sequence[Measured]) -> None:
-        results = [Result.of(benchmark.name, one, own_versions(), self.id, self.time) for one in measured]
+    def _keep(self, benchmark: Benchmark, measured: Sequence[Measured], versions: Mapping[str, str]) -> None:
+        results = [Result.of(benchmark.name, one, versions, self.id, self.time) for one in measured]
         self.found += results
         merge_results(self.path, results)
 
@@ -130,7 +133,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=LATEST, help="the file that results are merged into")
     arguments = parser.parse_args()
     # Whoever ends us means what Ctrl-C means: everything that was started is stopped first.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for name in [name for name in os.environ if name.startswith("WAYBILL_")]:
         say(f"{name} is left out: settings are at their defaults")
         del os.environ[name]

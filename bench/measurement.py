@@ -107,12 +107,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def own_versions() -> dict[str, str]:
-    """Versions of Python and the libraries that this process runs with, and what machine it is."""
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-    }
+    """Versions of Python and the libraries that this process and the suite run with, and what machine it is."""
+    installed = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **installed, "machine": machine()}
+
+
+def machine() -> str:
+    """What machine this is: `Linux x86_64, 2 processors`."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
 
 
 def store_version(store: redis.Redis) -> str:

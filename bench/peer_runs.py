@@ -88,7 +88,7 @@ def _run(peer: Peer, bench: str, store_url: str, count: int) -> _Told:
 
 def _run_to_end(command: Sequence[str], environment: dict[str, str], output: TextIO, errors: TextIO) -> int:
     """The exit code; whatever the command started has gone by then, also when this is interrupted."""
-    _adopt_orphans()
+    _adopt_orphans(True)
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     process = subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, start_new_session=True
@@ -99,6 +99,7 @@ def _run_to_end(command: Sequence[str], environment: dict[str, str], output: Tex
         raise PeerFailed(f"took over {RUN_SECONDS:g} seconds") from None
     finally:
         _end_all_but(before)
+        _adopt_orphans(False)
 
 
 def _environment(peer: Peer) -> dict[str, str]:
@@ -108,10 +109,10 @@ def _environment(peer: Peer) -> dict[str, str]:
     return {**kept, "PATH": os.pathsep.join([*map(str, programs), kept.get("PATH", "")])}
 
 
-def _adopt_orphans() -> None:
+def _adopt_orphans(wanted: bool) -> None:
     """Make this process the parent of whatever loses its own below it, so that daemons are found again."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def _end_all_but(before: set[int]) -> None:

@@ -62,13 +62,18 @@ def is_rival(benchmark: Benchmark, system: str) -> bool:
 
 def table(results: Sequence[Result]) -> str:
     """All standings as aligned columns."""
-    rows = [HEADINGS, *(_row(standing) for standing in standings(results))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return aligned([HEADINGS, *(row_of(standing) for standing in standings(results))])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first one as headings."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def _row(standing: Standing) -> tuple[str, ...]:
+def row_of(standing: Standing) -> tuple[str, ...]:
+    """The cells of a standing, under `HEADINGS`."""
     return (
         standing.benchmark.name,
         number(standing.waybill.value),
