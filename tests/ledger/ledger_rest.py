@@ -10,13 +10,17 @@ from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 
-AT_REST = {"agents", "pace", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
+AT_REST = {"agents", "pace", "weights", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
 """Kinds of key that outlive all tasks; queues are empty then."""
 
 
 def check_waiting(client: redis.Redis, agents: Iterable[str], paused: Collection[str], window: int) -> None:
-    """Steps that nobody paused wait only where the queue's window is full (the ledger's half of I8)."""
+    """Steps that nobody paused wait only where no worker is idle that is not being woken up already, or the queue's
+    window is full (the ledger's half of I8).
+    """
+    busy = client.smembers(keys.key("0", "busy"))
     for agent in agents:
+        idle = len(client.smembers(keys.key("0", "serving", agent)) - busy)
         for priority in Priority:
             tenants = client.zrange(keys.key("0", "ready", agent, priority), 0, -1)
             if f"agent:{agent}" in paused:
@@ -27,7 +31,9 @@ def check_waiting(client: redis.Redis, agents: Iterable[str], paused: Collection
                 if f"tenant:{tenant.decode()}" not in paused
             )
             queued = client.xlen(keys.key("0", "queue", agent, priority))
-            assert not waiting or queued >= window, f"{waiting} steps of {agent} wait before an open queue"
+            assert not waiting or queued >= min(window, idle), (
+                f"{waiting} steps of {agent} wait, {idle} workers are idle"
+            )
 
 
 async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) -> None:

@@ -174,6 +174,8 @@ async def test_given_a_long_line_then_each_call_moves_a_part_of_it(ledger: Ledge
     await ledger.set_limit("key:crm", Rates(1))
     await accept(ledger, keyed(2_000, "crm"))
     assert len(await hand.take()) == 1
+    for _ in range(5):
+        assert await hand.take() == []
     assert await waiting(ledger) == {"key:crm": 1_999}
     await ledger.set_limit("key:crm", Rates(5_000))
     assert 1_000 <= (await waiting(ledger))["key:crm"] < 1_999

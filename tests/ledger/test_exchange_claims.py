@@ -4,26 +4,13 @@ import msgspec
 import pytest
 import redis.asyncio
 from ledger_fold import check_history
-from ledger_hand import Hand, handed_back, succeeded
+from ledger_hand import Hand, succeeded
 from ledger_plans import DIAMOND, accept, chain, fan_and_join, graph, side_by_side
 
-from waybill.core.task import Priority, StepState, TaskState
+from waybill.core.task import StepState, TaskState
 from waybill.errors import NotFound
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
-
-
-async def queued_batches(store: redis.asyncio.Redis, agent: str = "echo", priority: str = "normal") -> list[int]:
-    """Sizes of the batches in a queue."""
-    entries = await store.xrange(keys.key("0", "queue", agent, priority))
-    return [len(fields[b"steps"].split()) for _, fields in entries]
-
-
-async def measured(ledger: Ledger, hand: Hand, run_ms: int) -> None:
-    """Let an agent's pace be known."""
-    await accept(ledger, graph({"only": []}))
-    (grant,) = await hand.take()
-    await hand.exchange(succeeded(grant, run_ms=run_ms))
 
 
 async def test_given_a_diamond_when_run_then_every_step_follows_what_it_depends_on(ledger: Ledger, hand: Hand) -> None:
@@ -90,84 +77,7 @@ async def test_given_a_grant_when_it_waited_then_it_says_how_long_and_how_it_may
     )
 
 
-class TestBatches:
-    async def test_given_no_measured_pace_then_batches_hold_one_step(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        await Hand(ledger, max_batch=64).register()
-        await accept(ledger, graph(side_by_side(10)))
-        assert await queued_batches(store) == [1] * 10
-
-    async def test_given_a_quick_agent_then_batches_grow_up_to_its_maximum(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=8).register()
-        await measured(ledger, hand, run_ms=1)
-        await accept(ledger, graph(side_by_side(20)))
-        assert await queued_batches(store) == [8, 8, 4]
-
-    async def test_given_a_slower_agent_then_a_batch_fits_the_target_time(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=64).register()
-        await measured(ledger, hand, run_ms=10)
-        await accept(ledger, graph(side_by_side(20)))
-        assert await queued_batches(store) == [5, 5, 5, 5]
-
-    async def test_given_a_slow_agent_then_batches_hold_one_step(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=64).register()
-        await measured(ledger, hand, run_ms=3_000)
-        await accept(ledger, graph(side_by_side(3)))
-        assert await queued_batches(store) == [1, 1, 1]
-
-    async def test_given_steps_handed_back_then_they_do_not_count_as_quick(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=64).register()
-        await measured(ledger, hand, run_ms=3_000)
-        await accept(ledger, graph(side_by_side(12)))
-        for _ in range(20):
-            await hand.exchange(*map(handed_back, await hand.take()), free=0)
-        await hand.run_all()
-        await accept(ledger, graph(side_by_side(3)))
-        assert await queued_batches(store) == [1, 1, 1]
-
-    async def test_given_several_workers_then_they_share_evenly(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=64).register()
-        await measured(ledger, hand, run_ms=1)
-        for name in ("two", "three", "four"):
-            await Hand(ledger, name, max_batch=64).register()
-        await accept(ledger, graph(side_by_side(40)))
-        assert (await queued_batches(store))[0] == 10
-
-    async def test_given_a_backlog_then_the_queue_holds_a_window_and_the_rest_waits(
-        self, ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
-    ) -> None:
-        await ledger.set_policy({"queue_window": 8})
-        await accept(ledger, graph(side_by_side(30)))
-        assert await queued_batches(store) == [1] * 8
-        (agent,) = await ledger.agents()
-        assert (agent.queued_batches, agent.waiting_steps) == (8, 22)
-        assert len(await hand.take(3)) == 3
-        assert await queued_batches(store) == [1] * 8
-        (agent,) = await ledger.agents()
-        assert (agent.queued_batches, agent.waiting_steps) == (8, 19)
-
-    async def test_given_fewer_slots_than_a_batch_holds_then_the_rest_is_put_back(
-        self, ledger: Ledger, store: redis.asyncio.Redis
-    ) -> None:
-        hand = await Hand(ledger, max_batch=8).register()
-        await measured(ledger, hand, run_ms=1)
-        await accept(ledger, graph(side_by_side(12)))
-        assert [grant.step for grant in await hand.take(3)] == ["p0", "p1", "p2"]
-        assert sum(await queued_batches(store)) == 9
-        ran = [grant.step for grant in await hand.run_all()]
-        assert sorted(ran) == sorted(f"p{at}" for at in range(12))
-
+class TestEntries:
     async def test_given_an_idle_worker_when_it_reads_more_than_it_can_take_then_nothing_is_lost(
         self, ledger: Ledger
     ) -> None:
@@ -178,51 +88,13 @@ class TestBatches:
         await hand.run_all()
         assert (await ledger.task(task_id)).state is TaskState.SUCCEEDED
 
-
-class TestTurns:
-    async def test_given_priorities_then_the_higher_run_first(self, ledger: Ledger, hand: Hand) -> None:
-        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
-            await accept(ledger, graph(side_by_side(2)), priority=priority, tenant=priority.value)
-        assert [grant.tenant for grant in await hand.take()] == ["high", "high", "normal", "normal", "low", "low"]
-
-    async def test_given_a_crowding_tenant_then_another_does_not_wait_behind_it(
-        self, ledger: Ledger, hand: Hand
-    ) -> None:
-        await ledger.set_policy({"queue_window": 1})
-        await accept(ledger, graph(side_by_side(50)), tenant="acme")
-        await accept(ledger, graph(side_by_side(4)), tenant="zeta")
-        order = []
-        for _ in range(9):
-            order += [grant.tenant for grant in await hand.take(1)]
-        assert order.count("zeta") == 4
-
-    async def test_given_a_tenant_that_always_comes_back_then_others_still_get_their_turn(
-        self, ledger: Ledger, hand: Hand
-    ) -> None:
-        await ledger.set_policy({"queue_window": 1})
-        await accept(ledger, graph(side_by_side(1)), tenant="acme")
-        await accept(ledger, graph(side_by_side(3)), tenant="zeta")
-        order = []
-        for _ in range(8):
-            await accept(ledger, graph(side_by_side(1)), tenant="acme")
-            order += [grant.tenant for grant in await hand.take(1)]
-        assert order.count("zeta") == 3, order
-
-    async def test_given_several_agents_then_none_is_always_first(self, ledger: Ledger) -> None:
-        hand = await Hand(ledger, agents=("echo", "slow")).register()
-        await accept(ledger, graph({f"p{at}": [] for at in range(8)}, agents={f"p{at}": "slow" for at in range(4)}))
-        firsts = {(await hand.take(1))[0].agent for _ in range(4)}
-        assert firsts == {"echo", "slow"}
-
-
-class TestEntries:
     async def test_given_entries_read_when_passed_then_claimed_and_gone(
         self, ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
     ) -> None:
         await accept(ledger, graph({"only": []}))
         await hand.wait()
         assert len(await hand.take()) == 1
-        assert await queued_batches(store) == []
+        assert await store.xlen(keys.key("0", "queue", "echo", "normal")) == 0
         assert (await store.xpending(keys.key("0", "queue", "echo", "normal"), keys.GROUP))["pending"] == 0
 
     async def test_given_an_entry_passed_twice_then_its_step_runs_once(self, ledger: Ledger, hand: Hand) -> None:

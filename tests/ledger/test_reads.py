@@ -80,7 +80,7 @@ async def test_given_workers_then_agents_and_workers_tell_of_them(ledger: Ledger
     await accept(ledger, graph(side_by_side(3)))
     await first.take(2)
     told = [(agent.name, agent.live_workers, agent.queued_batches, agent.max_batch) for agent in await ledger.agents()]
-    assert told == [("echo", 1, 1, 1), ("slow", 2, 0, 9)]
+    assert told == [("echo", 1, 0, 1), ("slow", 2, 0, 9)]
     assert await ledger.workers() == [
         WorkerRecord(first.id, "127.0.0.1:1", 4, ("echo", "slow"), 2),
         WorkerRecord(second.id, "127.0.0.1:1", 16, ("slow",), 0),

@@ -21,10 +21,12 @@ async def test_given_a_worker_that_served_when_it_leaves_then_no_consumer_of_it_
 
 
 async def test_given_more_unclaimed_entries_than_fit_one_look_when_it_leaves_then_all_are_queued_again(
-    ledger: Ledger, hand: Hand
+    ledger: Ledger, hand: Hand, store: redis.asyncio.Redis
 ) -> None:
-    await ledger.set_policy({"queue_window": 2_000})
     task_id = await accept(ledger, graph(side_by_side(1_500)))
+    # An earlier release laid all that waits into the queue.
+    for member in await store.lpop(keys.key("0", "waiting", "echo", "normal", "acme"), 1_500):
+        await store.xadd(keys.key("0", "queue", "echo", "normal"), {"steps": member})
     for _ in range(1_500):
         assert await hand.wait()
     await ledger.unregister(hand.id)

@@ -22,6 +22,7 @@ from waybill.ledger.connection import Part
 from waybill.ledger.records import (
     Accepted,
     ArchiveLease,
+    Batch,
     Effect,
     Exchange,
     Grant,
@@ -175,7 +176,8 @@ class Ledger(Scheduling):
         if reply[0] == b"unknown":
             raise NotFound(f"worker {worker_id} is not known")
         grants = [await self._grant(row) for row in reply[2]]
-        return Exchange(tuple(grants), tuple(unpacking.ref_of(item) for item in reply[1]))
+        batches = tuple(Batch(agent.decode(), reason.decode(), size) for agent, reason, size in reply[3])
+        return Exchange(tuple(grants), tuple(unpacking.ref_of(item) for item in reply[1]), batches)
 
     async def _grant(self, row: Sequence[Any]) -> Grant:
         task, number, names, outputs, references = row[0], row[1], row[10], row[11], row[12]

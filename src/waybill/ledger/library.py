@@ -15,8 +15,8 @@ from waybill.ledger.keys import lua_table
 _SHARED = ("call", "usage", "task", "step", "transition", "queue", "worker", "steer")
 """Files whose local names the following ones use, in order."""
 _CLOSED = (
-    *("request", "pause", "letter", "effect", "artifact", "money", "limit", "line", "learning"),
-    *("dependents", "stopping", "patch", "revision", "accepting", "schedule"),
+    *("turn", "batch", "request", "pause", "letter", "effect", "artifact", "money", "limit", "line", "learning"),
+    *("dependents", "stopping", "patch", "revision", "accepting", "schedule", "claim"),
 )
 """Files that are reached through their table alone."""
 FUNCTIONS = (

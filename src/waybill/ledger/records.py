@@ -88,7 +88,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker;
+    """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker, with decimals;
     `retry_after_ms` is the least wait before the next attempt that the agent asked for, `patch` what it adds to the
     plan when it SUCCEEDED.
     """
@@ -98,7 +98,7 @@ class Settlement:
     output: bytes = b""
     failure: Failure | None = None
     usage: Usage = Usage()
-    run_ms: int = 0
+    run_ms: float = 0
     retry_after_ms: int = 0
     patch: LinkedPatch | None = None
 
@@ -134,11 +134,23 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Steps of an agent that a worker took at once, and why not more: see `lua/batch.lua` and `lua/queue.lua`."""
+
+    agent: str
+    reason: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
-    """Reply of one exchange: what the worker now holds in addition, and which settlements were stale."""
+    """Reply of one exchange: what the worker now holds in addition, in which batches it was taken out of the waiting
+    rooms, and which settlements were stale.
+    """
 
     grants: tuple[Grant, ...]
     stale: tuple[StepRef, ...]
+    batches: tuple[Batch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

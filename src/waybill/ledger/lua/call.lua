@@ -22,11 +22,13 @@ local DEFAULTS = {
   request_ms = 86400000,
   usage_ms = 34560000000,
   permit_ms = 5000,
+  weights = 0,
 }
 
 local call = {}
 local Task, Step, Queue, Worker, Pause, Request, Effect, Letter = {}, {}, {}, {}, {}, {}, {}, {}
 local Usage, Money, Artifact, Limit, Line, Patch, Revision, Schedule = {}, {}, {}, {}, {}, {}, {}, {}
+local Batch, Turn, Claim = {}, {}, {}
 local flush
 
 -- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.
@@ -37,7 +39,7 @@ local function begin(keys, args)
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
   call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {}, lines = {},
-    ends = {} }
+    ends = {}, batches = {} }
 end
 
 local function K(kind, ...)

@@ -1,13 +1,14 @@
 -- exchange: RUNNING -> SUCCEEDED | FAILED | BACKOFF | CANCELLED | READY (settlements); READY -> RUNNING (claims);
 --   READY -> FAILED (what cannot be decoded)
 -- A worker's one round trip: settles what it has finished, unblocks and queues what became ready, and claims its
--- next steps: first of the entries it has read, then from its agents' queues by priority, within its free slots.
+-- next steps: first of the entries it has read, then from its agents' queues and rooms by priority, until no slot is free.
 -- A seq at or below the stored one changes nothing; grants made after `seen` are delivered again.
--- Keys: worker, workers, held, task, events, waiting, ready, queue, timers, expiry, pace.
+-- Keys: worker, workers, busy, held, task, events, waiting, ready, queue, timers, expiry, pace.
 -- Arguments: now, random, worker, seq, seen, free slots, agents a, a names, entries e, e times: agent, priority,
 --   entry id, body; settlements s, s times: task, number, attempt, outcome, output, failure, input tokens,
---   output tokens, cost, run ms, least ms before another attempt.
--- Reply: {'unknown'} if the worker is not registered, else {'ok', stale settlements, grants}; a grant is
+--   output tokens, cost, run ms with decimals, least ms before another attempt.
+-- Reply: {'unknown'} if the worker is not registered, else {'ok', stale settlements, grants, batches}; a batch is
+--   {agent, why it holds no more, steps started}, a grant
 --   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, reference names, outputs,
 --   references, suspect}, with outputs 0 where they are too large for the reply: the caller reads them.
 -- Events: step_started, step_retried, step_finished, step_ready, step_waiting, task_cancelling, task_finished.
@@ -21,14 +22,6 @@ local function reader(args, at)
   return function()
     at = at + 1
     return args[at - 1]
-  end
-end
-
-local function count_pace(sums)
-  for agent, sum in pairs(sums) do
-    local mean = tonumber(redis.call('HGET', K('pace'), agent) or '')
-    local now = sum.us / sum.count
-    redis.call('HSET', K('pace'), agent, integer(mean and (0.8 * mean + 0.2 * now) or now))
   end
 end
 
@@ -61,13 +54,16 @@ local function settle(task, step, outcome, output, failure, spent, random, retry
   end
 end
 
+-- Attempts whose time tells what the next one of the agent will take.
+local TELLING = { succeeded = true, failed = true, failed_finally = true }
+
 local function settle_all(worker, random, next, stale)
-  local pace = {}
   for _ = 1, tonumber(next()) do
     local member = next() .. ':' .. next() .. ':' .. next()
     local outcome, output, failure = next(), next(), next()
     local spent = Usage.read(next)
-    spent.run_ms = tonumber(next())
+    local run_ms = tonumber(next())
+    spent.run_ms = math.floor(run_ms + 0.5)
     local retry_after_ms = tonumber(next())
     local patch = next() == '1' and Patch.read(next) or nil
     local task, step = Worker.holding(member)
@@ -75,56 +71,11 @@ local function settle_all(worker, random, next, stale)
       stale[#stale + 1] = member
       Worker.reject(member)
     else
-      local agent = Step.spec(step).agent
-      if outcome == 'succeeded' then
-        pace[agent] = pace[agent] or { us = 0, count = 0 }
-        pace[agent].us, pace[agent].count = pace[agent].us + spent.run_ms * 1000, pace[agent].count + 1
-      end
+      if TELLING[outcome] then Batch.ran(Step.spec(step).agent, run_ms * 1000) end
       settle(task, step, outcome, output, failure, spent, random, retry_after_ms, patch)
     end
   end
-  count_pace(pace)
-end
-
--- Starts what it can of a batch; the rest goes back. Returns the slots that are left.
-local function claim(members, worker, seq, free, claimed)
-  local rest = {}
-  for _, member in ipairs(members) do
-    local task = Task.load(member.task)
-    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, member.number)
-    if step and step.state == READY then
-      if step.broken then
-        Step.reject(task, step)
-      elseif free > 0 and task.state == 'running' and not Pause.tenant(task.tenant)
-        and not Pause.agent(Step.spec(step).agent) then
-        if not Limit.refuse(task, step) then
-          Step.start(task, step, worker, seq)
-          claimed[#claimed + 1] = { task = task, step = step }
-          free = free - 1
-        end
-      else
-        rest[#rest + 1] = member
-      end
-    end
-  end
-  if #rest > 0 then Queue.put_back(rest) end
-  return free
-end
-
-local function claim_queued(agents, worker, seq, free, claimed)
-  for _, priority in ipairs(PRIORITIES) do
-    for offset = 0, #agents - 1 do
-      local agent = agents[(seq + offset) % #agents + 1]
-      while free > 0 do
-        -- An agent that was never announced has no queue: nothing to claim, and nothing to fail for.
-        local read = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS',
-          K('queue', agent, priority), '>')
-        if not read or read.err then break end
-        local entry = read[1][2][1]
-        free = claim(Queue.take(agent, priority, entry[1], entry[2][2]) or {}, worker, seq, free, claimed)
-      end
-    end
-  end
+  Batch.settle()
 end
 
 local function granted_after(worker, seen, claimed)
@@ -168,18 +119,15 @@ local function exchange(keys, args)
     tonumber(args[6])
   local stored = tonumber(redis.call('HGET', K('worker', worker), 'seq') or '')
   if not stored or not Worker.beat(worker) then return { 'unknown' } end
-  local next, stale, claimed, agents = reader(args, 7), {}, {}, {}
+  local next, stale, claimed, agents, batches = reader(args, 7), {}, {}, {}, nil
   if seen < seq - 1 or seq <= stored then granted_after(worker, seen, claimed) end
   if seq > stored then
     for _ = 1, tonumber(next()) do agents[#agents + 1] = next() end
     local entries = {}
     for i = 1, tonumber(next()) do entries[i] = { next(), next(), next(), next() } end
     settle_all(worker, random, next, stale)
-    Queue.settle_rooms()
-    for _, entry in ipairs(entries) do
-      free = claim(Queue.take(entry[1], entry[2], entry[3], entry[4]) or {}, worker, seq, free, claimed)
-    end
-    if free > 0 then claim_queued(agents, worker, seq, free, claimed) end
+    Queue.seat()
+    claimed, batches = Claim.make(worker, seq, free, entries, agents, claimed)
     Queue.settle_rooms()
     -- Only now: a call that failed half-way must not look applied when it is repeated.
     redis.call('HSET', K('worker', worker), 'seq', integer(seq))
@@ -190,7 +138,7 @@ local function exchange(keys, args)
     local row, bytes = grant(held.task, held.step, room)
     grants[i], room = row, room - bytes
   end
-  return { 'ok', stale, grants }
+  return { 'ok', stale, grants, batches or {} }
 end
 
 register('exchange', exchange, 'allow-oom')

@@ -24,10 +24,7 @@ end
 function Line.join(name, task, waiter, since)
   local line, room = K('line', name, task.priority), K('lined', name, task.priority, task.tenant)
   redis.call('ZADD', room, 'NX', integer(since), waiter)
-  if not redis.call('ZSCORE', line, task.tenant) then
-    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', line, head[2] or '0', task.tenant)
-  end
+  Turn.enter(line, task.tenant)
   if not Line.stands(name) then redis.call('SADD', K('lines'), name) end
   call.standing[name] = true
 end
@@ -132,7 +129,7 @@ local function refill_line(name, priority)
     else
       call.may_call_up = call.may_call_up - 1
       redis.call('ZREM', room, waiter)
-      if call_up(name, waiter) then redis.call('ZINCRBY', line, 1, tenant) end
+      if call_up(name, waiter) then Turn.charge(line, tenant, 1) end
     end
   end
   return false
@@ -190,7 +187,7 @@ function Line.take_turn(tenant)
   Line.stands('')
   for name in pairs(call.standing) do
     for _, priority in ipairs(PRIORITIES) do
-      Queue.take_turn(K('line', name, priority), tenant)
+      Turn.take(K('line', name, priority), tenant)
     end
     call.lines[name] = true
   end

@@ -1,5 +1,8 @@
--- The waiting room and the queues. A step that is ready waits by agent, priority and tenant; `refill` moves
--- steps from there into the queue, in batches, tenants in turn, up to a bounded window of batches.
+-- The waiting room and the queues. A step that is ready waits by agent, priority and tenant. A busy worker takes its
+-- batches from there, tenants in turn; `refill` moves single steps from there into the queue, to wake up idle workers.
+
+-- Tenants that are looked at to tell how much waits.
+local SHARED_BY = 15
 
 -- Notes that a step waits; written by `settle_rooms`. `first` puts it before the others of its tenant.
 function Queue.wait(agent, priority, tenant, member, first)
@@ -13,26 +16,12 @@ function Queue.touch(agent, priority)
 end
 
 local function enter(waiter)
-  local room = K('ready', waiter.agent, waiter.priority)
   local list = K('waiting', waiter.agent, waiter.priority, waiter.tenant)
   redis.call(waiter.first and 'LPUSH' or 'RPUSH', list, waiter.member)
-  if not redis.call('ZSCORE', room, waiter.tenant) then
-    local head = redis.call('ZRANGE', room, 0, 0, 'WITHSCORES')
-    redis.call('ZADD', room, head[2] or '0', waiter.tenant)
+  if Turn.enter(K('ready', waiter.agent, waiter.priority), waiter.tenant) then
+    Queue.open(waiter.agent, waiter.priority)
   end
   Queue.touch(waiter.agent, waiter.priority)
-end
-
--- How many steps a batch may hold: as many as fit the target time by the agent's measured mean, 1 while none was
--- measured, and never more than the agent takes. Also returns the number of live workers.
-local function batch_limit(agent)
-  local workers = math.max(1, redis.call('SCARD', K('serving', agent)))
-  local mean_us = tonumber(redis.call('HGET', K('pace'), agent) or '')
-  if not mean_us then return 1, workers end
-  local announced = redis.call('HGET', K('agents'), agent)
-  local most = announced and tonumber(string.match(announced, '"max_batch":(%d+)')) or 1
-  local fitting = math.floor(policy('batch_target_ms') * 1000 / math.max(mean_us, 1))
-  return math.max(1, math.min(fitting, most)), workers
 end
 
 function Queue.open(agent, priority)
@@ -43,35 +32,85 @@ function Queue.open(agent, priority)
   return queue
 end
 
-local function refill(agent, priority)
-  local room, queue = K('ready', agent, priority), Queue.open(agent, priority)
-  local space = policy('queue_window') - redis.call('XLEN', queue)
-  local limit, workers = batch_limit(agent)
-  local turn = 0
-  if Pause.agent(agent) then return end
-  while space > 0 do
+-- The tenant whose turn it is and how many of its steps wait; nil if nobody's may run.
+local function next_tenant(agent, priority)
+  local room, turn = K('ready', agent, priority), 0
+  while true do
     local tenant = redis.call('ZRANGE', room, turn, turn)[1]
-    while tenant and Pause.tenant(tenant) do
+    if not tenant then return nil end
+    if Pause.tenant(tenant) then
       turn = turn + 1
-      tenant = redis.call('ZRANGE', room, turn, turn)[1]
-    end
-    if not tenant then return end
-    local list = K('waiting', agent, priority, tenant)
-    local waiting = redis.call('LLEN', list)
-    local batch = waiting > 0 and redis.call('LPOP', list, math.min(limit, math.ceil(waiting / workers)))
-    -- A tenant whose steps are all gone keeps its place until its turn comes, so that coming back wins it nothing.
-    if batch then
-      redis.call('XADD', queue, '*', 'steps', table.concat(batch, ' '))
-      space = space - 1
-      redis.call('ZINCRBY', room, #batch, tenant)
     else
+      local waiting = redis.call('LLEN', K('waiting', agent, priority, tenant))
+      if waiting > 0 then return tenant, waiting end
+      -- A tenant whose steps are all gone keeps its place until its turn comes, so that coming back wins it nothing.
       redis.call('ZREM', room, tenant)
     end
   end
 end
 
--- Calls up who stands in lines, seats everyone who waits, and refills the queues that were touched.
-function Queue.settle_rooms()
+-- How many steps of a room this worker may take, so that others that are idle get theirs: an even share, or any number.
+-- 0 if nothing waits.
+function Queue.quota(agent, priority, worker)
+  local room = K('ready', agent, priority)
+  local tenants = redis.call('ZCARD', room)
+  if tenants == 0 or Pause.agent(agent) then return 0 end
+  local others = Worker.idle(agent, worker)
+  if others == 0 then return math.huge end
+  local waiting = 0
+  for _, tenant in ipairs(redis.call('ZRANGE', room, 0, SHARED_BY)) do
+    waiting = waiting + redis.call('LLEN', K('waiting', agent, priority, tenant))
+  end
+  return math.ceil(waiting / (others + 1))
+end
+
+-- How many of those that wait a worker takes at once, and why not more. What its free slots hold it may take at any rate:
+-- they start at once.
+local function size_of(agent, priority, waiting, free, quota)
+  local size, reason = Batch.limit(agent)
+  if free > size and reason ~= 'fixed' and redis.call('ZCARD', K('ready', agent, priority)) == 1 then
+    size, reason = free, 'slots'
+  end
+  if quota < size then size, reason = quota, 'share' end
+  if waiting < size then size, reason = waiting, 'waiting' end
+  return size, reason
+end
+
+-- Takes a batch out of a room, for a worker with so many free slots. Returns its steps, whose they are, and why it holds no
+-- more; nil if nothing waits that may run.
+function Queue.next(agent, priority, free, quota)
+  local tenant, waiting = next_tenant(agent, priority)
+  if not tenant then return nil end
+  local size, reason = size_of(agent, priority, waiting, free, quota)
+  local batch = redis.call('LPOP', K('waiting', agent, priority, tenant), size)
+  return Queue.members(table.concat(batch, ' ')), tenant, reason
+end
+
+-- One step for each worker that is idle, to wake it up: it takes more by itself. Nothing lies in the queue where all are
+-- busy, so that a tenant that comes new waits behind nobody's backlog.
+local function refill(agent, priority)
+  if Pause.agent(agent) then return end
+  local idle = math.min(Worker.idle(agent), policy('queue_window'))
+  if idle == 0 then return end
+  local queue, room = K('queue', agent, priority), K('ready', agent, priority)
+  if redis.call('EXISTS', room) == 0 then return end
+  local space = idle - redis.call('XLEN', queue)
+  while space > 0 do
+    local tenant = next_tenant(agent, priority)
+    if not tenant then return end
+    redis.call('XADD', queue, '*', 'steps', redis.call('LPOP', K('waiting', agent, priority, tenant)))
+    Turn.charge(room, tenant, 1)
+    space = space - 1
+  end
+end
+
+-- Tenants whose steps are all gone leave the room once their turn has come.
+function Queue.prune(agent, priority)
+  next_tenant(agent, priority)
+end
+
+-- Calls up who stands in lines, and seats everyone who waits.
+function Queue.seat()
   Line.settle()
   local waiting = call.waiting
   call.waiting = {}
@@ -81,18 +120,14 @@ function Queue.settle_rooms()
   for _, waiter in ipairs(waiting) do
     if not waiter.first then enter(waiter) end
   end
+end
+
+-- Seats everyone who waits, and refills the queues that were touched.
+function Queue.settle_rooms()
+  Queue.seat()
   local rooms = call.rooms
   call.rooms = {}
   for _, room in pairs(rooms) do refill(room.agent, room.priority) end
-end
-
--- In a room, or a line: a tenant that comes back takes its turn with the others instead of making up for its absence.
-function Queue.take_turn(room, tenant)
-  local score = redis.call('ZSCORE', room, tenant)
-  if not score then return end
-  redis.call('ZREM', room, tenant)
-  local head = redis.call('ZRANGE', room, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', room, head[2] or score, tenant)
 end
 
 -- The steps that the body of an entry names.

@@ -13,6 +13,7 @@ local function register_worker(keys, args)
   for i = 7, 6 + 2 * tonumber(args[6]), 2 do
     agents[#agents + 1] = args[i]
     redis.call('HSET', K('agents'), args[i], args[i + 1])
+    Batch.announce(args[i], args[i + 1])
     redis.call('SADD', K('serving', args[i]), id)
     for _, priority in ipairs(PRIORITIES) do
       Queue.open(args[i], priority)
@@ -23,6 +24,7 @@ local function register_worker(keys, args)
   redis.call('HSET', K('worker', id), 'name', name, 'address', args[4], 'slots', args[5],
     'agents', table.concat(agents, ' '))
   redis.call('HSETNX', K('worker', id), 'seq', '0')
+  redis.call('SREM', K('busy'), id)
   redis.call('ZADD', K('workers'), call.now + policy('worker_ttl_ms'), id)
   Queue.settle_rooms()
   flush()

@@ -17,7 +17,7 @@ local function set_paused(keys, args)
     if paused then
       Queue.withdraw(agent, priority, kind == 'tenant' and name or nil)
     else
-      if kind == 'tenant' then Queue.take_turn(K('ready', agent, priority), name) end
+      if kind == 'tenant' then Turn.take(K('ready', agent, priority), name) end
       Queue.touch(agent, priority)
     end
   end)

@@ -157,7 +157,10 @@ end
 local function keep_queues()
   Queue.each(function(agent, priority)
     Queue.recover(agent, priority, nil, policy('claim_grace_ms'))
-    if redis.call('EXISTS', K('ready', agent, priority)) == 1 then Queue.touch(agent, priority) end
+    if redis.call('EXISTS', K('ready', agent, priority)) == 1 then
+      Queue.prune(agent, priority)
+      Queue.touch(agent, priority)
+    end
   end)
   for _, name in ipairs(redis.call('SMEMBERS', K('sweep'))) do
     redis.call('SREM', K('sweep'), name)

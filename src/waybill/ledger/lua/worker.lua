@@ -9,6 +9,21 @@ function Worker.beat(id)
   return true
 end
 
+-- How many workers of an agent have a free slot, besides this one. One that has not said otherwise has.
+function Worker.idle(agent, besides)
+  local serving = K('serving', agent)
+  local idle = redis.call('SCARD', serving)
+  if idle == 0 then return 0 end
+  idle = idle - redis.call('SINTERCARD', 2, serving, K('busy'))
+  if besides and idle > 0 and redis.call('SISMEMBER', K('busy'), besides) == 0 then idle = idle - 1 end
+  return idle
+end
+
+-- Notes whether all slots of a worker are taken.
+function Worker.mark(id, is_busy)
+  redis.call(is_busy and 'SADD' or 'SREM', K('busy'), id)
+end
+
 -- A held step as `task`, `step`, or nil if the ledger does not have it running under this attempt.
 function Worker.holding(member)
   local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
@@ -46,6 +61,7 @@ function Worker.remove(id, failure, lost)
   end
   if record[1] and redis.call('HGET', K('names'), record[1]) == id then redis.call('HDEL', K('names'), record[1]) end
   redis.call('ZREM', K('workers'), id)
+  redis.call('SREM', K('busy'), id)
   redis.call('DEL', K('worker', id), K('held', id))
   return #members
 end

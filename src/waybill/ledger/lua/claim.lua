@@ -1,0 +1,82 @@
+-- What a worker with free slots takes: first what it has read of its queues, then, by priority, what else lies there and
+-- what waits in the rooms of its agents, until no slot is free.
+
+-- Steps that a call looks at in vain before it leaves the rest to the next one.
+local MOST_FRUITLESS = 400
+
+-- Starts what it can of a batch: all of it if a slot is free, but for steps that need permits, which would hold them without
+-- a slot. The rest goes back. Returns how many were started.
+local function start(claim, members)
+  local rest, started, takes = {}, 0, claim.free > 0
+  for _, member in ipairs(members) do
+    local task = Task.load(member.task)
+    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, member.number)
+    if step and step.state == READY then
+      if step.broken then
+        Step.reject(task, step)
+      elseif takes and (started < claim.free or #Limit.of_step(task, step) == 0) and task.state == 'running'
+        and not Pause.tenant(task.tenant) and not Pause.agent(Step.spec(step).agent) then
+        if not Limit.refuse(task, step) then
+          Step.start(task, step, claim.worker, claim.seq)
+          claim.steps[#claim.steps + 1] = { task = task, step = step }
+          started = started + 1
+        end
+      else
+        rest[#rest + 1] = member
+      end
+    end
+  end
+  if #rest > 0 then Queue.put_back(rest) end
+  claim.free, claim.fruitless = claim.free - started, claim.fruitless + #members - started
+  return started
+end
+
+local function may_look_on(claim)
+  return claim.free > 0 and claim.fruitless < MOST_FRUITLESS
+end
+
+local function take_entry(claim, agent, priority, id, body)
+  local members = Queue.take(agent, priority, id, body) or {}
+  local task = members[1] and Task.load(members[1].task)
+  local started = start(claim, members)
+  if task then Turn.charge(K('ready', agent, priority), task.tenant, started - #members) end
+end
+
+local function take_queued(claim, agent, priority)
+  while may_look_on(claim) do
+    -- An agent that was never announced has no queue: nothing to claim, and nothing to fail for.
+    local read = redis.pcall('XREADGROUP', 'GROUP', GROUP, claim.worker, 'COUNT', 1, 'STREAMS',
+      K('queue', agent, priority), '>')
+    if not read or read.err then return end
+    local entry = read[1][2][1]
+    take_entry(claim, agent, priority, entry[1], entry[2][2])
+  end
+end
+
+local function take_waiting(claim, agent, priority)
+  local quota = Queue.quota(agent, priority, claim.worker)
+  while quota > 0 and may_look_on(claim) do
+    local members, tenant, reason = Queue.next(agent, priority, claim.free, quota)
+    if not members then return end
+    local started = start(claim, members)
+    Turn.charge(K('ready', agent, priority), tenant, started)
+    quota = quota - #members
+    if started > 0 then claim.batches[#claim.batches + 1] = { agent, reason, started } end
+  end
+end
+
+-- Adds what it claims to `steps`. Returns those, and the batches of the rooms as {agent, why it holds no more, steps}.
+function Claim.make(worker, seq, free, entries, agents, steps)
+  local claim = { worker = worker, seq = seq, free = free, steps = steps, batches = {}, fruitless = 0 }
+  for _, entry in ipairs(entries) do take_entry(claim, entry[1], entry[2], entry[3], entry[4]) end
+  for _, priority in ipairs(PRIORITIES) do
+    for offset = 0, #agents - 1 do
+      if not may_look_on(claim) then break end
+      local agent = agents[(seq + offset) % #agents + 1]
+      take_queued(claim, agent, priority)
+      take_waiting(claim, agent, priority)
+    end
+  end
+  Worker.mark(worker, claim.free <= 0)
+  return claim.steps, claim.batches
+end
