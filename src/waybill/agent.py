@@ -183,26 +183,28 @@ class AgentDefinition:
 
         Raises `Permanent` naming every field that does not fit: no repetition could mend it.
         """
-        from pydantic import ValidationError
-
-        from waybill.errors import Permanent
-
         try:
-            model = self.input_model.model_validate_json(data)
-        except ValidationError as error:
+            model = self.input_model.__pydantic_validator__.validate_json(data)
+        except ValueError as error:
+            from pydantic import ValidationError
+
+            from waybill.errors import Permanent
+
+            if not isinstance(error, ValidationError):
+                raise
             shown = "; ".join(
                 f"{'.'.join(str(part) for part in item['loc']) or 'input'}: {item['msg']}" for item in error.errors()
             )
             raise Permanent(f"the input of agent {self.name} does not fit: {shown}", reason="INPUT_INVALID") from error
-        return {name: getattr(model, name) for name in self.input_model.model_fields}
+        return dict(model.__dict__)
 
     def dump_output(self, value: Any) -> bytes:
         """JSON text of what the agent returned. Raises `Permanent` if it has no JSON form."""
-        from waybill.errors import Permanent
-
         try:
-            return self.output_type.dump_json(value, warnings="error")
+            return self.output_type.serializer.to_json(value, warnings="error")
         except Exception as error:  # pydantic raises several types here, none of them worth a retry
+            from waybill.errors import Permanent
+
             raise Permanent(
                 f"the output of agent {self.name} is not {self.output_schema or 'JSON'}: {type(error).__name__}",
                 reason="OUTPUT_INVALID",

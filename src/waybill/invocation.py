@@ -56,8 +56,10 @@ def call(definition: AgentDefinition, context: Context, data: bytes) -> Result:
         return result_of(error)
 
 
-async def call_async(definition: AgentDefinition, context: Context, data: bytes) -> Result:
-    """Run an async agent. Never raises but asyncio.CancelledError, which the caller tells apart."""
+async def call_async(definition: AgentDefinition, context: Context | None, data: bytes) -> Result:
+    """Run an async agent; one that takes no context needs none. Never raises but asyncio.CancelledError, which the
+    caller tells apart.
+    """
     token = in_agent.set(True)
     try:
         value = await definition.function(*_positional(definition, context), **_arguments(definition, data))
@@ -131,8 +133,8 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _positional(definition: AgentDefinition, context: Context) -> tuple[Context, ...]:
-    return (context,) if definition.takes_context else ()
+def _positional(definition: AgentDefinition, context: Context | None) -> tuple[Context, ...]:
+    return (context,) if definition.takes_context and context is not None else ()
 
 
 def _arguments(definition: AgentDefinition, data: bytes) -> dict[str, Any]:

@@ -193,3 +193,57 @@ async def test_given_an_agent_that_fails_when_it_has_spent_then_the_spend_is_set
 
     assert (settlement.outcome, settlement.usage) == (Outcome.FAILED, Usage(input_tokens=3))
     assert settlement.failure.message == "SystemExit: leaving"
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+async def test_given_an_agent_that_waits_some_turns_or_never_when_run_then_it_succeeds(runner: Any, turns: int) -> None:
+    settlement = await runner.run("remembering", {"value": "x", "turns": turns})
+
+    assert (settlement.outcome, settlement.output) == (Outcome.SUCCEEDED, b'["nothing","x"]')
+
+
+async def test_given_an_agent_that_ends_in_its_own_timeout_when_run_then_it_failed_by_itself(runner: Any) -> None:
+    settlement = await runner.run("hasty")
+
+    assert (settlement.outcome, reason(settlement)) == (Outcome.FAILED, "AGENT_ERROR")
+    assert settlement.failure.message == "TimeoutError"
+
+
+async def test_given_attempts_that_wait_to_be_started_when_one_is_stopped_then_it_alone_never_runs(
+    runner: Any, fake: FakeLedger
+) -> None:
+    started = [runner.start(grant_of("chatty", {"words": ["hello"]}, number=number)) for number in range(1, 6)]
+
+    started[3][0].stop(Stop.DRAIN)
+
+    outcomes = [(await asyncio.wait_for(ended, 30)).outcome for _, ended in started]
+    assert outcomes == [Outcome.SUCCEEDED] * 3 + [Outcome.HANDED_BACK, Outcome.SUCCEEDED]
+    assert {event.step for event in fake.events()} == {"step-1", "step-2", "step-3", "step-5"}
+
+
+async def test_given_an_attempt_that_waits_to_be_started_when_it_is_lost_then_nothing_is_settled(runner: Any) -> None:
+    _, first = runner.start(grant_of("echo", number=1))
+    lost, ended = runner.start(grant_of("echo", number=2))
+
+    lost.stop(Stop.LOST)
+
+    assert await asyncio.wait_for(ended, 30) is None
+    assert (await first).outcome is Outcome.SUCCEEDED
+
+
+async def test_given_an_agent_that_holds_the_loop_past_its_time_when_it_returns_then_it_has_succeeded(
+    runner: Any,
+) -> None:
+    settlement = await runner.run("holding", {"milliseconds": 60}, run_timeout_ms=20)
+
+    assert settlement.outcome is Outcome.SUCCEEDED, "nobody could stop it, and it has a result"
+
+
+async def test_given_a_traceparent_when_an_agent_asks_then_it_belongs_to_that_trace_and_is_not_sampled(
+    runner: Any,
+) -> None:
+    settlement = await runner.run("traced")
+
+    version, trace_id, span_id, flags = msgspec.json.decode(settlement.output).split("-")
+    assert (version, trace_id, flags) == ("00", "0123456789abcdef0123456789abcdef", "00")
+    assert span_id != "0123456789abcdef"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 from waybill import NOT_DONE, Context, agent
 from waybill.errors import AgentError, EffectUnknown, Permanent
+from waybill.telemetry import tracing
 
 
 @agent
@@ -310,3 +312,35 @@ def later_in_process(seconds: float) -> None:
 async def stuck() -> None:
     """Hold the loop of the worker."""
     time.sleep(3600)
+
+
+_remembered: contextvars.ContextVar[str] = contextvars.ContextVar("_remembered", default="nothing")
+
+
+@agent
+async def remembering(value: str, turns: int = 0) -> list[str]:
+    """What the context held before, and holds after some turns of the loop, once the value was put there."""
+    before = _remembered.get()
+    _remembered.set(value)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return [before, _remembered.get()]
+
+
+@agent
+async def hasty(seconds: float = 0.01) -> None:
+    """Wait for longer than it allows itself."""
+    async with asyncio.timeout(seconds):
+        await asyncio.sleep(3600)
+
+
+@agent
+async def traced() -> str:
+    """The trace that it belongs to."""
+    return tracing.current_traceparent()
+
+
+@agent
+async def holding(milliseconds: int) -> None:
+    """Hold the loop."""
+    time.sleep(milliseconds / 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from functools import cache
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from waybill.core import references
-from waybill.core.task import Failure
+from waybill.core.task import Failure, Usage
 from waybill.errors import Permanent
 from waybill.invocation import Result, Undecodable, result_of
 from waybill.ledger.records import Grant, Outcome, Settlement
@@ -24,6 +25,7 @@ from waybill_worker.effects import Effects
 from waybill_worker.execution import Execution
 from waybill_worker.outbox import Outbox
 
+_NO_USAGE = Usage()
 _settled = cache(metrics.STEPS_SETTLED.labels)
 _run_seconds = cache(metrics.STEP_RUN_SECONDS.labels)
 _UNREADABLE = frozenset({"REFERENCE_MALFORMED", "INPUT_INVALID"})
@@ -48,7 +50,28 @@ class Stop(Enum):
 
 
 class Attempt:
-    """Runs once; `on_end` gets the settlement, or None when there is nothing to settle."""
+    """Runs once; `on_end` gets the settlement, or None when there is nothing to settle.
+
+    It makes what it may need when its agent needs it: most attempts only take an input and return an output.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_calls",
+        "_conclusion",
+        "_context",
+        "_ended",
+        "_entered",
+        "_execution",
+        "_on_end",
+        "_outbox",
+        "_returned",
+        "_slot",
+        "_stop",
+        "_task",
+        "_timer",
+        "grant",
+    )
 
     def __init__(
         self,
@@ -60,20 +83,30 @@ class Attempt:
         self.grant = grant
         self._execution = execution
         self._on_end = on_end
-        self._outbox = Outbox(execution.ledger, execution.worker_id, grant, lambda: self.stop(Stop.LOST))
-        effects = Effects(execution.ledger, execution.worker_id, grant.ref, lambda: self.stop(Stop.CANCEL))
-        self._calls = self._make_calls(slot)
-        ask = self._calls.ask if self._calls is not None else None
-        self._context = AttemptContext(grant, self._outbox, effects, execution, ask)
+        self._slot = slot
+        self._outbox: Outbox | None = None
+        self._calls: Calls | None = None
+        self._context: AttemptContext | None = None
         self._stop: Stop | None = None
         self._entered = False
         self._returned = False
         self._ended = False
-        self._begun = time.perf_counter()
+        self._begun = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
         self._conclusion: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(grant.run_timeout_ms / 1000, self.stop, Stop.TIMEOUT)
-        self._task = loop.create_task(self._run())
+        execution.starts.add(self)
+
+    def begin(self, context: contextvars.Context) -> None:
+        """Have it run, soon, in a context of its own."""
+        self._begun = time.perf_counter()
+        self._task = asyncio.Task(self._run(), loop=asyncio.get_running_loop(), context=context)
+
+    def watch(self) -> None:
+        """It has run until it first had to wait, or has ended: only now it is worth a timer."""
+        if not self._returned and self._stop is None:
+            left_seconds = self.grant.run_timeout_ms / 1000 - (time.perf_counter() - self._begun)
+            self._set_timer(max(0.0, left_seconds), lambda: self.stop(Stop.TIMEOUT))
 
     def stop(self, why: Stop) -> None:
         """Interrupt the agent, or give up the attempt if it is lost. The first reason counts, but LOST beats all."""
@@ -82,19 +115,40 @@ class Attempt:
         if self._returned and why is not Stop.LOST:
             return  # it is over but for what it reported: the result stands
         already_stopping, self._stop = self._stop is not None, why
-        if why is Stop.LOST:
+        if why is Stop.LOST and self._outbox is not None:
             self._outbox.discard()
         if self._returned or already_stopping:
             return
-        self._context.cancel()
+        if self._context is not None:
+            self._context.cancel()
         if self._calls is not None:
             self._calls.stop()
-        if self._entered:
+        if self._entered and self._task is not None:
             self._task.cancel()
-        self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(STOP_GRACE_SECONDS, self._abandon)
+        self._set_timer(STOP_GRACE_SECONDS, self._abandon)
 
-    def _make_calls(self, slot: Slot) -> Calls | None:
+    def _set_timer(self, seconds: float, do: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, do)
+
+    def _make_context(self) -> AttemptContext:
+        execution, ref = self._execution, self.grant.ref
+        effects = Effects(execution.ledger, execution.worker_id, ref, lambda: self.stop(Stop.CANCEL))
+        self._calls = self._make_calls()
+        ask = self._calls.ask if self._calls is not None else None
+        self._context = AttemptContext(self.grant, self._open_outbox, effects, execution, ask)
+        return self._context
+
+    def _open_outbox(self) -> Outbox:
+        if self._outbox is None:
+            execution = self._execution
+            self._outbox = Outbox(execution.ledger, execution.worker_id, self.grant, lambda: self.stop(Stop.LOST))
+            if self._stop is Stop.LOST:
+                self._outbox.discard()
+        return self._outbox
+
+    def _make_calls(self) -> Calls | None:
         """None where no model is set up."""
         execution = self._execution
         if execution.models is None:
@@ -105,15 +159,27 @@ class Attempt:
             self.grant,
             execution.models,
             execution.accounts,
-            slot,
-            lambda: StreamedText(self._context),
+            self._slot,
+            self._sink,
             lambda: self.stop(Stop.CANCEL),
         )
 
+    def _sink(self) -> StreamedText:
+        assert self._context is not None
+        return StreamedText(self._context)
+
     async def _run(self) -> None:
         self._entered = True
+        if self._execution.tells_steps:
+            _log.debug("step started", **self._log_fields())
+        if self._execution.traced:
+            await self._run_traced()
+        else:
+            tracing.enter_unrecorded(self.grant.traceparent)
+            await self._conclude(self._verdict(await self._invoke()))
+
+    async def _run_traced(self) -> None:
         grant = self.grant
-        _log.debug("step started", **self._log_fields())
         with tracing.tracer().start_as_current_span(
             f"process {grant.agent}",
             context=tracing.context_from(grant.traceparent),
@@ -135,8 +201,8 @@ class Attempt:
         try:
             if self._stop is not None:
                 return None
-            result = await self._execution.execute(self.grant, self._context, self._input())
-            if result.outcome is not Outcome.SUCCEEDED:
+            result = await self._execution.execute(self.grant, self._make_context, self._input())
+            if result.outcome is not Outcome.SUCCEEDED or self._context is None or not self._context.added.steps:
                 return result
             return replace(result, patch=await self._execution.additions(self.grant, self._context.added))
         except asyncio.CancelledError as error:
@@ -175,11 +241,16 @@ class Attempt:
             return
         self._returned = True
         run_ms = round((time.perf_counter() - self._begun) * 1000)
-        self._timer.cancel()
-        self._context.end()
-        if self._calls is not None:
-            self._calls.stop()
-        await self._outbox.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        usage = _NO_USAGE
+        if self._context is not None:
+            self._context.end()
+            if self._calls is not None:
+                self._calls.stop()
+            if self._outbox is not None:
+                await self._outbox.close()
+            usage = self._context.usage
         self._ended = True
         lost = self._stop is Stop.LOST
         self._account("lost" if lost else result.outcome.value, result.failure, run_ms)
@@ -188,7 +259,7 @@ class Attempt:
             result.outcome,
             result.output,
             result.failure,
-            self._context.usage,
+            usage,
             run_ms,
             result.retry_after_ms,
             result.patch,
@@ -199,8 +270,10 @@ class Attempt:
         agent = self.grant.agent
         _settled(agent, status).inc()
         _run_seconds(agent).observe(run_ms / 1000)
-        reason = {"reason": failure.reason} if failure is not None else {}
-        _log.info("step ended", status=status, run_ms=run_ms, **reason, **self._log_fields())
+        if failure is not None:
+            _log.info("step ended", status=status, run_ms=run_ms, reason=failure.reason, **self._log_fields())
+        elif self._execution.tells_steps:
+            _log.debug("step ended", status=status, run_ms=run_ms, **self._log_fields())
 
     def _log_fields(self) -> dict[str, str | int]:
         ref = self.grant.ref

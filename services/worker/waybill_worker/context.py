@@ -49,7 +49,12 @@ class AttemptContext(Context):
     """What an attempt reports goes to its outbox; calls from other threads are carried over to the loop in order."""
 
     def __init__(
-        self, grant: Grant, outbox: Outbox, effects: Effects, facts: TaskFacts, ask: Ask | None = None
+        self,
+        grant: Grant,
+        open_outbox: Callable[[], Outbox],
+        effects: Effects,
+        facts: TaskFacts,
+        ask: Ask | None = None,
     ) -> None:
         self.task = grant.ref.task
         self.step = grant.step
@@ -58,7 +63,7 @@ class AttemptContext(Context):
         self.deadline = time.time() + grant.run_timeout_ms / 1000
         self.usage = Usage()
         self.effects = effects
-        self._outbox = outbox
+        self._open_outbox = open_outbox
         self.added = AddedSteps()
         self.ask = ask
         self._facts = facts
@@ -88,18 +93,18 @@ class AttemptContext(Context):
 
     def progress(self, message: str, fraction: float | None = None) -> None:
         """Tell watchers how far the attempt is."""
-        self._report(self._outbox.progress, str(message), None if fraction is None else float(fraction))
+        self._report(self._progress, str(message), None if fraction is None else float(fraction))
 
     def text(self, text: str) -> None:
         """Stream text to watchers. Raises Permanent past `MAX_TEXT_CHARS`."""
         text = str(text)
         self._streamed_chars = streamed_chars(self._streamed_chars, text)
-        self._report(self._outbox.text, text)
+        self._report(self._text, text)
 
     @property
     def outbox(self) -> Outbox:
-        """Where what it reports goes."""
-        return self._outbox
+        """Where what it reports goes; on the loop's thread."""
+        return self._open_outbox()
 
     def spend(self, *, input_tokens: int = 0, output_tokens: int = 0, cost_microusd: int = 0) -> None:
         """Add to what this attempt used."""
@@ -150,6 +155,12 @@ class AttemptContext(Context):
             return await fetch()
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(fetched(), self._loop))
+
+    def _progress(self, message: str, fraction: float | None) -> None:
+        self._open_outbox().progress(message, fraction)
+
+    def _text(self, text: str) -> None:
+        self._open_outbox().text(text)
 
     def _report(self, write: Callable[..., None], *args: object) -> None:
         if threading.get_ident() != self._thread:

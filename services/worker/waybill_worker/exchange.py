@@ -67,8 +67,10 @@ class ExchangeLoop:
         while True:
             self.turned_at = time.monotonic()
             self._held.changed.clear()
+            if self._held.gathering and not self._drained():
+                await self._wait_for_change(BLOCK_MS / 1000)
+                continue
             if self._held.has_ended:
-                await asyncio.sleep(0)  # whatever ends in the same turn of the loop comes along
                 return
             if self._drained() or (self._waiter is not None and self._waiter.done()):
                 return
@@ -82,11 +84,11 @@ class ExchangeLoop:
             lingered = True
 
     async def _wait_for_change(self, seconds: float) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, self._held.changed.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._held.changed.wait()
-        except TimeoutError:
-            return
+            await self._held.changed.wait()
+        finally:
+            timer.cancel()
 
     def _wait_on_queues(self) -> None:
         # Never cancelled: a batch that was read and then forgotten would lie there for seconds.

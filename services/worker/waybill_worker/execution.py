@@ -4,6 +4,7 @@ alone in a process of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from waybill.invocation import Result, call_async, run_in_thread
 from waybill.ledger.records import Grant
 from waybill.models.client import ModelClient
 from waybill.telemetry import tracing
+from waybill.telemetry.logs import get_logger
 from waybill_worker import frames
 from waybill_worker.accounts import Accounts
 from waybill_worker.additions import linked_additions
@@ -24,7 +26,9 @@ from waybill_worker.context import AttemptContext, Hook
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 from waybill_worker.pool import ProcessPool
+from waybill_worker.starts import Starts
 
+_log = get_logger(__name__)
 Read = TypeVar("Read")
 
 
@@ -43,16 +47,25 @@ class Execution:
         self.worker_id = worker_id
         self.models = models
         self.accounts = Accounts(ledger)
+        self.starts = Starts()
+        self.traced = tracing.recording()
+        """Whether attempts are recorded as spans."""
+        self.tells_steps = _log.is_enabled_for(logging.DEBUG)
+        """Whether the log has a line for every attempt, and not only for those that fail."""
         self._agents = agents
         self._pool = pool
 
-    async def execute(self, grant: Grant, context: AttemptContext, data: bytes) -> Result:
-        """Run the agent of a step on its resolved input. Raises AgentError, and CancelledError when interrupted."""
+    async def execute(self, grant: Grant, make_context: Callable[[], AttemptContext], data: bytes) -> Result:
+        """Run the agent of a step on its resolved input. Raises AgentError, and CancelledError when interrupted.
+
+        `make_context` is called at most once: an agent on the loop that takes no context needs none.
+        """
         definition = self._agents.get(grant.agent)
         if definition is None:
             raise AgentError(f"this worker has no agent {grant.agent}", reason="AGENT_UNKNOWN")
         if definition.is_async and not grant.suspect:
-            return await call_async(definition, context, data)
+            return await call_async(definition, make_context() if definition.takes_context else None, data)
+        context = make_context()
         if definition.isolation == "thread" and not grant.suspect:
             return await run_in_thread(definition, context, data)
         run = frames.Run(

@@ -13,16 +13,21 @@ from waybill.ledger.records import Grant, Outcome, Settlement, StepRef
 from waybill.telemetry import metrics
 from waybill_worker.attempt import Attempt, Stop
 from waybill_worker.calls import Slot
+from waybill_worker.starts import Starts
 
 _wait_seconds = cache(metrics.STEP_WAIT_SECONDS.labels)
 StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None], Slot], Attempt]
 
 
 class HeldSteps:
-    """The held steps of one worker. `changed` is set whenever something has ended."""
+    """The held steps of one worker. `changed` is set whenever something has ended. `starts` is what `start` has its
+    attempts started by.
+    """
 
-    def __init__(self, slots: int, start: StartAttempt) -> None:
+    def __init__(self, slots: int, start: StartAttempt, starts: Starts | None = None) -> None:
         self.slots = slots
+        self._starts = starts or Starts()
+        self._starts.on_quiet = self._quiet
         self.changed = asyncio.Event()
         self._start = start
         self._running: dict[StepRef, Attempt] = {}
@@ -31,6 +36,7 @@ class HeldSteps:
         self._aside: dict[StepRef, int] = {}
         self._handing_back = False
         metrics.SLOTS.set(slots)
+        metrics.RUNNING_STEPS.set_function(lambda: len(self._running))
 
     @property
     def free_slots(self) -> int:
@@ -51,6 +57,11 @@ class HeldSteps:
     def has_ended(self) -> bool:
         """Whether there is something to settle."""
         return bool(self._ended)
+
+    @property
+    def gathering(self) -> bool:
+        """Whether more will have ended in a moment, too soon to settle the rest without it."""
+        return self._starts.gathering
 
     @property
     def empty(self) -> bool:
@@ -123,7 +134,10 @@ class HeldSteps:
 
     def _begin(self, grant: Grant) -> None:
         self._running[grant.ref] = self._start(grant, self._on_end, _Slot(self, grant.ref))
-        metrics.RUNNING_STEPS.set(len(self._running))
+
+    def _quiet(self) -> None:
+        if self._ended:
+            self.changed.set()
 
     def _hand_back(self, grant: Grant) -> None:
         self._settle(Settlement(grant.ref, Outcome.HANDED_BACK))
@@ -131,10 +145,10 @@ class HeldSteps:
     def _on_end(self, attempt: Attempt, settlement: Settlement | None) -> None:
         self._running.pop(attempt.grant.ref, None)
         self._aside.pop(attempt.grant.ref, None)
-        metrics.RUNNING_STEPS.set(len(self._running))
         if settlement is not None:
-            self._settle(settlement)
-        self._begin_next()
+            self._ended[settlement.ref] = settlement
+        if self._unstarted:
+            self._begin_next()
         self.changed.set()
 
     def _begin_next(self) -> None:

@@ -64,7 +64,11 @@ class Worker:
         self._models = models
         self._ledger = ledger
         self._execution = Execution(ledger, self.id, agents, pool, models)
-        self._held = HeldSteps(slots, lambda grant, on_end, slot: Attempt(grant, self._execution, on_end, slot))
+        self._held = HeldSteps(
+            slots,
+            lambda grant, on_end, slot: Attempt(grant, self._execution, on_end, slot),
+            self._execution.starts,
+        )
         self._exchange = ExchangeLoop(ledger, self.id, sorted(agents), self._held, self._register_again)
         self._pulse = Pulse()
         self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again, self._pulse)

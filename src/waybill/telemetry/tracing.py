@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -21,6 +22,7 @@ TRACEPARENT = "traceparent"
 """Name of the header, and of the gRPC metadata key, that carries the context."""
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+_IDS = RandomIdGenerator()
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -46,6 +48,33 @@ def tracer() -> trace.Tracer:
     return trace.get_tracer("waybill")
 
 
+def recording() -> bool:
+    """Whether a span of this process can be recorded at all."""
+    provider = trace.get_tracer_provider()
+    return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
+
+
+def enter_unrecorded(traceparent: str) -> None:
+    """From here to the end of the current `contextvars` context, be in a span that nobody records.
+
+    It belongs to the trace that `traceparent` names, and costs next to nothing until somebody asks for its ids.
+    """
+    otel_context.attach(trace.set_span_in_context(_Unrecorded(traceparent)))
+
+
+class _Unrecorded(trace.NonRecordingSpan):
+    def __init__(self, traceparent: str) -> None:
+        super().__init__(trace.INVALID_SPAN_CONTEXT)
+        self._traceparent = traceparent
+
+    def get_span_context(self) -> trace.SpanContext:
+        if not self._context.is_valid:
+            parent = trace.get_current_span(context_from(self._traceparent, Context())).get_span_context()
+            trace_id = parent.trace_id if parent.is_valid else _IDS.generate_trace_id()
+            self._context = trace.SpanContext(trace_id, _IDS.generate_span_id(), is_remote=False)
+        return self._context
+
+
 def current_traceparent() -> str:
     """W3C traceparent of the current span; empty if there is none."""
     span = trace.get_current_span().get_span_context()
@@ -54,8 +83,8 @@ def current_traceparent() -> str:
     return f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
 
 
-def context_from(traceparent: str) -> Context:
-    """The context that a traceparent describes; the current one if it is empty or malformed."""
+def context_from(traceparent: str, other: Context | None = None) -> Context:
+    """The context that a traceparent describes; `other`, or else the current one, if it is empty or malformed."""
     if not traceparent:
-        return otel_context.get_current()
-    return _PROPAGATOR.extract({TRACEPARENT: traceparent})
+        return otel_context.get_current() if other is None else other
+    return _PROPAGATOR.extract({TRACEPARENT: traceparent}, other)
