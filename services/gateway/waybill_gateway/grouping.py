@@ -66,20 +66,19 @@ class SubmissionGroup:
         if self._waiting_bytes + size_bytes > MAX_WAITING_BYTES:
             limit = f"over {MAX_WAITING_BYTES} bytes of submissions wait for the dispatcher; try again later"
             raise ResourceExhausted(limit, reason="GATEWAY_BUSY")
-        waiting = _Waiting(request, count, size_bytes, deadline, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(request, count, size_bytes, deadline, loop.create_future())
         self._waiting.append(waiting)
         self._waiting_count += count
         self._waiting_bytes += size_bytes
         if not self._senders or (len(self._senders) < MAX_CALLS and self._waiting_count >= FULL_GROUP):
             # A group serves many callers, so its calls belong to the trace of none.
             self._senders.add(asyncio.create_task(self._send_all(), context=contextvars.Context()))
+        expiry = loop.call_later(max(0.0, deadline - time.monotonic()), _expire, waiting.results)
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                return await waiting.results
-        except TimeoutError:
-            raise Unavailable(
-                "the dispatcher did not answer in time; try again with the same request_id", reason=OUT_OF_TIME
-            ) from None
+            return await waiting.results
+        finally:
+            expiry.cancel()
 
     async def _send_all(self) -> None:
         """Send group after group: the last sender until nothing waits, any other only while groups are full."""
@@ -134,3 +133,9 @@ class SubmissionGroup:
             if not waiting.results.done():
                 waiting.results.set_result(response.results[first : first + waiting.count])
             first += waiting.count
+
+
+def _expire(results: asyncio.Future[Sequence[gateway_pb2.SubmitResult]]) -> None:
+    if not results.done():
+        late = "the dispatcher did not answer in time; try again with the same request_id"
+        results.set_exception(Unavailable(late, reason=OUT_OF_TIME))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from opentelemetry import context as otel_context
-from opentelemetry import trace
 
 from waybill.errors import InvalidArgument, WaybillError
 from waybill.rpc.status import from_rpc_error, to_grpc_status
@@ -22,25 +20,6 @@ log = get_logger(__name__)
 
 Handler = Any
 Servicing = Callable[[Any, Any], Any]
-
-
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Wraps each method once, and from then on answers from its cache."""
-
-    def __init__(self, *, access_log: bool = False) -> None:
-        self._access_log = access_log
-        self._wrapped: dict[str, tuple[Handler, Handler]] = {}
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Handler]], details: Any) -> Handler:
-        """The handler of a call, wrapped; None for a method that no servicer has."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        known = self._wrapped.get(details.method)
-        if known is None or known[0].unary_unary is not handler.unary_unary:
-            known = (handler, _wrap(handler, _Method(details.method, handler, self._access_log)))
-            self._wrapped[details.method] = known
-        return known[1]
 
 
 class _Method:
@@ -72,6 +51,8 @@ class _Method:
 class _Call:
     """One call in progress: opens its span when made, and is closed once with its code."""
 
+    __slots__ = ("_began", "_context", "_method", "_span")
+
     def __init__(self, method: _Method, context: Any) -> None:
         self._method = method
         self._context = context
@@ -82,10 +63,7 @@ class _Call:
             if key == tracing.TRACEPARENT:
                 traceparent = value
                 break
-        parent = tracing.context_from(traceparent)
-        self._span = tracing.tracer().start_span(method.path, context=parent, kind=trace.SpanKind.SERVER)
-        # Never detached: gRPC runs each call in a task of its own, and the context ends with the task.
-        otel_context.attach(trace.set_span_in_context(self._span, parent))
+        self._span = tracing.enter_server_span(method.path, traceparent)
 
     def close(self, code: grpc.StatusCode) -> None:
         """Record how the call ended."""
@@ -126,7 +104,9 @@ _CODES: dict[Any, grpc.StatusCode] = {code: code for code in grpc.StatusCode} | 
 }
 
 
-def _wrap(handler: Handler, method: _Method) -> Handler:
+def wrapped(path: str, handler: Handler, *, access_log: bool = False) -> Handler:
+    """The handler of the method at this path, with all that happens around its calls."""
+    method = _Method(path, handler, access_log)
     servicing = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,

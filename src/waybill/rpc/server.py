@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-import grpc
 import prometheus_client
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from waybill.core.limits import MAX_MESSAGE_BYTES
 from waybill.rpc.channel import MAX_METADATA_BYTES
-from waybill.rpc.interceptor import CallInterceptor
+from waybill.rpc.serving import InstrumentedServer
 from waybill.rpc.watchdog import Watchdog
 from waybill.settings import ServiceSettings
 from waybill.telemetry import logs, tracing
@@ -65,8 +64,7 @@ class ServiceServer:
         self.stopping = asyncio.Event()
         self.grpc_port = 0
         self.metrics_port = 0
-        interceptor = CallInterceptor(access_log=settings.log_level == "DEBUG")
-        self.grpc: grpc.aio.Server = grpc.aio.server(interceptors=[interceptor], options=_OPTIONS)
+        self.grpc = InstrumentedServer(_OPTIONS, access_log=settings.log_level == "DEBUG")
         self._ready = ready
         self._alive = alive
         self._watchdog = Watchdog(settings.stuck_seconds)

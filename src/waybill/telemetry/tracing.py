@@ -54,12 +54,27 @@ def recording() -> bool:
     return isinstance(provider, TracerProvider) and provider.sampler is not ALWAYS_OFF
 
 
-def enter_unrecorded(traceparent: str) -> None:
+def enter_server_span(name: str, traceparent: str) -> trace.Span:
+    """The span of a call that is served, below the caller's if it has sent one; it is the current one from here on.
+
+    Never left: gRPC runs each call in a task of its own, and the context ends with the task.
+    """
+    if not recording():
+        return enter_unrecorded(traceparent)
+    parent = context_from(traceparent)
+    span = tracer().start_span(name, context=parent, kind=trace.SpanKind.SERVER)
+    otel_context.attach(trace.set_span_in_context(span, parent))
+    return span
+
+
+def enter_unrecorded(traceparent: str) -> trace.Span:
     """From here to the end of the current `contextvars` context, be in a span that nobody records.
 
     It belongs to the trace that `traceparent` names, and costs next to nothing until somebody asks for its ids.
     """
-    otel_context.attach(trace.set_span_in_context(_Unrecorded(traceparent)))
+    span = _Unrecorded(traceparent)
+    otel_context.attach(trace.set_span_in_context(span))
+    return span
 
 
 class _Unrecorded(trace.NonRecordingSpan):
