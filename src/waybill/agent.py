@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints, overload
 
-from waybill.core.limits import AGENT_NAME
+from waybill.core.limits import AGENT_NAME, MAX_BATCH_STEPS, MAX_BATCH_TARGET_MS
 
 # What only agents need is imported when one is defined or run: `import waybill` stands at the start of every command.
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ class AgentDefinition:
     is_async: bool
     isolation: Isolation
     max_batch: int
+    min_batch: int
+    batch_target_ms: int
     input_model: type[BaseModel]
     output_type: TypeAdapter[Any]
     reconcile: Callable[[Context, str], Any] | None = None
@@ -227,6 +229,8 @@ def agent(
     name: str = "",
     isolation: Isolation = "process",
     max_batch: int = 64,
+    min_batch: int = 1,
+    batch_target_ms: int = 0,
     reconcile: Callable[[Context, str], Any] | None = None,
     uses_model: bool = False,
 ) -> Callable[[Callable[..., Any]], AgentDefinition]:
@@ -241,27 +245,31 @@ def agent(
     name: str = "",
     isolation: Isolation = "process",
     max_batch: int = 64,
+    min_batch: int = 1,
+    batch_target_ms: int = 0,
     reconcile: Callable[[Context, str], Any] | None = None,
     uses_model: bool = False,
 ) -> AgentDefinition | Callable[[Callable[..., Any]], AgentDefinition]:
     """Make a function an agent, under its own name unless `name` is given.
 
     Plain functions run in a process of their own (`isolation="thread"` opts out); async ones on the worker's loop.
-    `max_batch` is the most steps that one queue entry may carry for this agent. `reconcile(ctx, key)`, async or plain,
-    is asked what became of an effect of `Context.once` that may have happened: it returns the effect's result or
+    A worker takes as many steps of it at once as should run within `batch_target_ms` (0: as the operator says, 50
+    unless set), at least `min_batch` and at most `max_batch`; both alike fix the number. `reconcile(ctx, key)`, async
+    or plain, is asked what became of an effect of `Context.once` that may have happened: it returns its result or
     `waybill.NOT_DONE`, or raises EffectUnknown. `uses_model` says that its steps ask a model (`Context.chat`).
     Raises ValueError for a bad name and TypeError for parameters that cannot be passed by keyword.
     """
+    batches = (min_batch, max_batch, batch_target_ms)
     if function is not None:
-        return _define(function, name, isolation, max_batch, reconcile, uses_model)
-    return lambda wrapped: _define(wrapped, name, isolation, max_batch, reconcile, uses_model)
+        return _define(function, name, isolation, batches, reconcile, uses_model)
+    return lambda wrapped: _define(wrapped, name, isolation, batches, reconcile, uses_model)
 
 
 def _define(
     function: Callable[..., Any],
     name: str,
     isolation: Isolation,
-    max_batch: int,
+    batches: tuple[int, int, int],
     reconcile: Callable[[Context, str], Any] | None,
     uses_model: bool,
 ) -> AgentDefinition:
@@ -270,8 +278,7 @@ def _define(
     name = name or function.__name__.replace("_", "-")
     if not AGENT_NAME.fullmatch(name):
         raise ValueError(f"agent name {name!r}: use a lower-case letter, then up to 63 of a-z, 0-9, _ and -")
-    if not 1 <= max_batch <= 1000:
-        raise ValueError(f"agent {name}: max_batch is {max_batch}, and must lie between 1 and 1000")
+    min_batch, max_batch, batch_target_ms = _checked_batches(name, *batches)
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     takes_context = False
@@ -292,11 +299,25 @@ def _define(
         is_async=inspect.iscoroutinefunction(function),
         isolation=isolation,
         max_batch=max_batch,
+        min_batch=min_batch,
+        batch_target_ms=batch_target_ms,
         input_model=model,
         output_type=TypeAdapter(hints.get("return", Any)),
         reconcile=reconcile,
         uses_model=uses_model,
     )
+
+
+def _checked_batches(name: str, least: int, most: int, target_ms: int) -> tuple[int, int, int]:
+    if not 1 <= most <= MAX_BATCH_STEPS:
+        raise ValueError(f"agent {name}: max_batch is {most}, and must lie between 1 and {MAX_BATCH_STEPS}")
+    if not 1 <= least <= most:
+        raise ValueError(f"agent {name}: min_batch is {least}, and must lie between 1 and max_batch, which is {most}")
+    if not 0 <= target_ms <= MAX_BATCH_TARGET_MS:
+        raise ValueError(
+            f"agent {name}: batch_target_ms is {target_ms}, and must lie between 0 and {MAX_BATCH_TARGET_MS}"
+        )
+    return least, most, target_ms
 
 
 def load_agents(modules: Iterable[str], *, entry_points: bool = True) -> dict[str, AgentDefinition]:

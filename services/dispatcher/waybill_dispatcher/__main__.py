@@ -20,6 +20,7 @@ from waybill_dispatcher.revising import Revising
 from waybill_dispatcher.scheduling import Scheduling
 from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
+from waybill_dispatcher.shares import SharesFile
 from waybill_dispatcher.templates import Templates
 from waybill_dispatcher.ticking import Ticking
 
@@ -35,7 +36,7 @@ async def serve(settings: DispatcherSettings) -> None:
     ledger, bells = Ledger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
     archive = _archive(settings)
-    ticking = Ticking(ledger, settings.policy())
+    ticking = Ticking(ledger, settings.policy(), SharesFile(ledger, settings.shares_file))
 
     async def ready() -> bool:
         try:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from waybill.ledger.connection import Replicas
 from waybill.settings import RedisSettings, ServiceSettings
+from waybill_dispatcher.shares import read_shares
 
 
 class DispatcherSettings(ServiceSettings, RedisSettings):
@@ -27,9 +30,11 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
     planning_concurrency: int = Field(default=32, ge=1, le=1000)
     """Goals that this process has planned at once, and plans that it has revised at once."""
     batch_target_ms: int = Field(default=50, ge=1, le=60_000)
-    """Run time that a batch of steps is sized for, by the agent's measured mean."""
+    """Run time that a batch of steps is sized for, by the agent's measured mean; agents can have their own."""
     queue_window: int = Field(default=64, ge=1, le=10_000)
-    """Most batches in one queue; what is over waits in the fair waiting room."""
+    """Most idle workers of an agent that are woken up at once; what they do not take waits in the fair waiting room."""
+    shares_file: Path | None = None
+    """TOML file that says how single agents are batched and what tenants weigh; read again when it changes."""
     retention_seconds: int = Field(default=7 * 24 * 3600, ge=1, le=10 * 365 * 24 * 3600)
     """How long ended tasks are kept."""
     accept_replicas: int = Field(default=0, ge=0, le=16)
@@ -47,6 +52,18 @@ class DispatcherSettings(ServiceSettings, RedisSettings):
     None when empty."""
     archive_wait_seconds: int = Field(default=24 * 3600, ge=0, le=10 * 365 * 24 * 3600)
     """How long past its retention a task waits in the store for an archive that is away; then it is lost to it."""
+
+    @field_validator("shares_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("shares_file")
+    @classmethod
+    def _readable_shares(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            read_shares(path)
+        return path
 
     @field_validator("archive_url")
     @classmethod

@@ -10,6 +10,7 @@ from waybill.errors import WaybillError
 from waybill.ledger.ledger import Ledger
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
+from waybill_dispatcher.shares import SharesFile
 
 log = get_logger(__name__)
 
@@ -23,9 +24,10 @@ _LOOK_SECONDS = 2.0
 class Ticking:
     """Ticks until cancelled, and knows how long the store has said nothing."""
 
-    def __init__(self, ledger: Ledger, policy: Mapping[str, int]) -> None:
+    def __init__(self, ledger: Ledger, policy: Mapping[str, int], shares: SharesFile | None = None) -> None:
         self._ledger = ledger
         self._policy = policy
+        self._shares = shares or SharesFile(ledger, None)
         self._heard_at = time.monotonic()
 
     @property
@@ -45,9 +47,12 @@ class Ticking:
             try:
                 if written and time.monotonic() - looked_at >= _LOOK_SECONDS:
                     written, looked_at = await self._ledger.has_policy(), time.monotonic()
+                    if written:
+                        await self._shares.follow()
                 if not written:
                     await self._ledger.connect()
                     await self._ledger.set_policy(self._policy)
+                    await self._shares.write()
                     written = True
                 report = await self._ledger.tick()
                 if report.expired == EXPIRED_A_TICK:

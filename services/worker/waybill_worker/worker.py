@@ -191,5 +191,7 @@ def _offer(definition: AgentDefinition, models: ModelClient | None) -> AgentOffe
         input_schema=definition.input_schema,
         output_schema=definition.output_schema,
         max_batch=definition.max_batch,
+        min_batch=definition.min_batch,
+        batch_target_ms=definition.batch_target_ms,
         limits=(models.models.limit_of(definition.name),) if definition.uses_model and models else (),
     )

@@ -23,6 +23,7 @@ from waybill.ledger.records import (
     Accepted,
     ArchiveLease,
     Batch,
+    BatchTerms,
     Effect,
     Exchange,
     Grant,
@@ -277,6 +278,16 @@ class Ledger(Scheduling):
     async def set_policy(self, policy: Mapping[str, int]) -> None:
         """Write settings that the functions read: see `DEFAULTS` in `lua/call.lua`."""
         await self._call("set_policy", *(part for pair in policy.items() for part in pair))
+
+    async def set_shares(self, batching: Mapping[str, BatchTerms], weights: Mapping[str, float]) -> None:
+        """Write how single agents are batched and what tenants weigh, in the place of all that was said before."""
+        parts: list[Part] = [len(batching)]
+        for agent, terms in batching.items():
+            parts += (agent, f"{terms.least} {terms.most} {terms.target_ms}")
+        parts.append(len(weights))
+        for tenant, weight in weights.items():
+            parts += (tenant, f"{weight:.6f}")
+        await self._call("set_shares", *parts)
 
     async def listen_control(self, worker_id: str) -> AsyncIterator[StepRef]:
         """Attempts that this worker must stop, as they are told. Raises Unavailable when the connection ends."""

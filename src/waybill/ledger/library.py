@@ -65,6 +65,7 @@ FUNCTIONS = (
     "expire",
     "tick",
     "set_policy",
+    "set_shares",
 )
 """Every function of the library; each has a file of its name, which says what it does."""
 

@@ -143,6 +143,17 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchTerms:
+    """What an operator says of an agent's batches: fewest and most steps, and the time that they are to take. 0 leaves
+    it to the agent's code; fewest and most alike is a fixed size.
+    """
+
+    least: int = 0
+    most: int = 0
+    target_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """Reply of one exchange: what the worker now holds in addition, in which batches it was taken out of the waiting
     rooms, and which settlements were stale.
@@ -173,6 +184,8 @@ class AgentOffer:
     output_schema: str
     max_batch: int = 1
     limits: tuple[str, ...] = ()
+    min_batch: int = 1
+    batch_target_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
