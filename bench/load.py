@@ -20,8 +20,6 @@ from waybill.core.task import TaskState
 from waybill.errors import WaybillError
 from waybill.resources import Submission
 
-LANES = 4
-"""Calls of submit_many at a time: while one is under way the next is being made."""
 WORKERS = 2
 LISTEN_SECONDS = 0.1
 """So long a stream of results is given to be there before the clock starts."""
@@ -42,13 +40,11 @@ class Bench:
         listening = asyncio.create_task(self._results(labels, tasks))
         await asyncio.sleep(LISTEN_SECONDS)
         began = time.perf_counter()
-        shares = [tasks // LANES + (lane < tasks % LANES) for lane in range(LANES)]
-        submitting = asyncio.gather(*(self._submit(plan, labels, share) for share in shares if share))
-        await asyncio.gather(submitting, listening)
+        await asyncio.gather(self._submit(plan, labels, tasks), listening)
         return time.perf_counter() - began
 
     async def _submit(self, plan: Plan | Mapping[str, Any], labels: Mapping[str, str], count: int) -> None:
-        accepted = await self.client.submit_many([Submission(plan=plan, labels=labels) for _ in range(count)])
+        accepted = await self.client.submit_many(Submission(plan=plan, labels=labels) for _ in range(count))
         refused = [outcome for outcome in accepted if isinstance(outcome, WaybillError)]
         if refused:
             raise refused[0]
