@@ -1,12 +1,14 @@
 """Measures Waybill, and its peers beside it: `python bench [--quick] [--only NAME,...] [--systems NAME,...]`.
 
 Each benchmark runs on Waybill first and then on each peer, so that what is compared was measured in one invocation.
-Every result is written as soon as it is there. Exits with 1 if something that should have been measured was not.
+Every result is written as soon as it is there. A peer that cannot be installed is named and left out. Exits with 1 if
+a measurement failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import os
 import signal
@@ -35,6 +37,8 @@ from table import table
 QUICK_PEERS = ("docket", "restate", "ray")
 QUICK_RUNS = 1
 RUNS = 3
+MEASURE_SECONDS = 1_800.0
+"""Whatever takes longer hangs: filling a store with a million tasks takes minutes."""
 
 
 @dataclass
@@ -47,13 +51,15 @@ class Invocation:
     time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     found: list[Result] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     def waybill(self, benchmark: Benchmark) -> None:
         """Measure Waybill, and what the benchmark itself holds it against."""
         say(f"{benchmark.name}: waybill")
         try:
             module = importlib.import_module(benchmark.name)
-            self._keep(benchmark, uvloop.run(module.measure(self.scale)), own_versions())
+            measured = uvloop.run(asyncio.wait_for(module.measure(self.scale), MEASURE_SECONDS))
+            self._keep(benchmark, measured, own_versions())
         except Exception as error:
             traceback.print_exc()
             self.problems.append(f"{benchmark.name} on waybill: {error!r}")
@@ -76,13 +82,13 @@ class Invocation:
         merge_results(self.path, results)
 
 
-def installed(peers: Sequence[Peer], problems: list[str]) -> Iterator[Peer]:
-    """The peers that could be installed; the others are problems, and are told as such."""
+def installed(peers: Sequence[Peer], absent: list[str]) -> Iterator[Peer]:
+    """The peers that could be installed; of the others it is told why not."""
     for peer in peers:
         try:
             peer.install()
         except NotInstalled as error:
-            problems.append(f"{peer.name} could not be installed: {error}")
+            absent.append(f"{peer.name} could not be installed: {error}")
         else:
             yield peer
 
@@ -94,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = arguments.systems or (QUICK_PEERS if arguments.quick else None)
     compared = any(benchmark.rival == PEERS for benchmark in chosen)
     asked = [peer for peer in known_peers() if wanted is None or peer.name in wanted] if compared else []
-    peers = list(installed(asked, invocation.problems))
+    peers = list(installed(asked, invocation.absent))
     for benchmark in chosen:
         if arguments.systems is None or WAYBILL in arguments.systems:
             invocation.waybill(benchmark)
@@ -102,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             with store_server() as url:
                 invocation.peer(benchmark, peer, url)
     print(table(invocation.found))
-    for problem in invocation.problems:
+    for problem in (*invocation.absent, *invocation.problems):
         print(f"not measured: {problem}")
     return 1 if invocation.problems else 0
 

@@ -7,6 +7,7 @@ margin below the ratios of now; those that have none keep theirs.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,8 +59,9 @@ def ratios_of(results: Sequence[Result]) -> dict[str, float]:
 
 
 def lowered(ratios: Mapping[str, float], floors: Mapping[str, float]) -> dict[str, float]:
-    """Floors a margin below the ratios."""
-    return {**floors, **{bench: rounded(ratio * (1 - MARGIN), 2) for bench, ratio in ratios.items()}}
+    """Floors a margin below the ratios; a ratio without bounds, of a value of 0, gives none."""
+    found = {bench: rounded(ratio * (1 - MARGIN), 2) for bench, ratio in ratios.items() if math.isfinite(ratio)}
+    return {**floors, **found}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,11 +28,12 @@ async def measure_on(bench: Bench, scale: Scale) -> Sequence[Measured]:
     for _ in range(scale.count(WARM_UP_FANS)):
         await bench.wave(plan, 1)
     before = bench.cpu_seconds()
-    runs = [[await bench.wave(plan, 1) for _ in range(FANS_A_RUN)] for _ in range(scale.runs)]
+    fans = scale.count(FANS_A_RUN)
+    runs = [[await bench.wave(plan, 1) for _ in range(fans)] for _ in range(scale.runs)]
     single = [seconds for run in runs for seconds in run]
     detail = {
         "width": width,
-        "fans_a_run": FANS_A_RUN,
+        "fans_a_run": fans,
         "fastest_s": rounded(min(single)),
         "slowest_s": rounded(max(single)),
         "cpu_us": bench.cpu_us(before, (width + 2) * len(single)),
