@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from waybill.api.v1 import task_pb2
 from waybill.core.budget import Budget, TaskPolicy
+from waybill.core.ids import random_id
 from waybill.core.plan import Plan, PlanSource, Question
 from waybill.core.task import Document, Failure, Priority, StepState, TaskState, Usage
 from waybill.errors import InvalidArgument
@@ -51,7 +51,7 @@ class Submission:
 
     def chosen_request_id(self) -> str:
         """The request id, a new random one if there is none."""
-        return self.request_id or os.urandom(16).hex()
+        return self.request_id or random_id()
 
     def spec(self) -> task_pb2.TaskSpec:
         """The submission as a message. Raises `InvalidArgument` for what has no JSON form or is no plan."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
@@ -12,6 +11,7 @@ import msgspec
 
 from waybill.api.v1 import gateway_pb2
 from waybill.attempts import DeadLetter, Effect
+from waybill.core.ids import random_id
 from waybill.core.task import EffectState, TaskState
 from waybill.errors import InvalidArgument
 from waybill.filters import TaskFilter
@@ -175,7 +175,7 @@ def agent_name(agent: Agent | str) -> str:
 
 def chosen_request_id(request_id: str | None) -> str:
     """The id that a call is made under: a random one if none was chosen."""
-    return request_id or uuid.uuid4().hex
+    return request_id or random_id()
 
 
 def _json(what: str, value: Any) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.core import limits
+from waybill.core.ids import random_id
 from waybill.errors import InvalidArgument, InvalidPlan, Violation
 from waybill.rpc.budgets import budget_violations, policy_violations
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
@@ -35,7 +35,7 @@ def admitted_request_id(request: gateway_pb2.SubmitTaskRequest) -> str:
     found = _violations(request.spec, whole_plan_violations) + _request_id_violations(request)
     if found:
         raise _error(spec_violations(request.spec) + _request_id_violations(request))
-    return request.request_id or os.urandom(16).hex()
+    return request.request_id or random_id()
 
 
 def _request_id_violations(request: gateway_pb2.SubmitTaskRequest) -> list[Violation]:

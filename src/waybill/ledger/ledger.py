@@ -6,7 +6,6 @@ have been applied, and each method says what that means for its caller.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from waybill.core import limits
+from waybill.core.ids import random_id
 from waybill.core.plan import Graph
 from waybill.core.task import EffectState, Event, Failure, Priority
 from waybill.errors import AlreadyExists, NotFound, ResourceExhausted, WaybillError
@@ -45,7 +45,7 @@ WORKER_TTL_MS = 2_400
 
 def new_task_id(partition: str = "0") -> str:
     """A task id: its partition, then 80 random bits."""
-    return f"{partition}-{os.urandom(10).hex()}"
+    return f"{partition}-{random_id()[:20]}"
 
 
 class Ledger(Scheduling):
