@@ -27,12 +27,10 @@ from waybill_dispatcher.packed_results import packed_response
 
 RESULTS_A_LOOK = 500
 _LOOK_SECONDS = 1.0
-_GATHER_SECONDS = 0.01
-_BUSY_GATHER_SECONDS = 0.025
-"""Looks that show less than a page are at least so far apart, further if the last one showed much: what ends meanwhile
-comes along. The first end after a silence is told at once.
+_GATHER_SECONDS = ((100, 0.025), (4, 0.01), (0, 0.003))
+"""How far apart looks that show less than a page are at least, by how much the last one showed: what ends meanwhile
+comes along. Who waits for one task after another is told of each at once.
 """
-_BUSY_RESULTS = 100
 _SILENCE_SECONDS = 5.0
 """A caller to whom nothing was told for so long is told how far the stream has come; and named tasks are looked at
 themselves, in case an older release has ended them, which writes no feed."""
@@ -234,5 +232,5 @@ async def _ring(rung: asyncio.Event, looked_at: float, shown: int) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_LOOK_SECONDS):
             await rung.wait()
-    gather_seconds = _BUSY_GATHER_SECONDS if shown >= _BUSY_RESULTS else _GATHER_SECONDS
+    gather_seconds = next(seconds for least, seconds in _GATHER_SECONDS if shown >= least)
     await asyncio.sleep(max(0.0, looked_at + gather_seconds - time.monotonic()))
