@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from waybill_worker.attempt import Attempt, Stop
 from waybill_worker.calls import Slot
-from waybill_worker.held import HeldSteps
+from waybill_worker.held import LONGEST_STUCK_SECONDS, HeldSteps
 from worker_fake_ledger import grant_of
 
 from waybill.ledger.records import Grant, Outcome, Settlement
@@ -171,3 +172,60 @@ def test_given_one_that_ended_while_it_waited_when_its_slot_is_asked_for_then_no
     attempts[1].slot.give_back()
 
     assert (held.free_slots, held.running) == (1, 0)
+
+
+class TestStuck:
+    """One slot, taken by a slow step with others behind it in its batch."""
+
+    def given(self) -> tuple[HeldSteps, dict[int, ManualAttempt], list[float]]:
+        now = [100.0]
+        attempts: dict[int, ManualAttempt] = {}
+
+        def start(grant: Grant, on_end: OnEnd, slot: Slot) -> Attempt:
+            return attempts.setdefault(grant.ref.number, ManualAttempt(grant, on_end, slot))
+
+        return HeldSteps(1, start, clock=lambda: now[0]), attempts, now
+
+    def test_given_nothing_started_for_long_then_what_is_behind_goes_back_and_the_slow_one_stays(self) -> None:
+        held, _, now = self.given()
+        for number in (1, 2, 3):
+            held.add(grant_of("echo", number=number))
+        held.return_stuck()
+        assert held.settlements() == []
+        now[0] += held.stuck_in_seconds or 0
+        held.return_stuck()
+        assert [(item.ref.number, item.outcome) for item in held.settlements()] == [
+            (2, Outcome.HANDED_BACK),
+            (3, Outcome.HANDED_BACK),
+        ]
+        assert (held.running, held.stuck_in_seconds) == (1, None)
+
+    def test_given_steps_that_start_one_after_the_other_then_none_goes_back(self) -> None:
+        held, attempts, now = self.given()
+        for number in range(1, 30):
+            held.add(grant_of("echo", number=number))
+        for number in range(1, 29):
+            now[0] += 0.9 * (held.stuck_in_seconds or 0)
+            held.return_stuck()
+            attempts[number].end()
+        assert {item.outcome for item in held.settlements()} == {Outcome.SUCCEEDED}
+
+    def test_given_batches_that_always_get_stuck_then_they_stay_longer_each_time_until_one_does_not(self) -> None:
+        held, attempts, now = self.given()
+        waits = []
+        for number in range(1, 40, 2):
+            held.add(grant_of("echo", number=number))
+            held.add(grant_of("echo", number=number + 1))
+            waits.append(held.stuck_in_seconds or 0)
+            now[0] += waits[-1]
+            held.return_stuck()
+            attempts[number].end()
+        assert waits[1] == pytest.approx(2 * waits[0])
+        assert max(waits) <= LONGEST_STUCK_SECONDS + 0.001
+        held.add(grant_of("echo", number=50))
+        held.add(grant_of("echo", number=51))
+        attempts[50].end()
+        attempts[51].end()
+        held.add(grant_of("echo", number=60))
+        held.add(grant_of("echo", number=61))
+        assert held.stuck_in_seconds == pytest.approx(waits[0])

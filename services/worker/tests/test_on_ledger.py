@@ -16,6 +16,7 @@ from worker_tasks import ended, running, step, steps_of, submit, ticking
 from waybill.agent import AgentDefinition
 from waybill.core.task import EventType, StepState, TaskState, Usage
 from waybill.ledger.ledger import Ledger
+from waybill.ledger.records import BatchTerms
 
 Agents = dict[str, AgentDefinition]
 Start = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -95,6 +96,23 @@ async def test_given_a_wide_fan_out_when_two_workers_run_it_then_the_join_gets_a
 
     assert msgspec.json.decode(steps["join"].output) == names
     assert all(record.attempt == 1 for record in steps.values())
+
+
+async def test_given_a_slow_step_before_others_in_its_batch_then_those_are_run_by_another_worker(
+    ledger: Ledger, agents: Agents, start: Start
+) -> None:
+    await ledger.set_shares({"sleeper": BatchTerms(10, 10)}, {})
+    async with start("slow", slots=1) as worker:
+        blocking = await submit(ledger, agents, *(step(f"s{at}", "sleeper", {}) for at in range(6)))
+        while worker.status.running == 0:
+            await asyncio.sleep(0.01)
+        async with start("other", slots=8):
+            while sum(found.state is StepState.RUNNING for found in (await steps_of(ledger, blocking)).values()) < 6:
+                await asyncio.sleep(0.01)
+            workers = {found.worker.partition(".")[0] for found in (await steps_of(ledger, blocking)).values()}
+            await ledger.cancel(blocking)
+            await ended(ledger, blocking)
+    assert workers == {"slow", "other"}
 
 
 async def test_given_an_agent_whose_process_dies_when_run_then_it_runs_again_until_it_is_a_dead_letter(

@@ -240,7 +240,7 @@ class Attempt:
         if self._returned:
             return
         self._returned = True
-        run_ms = round((time.perf_counter() - self._begun) * 1000)
+        run_ms = round((time.perf_counter() - self._begun) * 1000, 3)
         if self._timer is not None:
             self._timer.cancel()
         usage = _NO_USAGE
@@ -266,7 +266,7 @@ class Attempt:
         )
         self._on_end(self, None if lost else settlement)
 
-    def _account(self, status: str, failure: Failure | None, run_ms: int) -> None:
+    def _account(self, status: str, failure: Failure | None, run_ms: float) -> None:
         agent = self.grant.agent
         _settled(agent, status).inc()
         _run_seconds(agent).observe(run_ms / 1000)

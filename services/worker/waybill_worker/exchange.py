@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 
 from waybill.errors import NotFound, Unavailable, WaybillError
 from waybill.ledger.records import Exchange, QueueEntry, Settlement
@@ -20,6 +21,8 @@ LINGER_SECONDS = 0.002
 """A busy worker with free slots waits so long for its own steps before it blocks on the queues."""
 
 _log = get_logger(__name__)
+_batches = cache(metrics.BATCHES.labels)
+_batch_steps = cache(metrics.BATCH_STEPS.labels)
 
 
 class ExchangeLoop:
@@ -67,6 +70,7 @@ class ExchangeLoop:
         while True:
             self.turned_at = time.monotonic()
             self._held.changed.clear()
+            self._held.return_stuck()
             if self._held.gathering and not self._drained():
                 await self._wait_for_change(BLOCK_MS / 1000)
                 continue
@@ -84,6 +88,9 @@ class ExchangeLoop:
             lingered = True
 
     async def _wait_for_change(self, seconds: float) -> None:
+        stuck_in_seconds = self._held.stuck_in_seconds
+        if stuck_in_seconds is not None:
+            seconds = min(seconds, stuck_in_seconds)
         timer = asyncio.get_running_loop().call_later(seconds, self._held.changed.set)
         try:
             await self._held.changed.wait()
@@ -126,6 +133,9 @@ class ExchangeLoop:
         self._queues_dry = len(reply.grants) < free_slots
         if reply.grants:
             metrics.BATCH_SIZE.observe(len(reply.grants))
+        for batch in reply.batches:
+            _batches(batch.agent, batch.reason).inc()
+            _batch_steps(batch.agent, batch.reason).inc(batch.size)
         for grant in reply.grants:
             self._held.add(grant)
         for ref in reply.stale:

@@ -6,6 +6,7 @@ The ledger hears of all three in every heartbeat, and takes back whatever is mis
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 
@@ -15,7 +16,13 @@ from waybill_worker.attempt import Attempt, Stop
 from waybill_worker.calls import Slot
 from waybill_worker.starts import Starts
 
+STUCK_SECONDS = 0.1
+"""Steps behind others in a batch go back for others to run once none has started for so long."""
+LONGEST_STUCK_SECONDS = 5.0
+
 _wait_seconds = cache(metrics.STEP_WAIT_SECONDS.labels)
+_slot_wait_seconds = cache(metrics.SLOT_WAIT_SECONDS.labels)
+_returned = cache(metrics.BATCH_STEPS_RETURNED.labels)
 StartAttempt = Callable[[Grant, Callable[[Attempt, Settlement | None], None], Slot], Attempt]
 
 
@@ -24,14 +31,23 @@ class HeldSteps:
     attempts started by.
     """
 
-    def __init__(self, slots: int, start: StartAttempt, starts: Starts | None = None) -> None:
+    def __init__(
+        self,
+        slots: int,
+        start: StartAttempt,
+        starts: Starts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.slots = slots
+        self._clock = clock
         self._starts = starts or Starts()
         self._starts.on_quiet = self._quiet
         self.changed = asyncio.Event()
         self._start = start
         self._running: dict[StepRef, Attempt] = {}
-        self._unstarted: dict[StepRef, Grant] = {}
+        self._unstarted: dict[StepRef, tuple[Grant, float]] = {}
+        self._moved_at = 0.0
+        self._stuck_seconds = STUCK_SECONDS
         self._ended: dict[StepRef, Settlement] = {}
         self._aside: dict[StepRef, int] = {}
         self._handing_back = False
@@ -83,7 +99,10 @@ class HeldSteps:
         elif self._occupied < self.slots:
             self._begin(grant)
         else:
-            self._unstarted[ref] = grant
+            now = self._clock()
+            if not self._unstarted:
+                self._moved_at = now
+            self._unstarted[ref] = grant, now
 
     def settlements(self) -> list[Settlement]:
         """What has ended. It stays held until `settled` is told so."""
@@ -103,8 +122,8 @@ class HeldSteps:
             self._unstarted.pop(ref, None)
             self._ended.pop(ref, None)
             self.changed.set()
-        elif (grant := self._unstarted.pop(ref, None)) is not None:
-            self._settle(Settlement(grant.ref, Outcome.CANCELLED))
+        elif self._unstarted.pop(ref, None) is not None:
+            self._settle(Settlement(ref, Outcome.CANCELLED))
 
     def stop_all(self, why: Stop) -> None:
         """Stop everything that is held."""
@@ -114,7 +133,28 @@ class HeldSteps:
     def hand_back(self) -> None:
         """Give back what has not started, now and from now on."""
         self._handing_back = True
-        for grant in list(self._unstarted.values()):
+        self._return_unstarted()
+
+    @property
+    def stuck_in_seconds(self) -> float | None:
+        """When what has not started is to be returned, if nothing starts until then; None if all has started."""
+        if not self._unstarted:
+            return None
+        return max(0.0, self._moved_at + self._stuck_seconds - self._clock())
+
+    def return_stuck(self) -> None:
+        """Give back what waits behind slow steps, if it does. Each time that follows soon takes twice as long, so that
+        steps which are slow everywhere do not go round.
+        """
+        stuck_in_seconds = self.stuck_in_seconds
+        if stuck_in_seconds is not None and stuck_in_seconds < 0.001:
+            for grant, _ in self._unstarted.values():
+                _returned(grant.agent).inc()
+            self._return_unstarted()
+            self._stuck_seconds = min(2 * self._stuck_seconds, LONGEST_STUCK_SECONDS)
+
+    def _return_unstarted(self) -> None:
+        for grant, _ in list(self._unstarted.values()):
             del self._unstarted[grant.ref]
             self._hand_back(grant)
 
@@ -153,7 +193,12 @@ class HeldSteps:
 
     def _begin_next(self) -> None:
         if self._unstarted and self._occupied < self.slots:
-            self._begin(self._unstarted.pop(next(iter(self._unstarted))))
+            grant, since = self._unstarted.pop(next(iter(self._unstarted)))
+            self._moved_at = self._clock()
+            _slot_wait_seconds(grant.agent).observe(self._moved_at - since)
+            if not self._unstarted:
+                self._stuck_seconds = STUCK_SECONDS
+            self._begin(grant)
 
     def _settle(self, settlement: Settlement) -> None:
         self._ended[settlement.ref] = settlement

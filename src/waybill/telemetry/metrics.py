@@ -66,6 +66,22 @@ STEP_RUN_SECONDS = Histogram(
 BATCH_SIZE = Histogram(
     "waybill_batch_size", "Steps granted in one exchange.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 )
+# `reason`: what kept a batch from holding more. target: what fits the target time by the agent's mean; maximum,
+# minimum, fixed: as configured; unmeasured: no step has run yet; waiting: no more waited; slots: what free slots could
+# start at once; share: the rest is left to other idle workers.
+BATCHES = Counter("waybill_batches_total", "Batches that this worker took out of waiting rooms.", ("agent", "reason"))
+BATCH_STEPS = Counter("waybill_batch_steps_total", "Steps in those batches.", ("agent", "reason"))
+BATCH_STEPS_RETURNED = Counter(
+    "waybill_batch_steps_returned_total",
+    "Steps given back as those before them in their batch ran long.",
+    ("agent",),
+)
+SLOT_WAIT_SECONDS = Histogram(
+    "waybill_slot_wait_seconds",
+    "Seconds that a step waited in its worker for those before it in its batch.",
+    ("agent",),
+    buckets=_WORK_SECONDS,
+)
 STALE_SETTLEMENTS = Counter("waybill_stale_settlements_total", "Settlements refused because the attempt was stale.")
 RECLAIMED_STEPS = Counter("waybill_reclaimed_steps_total", "Steps taken back from workers that died.")
 RUNNING_STEPS = Gauge("waybill_running_steps", "Steps that this worker runs.")
