@@ -130,8 +130,7 @@ _PLAIN: tuple[tuple[str, object, str, Callable[[task_pb2.TaskSpec, Any], None]],
 """The other fields but the plan: what an empty message says already, what a value must be, and how it is put there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A task as it was when it was asked for. `output`, `waiting_reason` and `policy` are not filled in lists.
 
     `output_json` is the output as JSON text, None before the task succeeded. `reserved_microusd` is held for model

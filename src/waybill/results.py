@@ -7,8 +7,9 @@ import time
 from abc import ABC
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from waybill.api.v1 import gateway_pb2, task_pb2
 from waybill.connection import Connection, wait_seconds
@@ -19,8 +20,7 @@ from waybill.resources import Task
 from waybill.steering import task_name
 
 
-@dataclass(frozen=True, slots=True)
-class TaskResult:
+class TaskResult(msgspec.Struct, frozen=True):
     """A task that has ended, with its output. `cursor` goes on after it: keep it to go on there in another process."""
 
     task: Task
