@@ -18,7 +18,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import peer_joins
-from peer_run import LIMIT_SECONDS, WORKERS, Peer, Run, main
+from peer_processes import WORKERS
+from peer_run import LIMIT_SECONDS, Peer, Run, main
 
 if TYPE_CHECKING:
     from docket import Docket
@@ -48,10 +49,10 @@ class DocketPeer(Peer):
 
         url, name = self.run.database(DATABASE), f"bench-{self.run.token}"
         for number in range(WORKERS):
-            self.run.processes.python(f"worker-{number}", "docket_tasks.py", name, url)
+            self.run.processes.python(f"worker-{number}", "-m", "docket_tasks", name, url)
         await self.run.processes.ready()
         self._docket = await self._stack.enter_async_context(docket_tasks.open_docket(name, url))
-        self._store = await self._stack.enter_async_context(Redis.from_url(url))
+        self._store = await self._stack.enter_async_context(Redis.from_url(url, socket_timeout=None))
 
     async def tasks(self, count: int) -> Sequence[object]:
         """Add all, wait for the last one, and read all results in batches; a task that is late is waited for."""

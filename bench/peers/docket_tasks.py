@@ -1,4 +1,4 @@
-"""The tasks of docket's run, and the worker process that runs them: `python docket_tasks.py NAME URL`."""
+"""The tasks of docket's run, and the worker process that runs them: `python -m docket_tasks NAME URL`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from datetime import timedelta
 import peer_joins
 import uvloop
 from docket import CurrentDocket, Docket, Worker
-from peer_run import Answer, announce, answer
+from peer_processes import announce
+from peer_run import Answer, answer
 
 CURRENT: Docket = CurrentDocket()
 CONCURRENCY = 50

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 TAKEN_AT_ONCE = 1_000
-BLOCKED_SECONDS = 5.0
+BLOCKED_SECONDS = 1.0
 INBOX = "inbox"
 
 

@@ -12,29 +12,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import secrets
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
+
+from peer_processes import Processes, RunFailed
 
 if TYPE_CHECKING:
     import redis
 
+Found = TypeVar("Found")
 Answer = dict[str, object]
 """What a step returns: as large as what Waybill's no-op agent returns."""
 
@@ -55,17 +55,13 @@ COUNTS: Mapping[str, int] = {
 """Tasks; chains; chains in flight; the width of the fan; diamonds in flight."""
 CHAIN_STEPS = 10
 DIAMOND_STEPS = 4
-WORKERS = 2
-"""Worker processes of every peer, or what it has in their place on two cores."""
+CALLS_AT_ONCE = 50
+"""What an asyncio client has under way at once, if its system has no call for many tasks."""
 WARM_UP_TASKS = 200
 WARM_UP_CHAINS = 5
 LIMIT_SECONDS = 300
-STOP_SECONDS = 5.0
 NO_SUCH_BENCHMARK = 3
 STOPPED = 143
-PEERS = Path(__file__).resolve().parent
-_READY = "ready-"
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def answer(items: int = 12) -> Answer:
@@ -78,84 +74,6 @@ def items_of(found: object) -> int:
     if isinstance(found, dict) and found.get("title") == "An answer" and isinstance(found.get("items"), int):
         return int(found["items"])
     raise RunFailed(f"not an answer: {str(found)[:200]}")
-
-
-class RunFailed(Exception):
-    """The run gives no figure; the message says why."""
-
-
-@dataclass
-class Processes:
-    """Owns the processes of a run: each is the head of its own process group, and all groups end with the run."""
-
-    folder: Path
-    _running: list[tuple[str, subprocess.Popen[bytes]]] = field(default_factory=list)
-
-    def start(
-        self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None = None,
-        user: str | None = None,
-    ) -> None:
-        """Start a process whose output goes to a file of the run's folder. It dies with this process."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(PEERS), **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-                user=user,
-                group=user,
-            )
-        self._running.append((name, process))
-
-    def python(self, name: str, script: str, *arguments: str) -> None:
-        """Start a script of this folder."""
-        self.start(name, [sys.executable, str(PEERS / script), *arguments])
-
-    def check(self) -> None:
-        """Raise RunFailed if a process has ended."""
-        for name, process in self._running:
-            if process.poll() is not None:
-                raise RunFailed(f"{name} ended with {process.returncode}\n{self.tail(name)}")
-
-    def tail(self, name: str) -> str:
-        """Return the last lines that a process wrote."""
-        lines = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()
-        return "\n".join(lines[-30:])
-
-    def tails(self) -> str:
-        """Return the last lines of every process, each under its name."""
-        return "\n".join(f"--- {name}\n{self.tail(name)}" for name, _ in self._running)
-
-    async def ready(self, count: int = WORKERS) -> None:
-        """Wait until `count` worker processes have announced themselves."""
-        while sum(1 for _ in self.folder.glob(f"{_READY}*")) < count:
-            self.check()
-            await asyncio.sleep(0.05)
-
-    def cpu_seconds(self) -> float:
-        """Return what the processes that run have used, with all that they started."""
-        sessions = {process.pid for _, process in self._running}
-        return sum(seconds for session, seconds in _cpu_by_session() if session in sessions)
-
-    def stop(self) -> None:
-        """Ask every process to end, the last one first, and kill what does not; whole groups, without exception."""
-        for _, process in reversed(self._running):
-            _signal_group(process.pid, signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                _signal_group(process.pid, signal.SIGKILL)
-                process.wait()
-        self._running.clear()
 
 
 @dataclass(frozen=True)
@@ -253,9 +171,17 @@ class Figure:
     detail: dict[str, float] = field(default_factory=dict)
 
 
-def announce() -> None:
-    """Tell the run that this worker process is about to take work."""
-    (Path.cwd() / f"{_READY}{os.getpid()}").touch()
+async def side_by_side(calls: Sequence[Callable[[], Awaitable[Found]]], at_once: int = CALLS_AT_ONCE) -> list[Found]:
+    """Make calls, so many at once, and return what they return, in their order."""
+    found: list[Found | None] = [None] * len(calls)
+    waiting = iter(enumerate(calls))
+
+    async def make() -> None:
+        for place, call in waiting:
+            found[place] = await call()
+
+    await asyncio.gather(*(make() for _ in range(min(at_once, len(calls)))))
+    return cast(list[Found], found)
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -420,25 +346,3 @@ def _stopped(number: int, _frame: object) -> NoReturn:
 def _late(number: int, _frame: object) -> NoReturn:
     # Not RunFailed: an event loop logs an exception of a signal handler and goes on, but not one that ends the process.
     raise SystemExit("the run took too long: raise --limit-seconds, or lower --count")
-
-
-def _cpu_by_session() -> Iterator[tuple[int, float]]:
-    ticks = os.sysconf("SC_CLK_TCK")
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name of the command may hold anything; what follows its last bracket is numbers.
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        yield int(fields[3]), (int(fields[11]) + int(fields[12])) / ticks
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return
