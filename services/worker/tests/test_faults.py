@@ -20,7 +20,7 @@ from waybill.agent import AgentDefinition
 from waybill.core.plan import RetryPolicy
 from waybill.core.task import EffectState, EventType, StepState, TaskState
 from waybill.ledger import keys
-from waybill.ledger.ledger import Ledger
+from waybill.ledger.ledger import WORKER_TTL_MS, Ledger
 from waybill.rpc.watchdog import STUCK_EXIT_CODE
 
 Agents = dict[str, AgentDefinition]
@@ -211,6 +211,42 @@ async def test_given_an_async_agent_that_holds_the_loop_when_it_has_been_long_th
     assert "in stuck" in process.log.read_text()
     await live_ledger.cancel(task_id)
     assert (await ended(live_ledger, task_id)).state is TaskState.CANCELLED
+
+
+async def test_given_an_async_agent_that_holds_the_loop_for_long_when_it_lets_go_then_nothing_was_taken_away(
+    start_process: StartProcess, live_ledger: Ledger, agents: Agents
+) -> None:
+    process = start_process()
+    record = await process.record(live_ledger)
+    task_id = await submit(
+        live_ledger,
+        agents,
+        step("waits", "sleeper", {"seconds": 1}),
+        step("holds", "holding", {"milliseconds": 3 * WORKER_TTL_MS}),
+    )
+
+    task = await ended(live_ledger, task_id)
+
+    assert task.state is TaskState.SUCCEEDED
+    assert {item.attempt for item in (await steps_of(live_ledger, task_id)).values()} == {1}
+    assert [worker.id for worker in await live_ledger.workers()] == [record.id]
+    assert "no longer knows this worker" not in process.log.read_text()
+
+
+async def test_given_a_worker_that_is_stuck_for_good_when_it_is_ended_then_another_one_takes_its_steps(
+    start_process: StartProcess, live_ledger: Ledger, agents: Agents
+) -> None:
+    task_id = await submit(live_ledger, agents, step("stuck", "stuck", {}), step("waits", "sleeper", {"seconds": 1}))
+    first = start_process("first", WAYBILL_WORKER_STUCK_SECONDS="4")
+    assert await first.exit_code() == STUCK_EXIT_CODE
+
+    start_process("second")
+    async with asyncio.timeout(60):
+        while (await steps_of(live_ledger, task_id))["waits"].state is not StepState.SUCCEEDED:
+            await asyncio.sleep(0.05)
+
+    await live_ledger.cancel(task_id)
+    await ended(live_ledger, task_id)
 
 
 async def test_given_a_plain_agent_that_takes_long_when_the_worker_is_watched_then_it_lives(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -38,7 +39,18 @@ async def serve(settings: WorkerSettings) -> None:
     models = _models()
     ledger = Ledger(settings.redis_url)
     pool = ProcessPool(frames.Setup(modules, tuple(sys.path), settings.log_level))
-    worker = Worker(ledger, agents, pool, name=settings.name, slots=settings.slots, models=models)
+    worker = Worker(
+        ledger,
+        agents,
+        pool,
+        name=settings.name,
+        slots=settings.slots,
+        models=models,
+        open_ledger=lambda: Ledger(settings.redis_url),
+        stuck_seconds=settings.stuck_seconds,
+    )
+    gc.collect()
+    gc.freeze()  # what is there now stays: to look through all of it again and again would be for nothing
     server = ServiceServer(SERVICE, settings, ready=worker.ready, alive=lambda: worker.alive(settings.stuck_seconds))
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(worker), server.grpc)
     try:

@@ -21,7 +21,6 @@ from waybill.telemetry import tracing
 from waybill.telemetry.logs import get_logger
 from waybill_worker import frames
 from waybill_worker.accounts import Accounts
-from waybill_worker.additions import linked_additions
 from waybill_worker.context import AttemptContext, Hook
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
@@ -92,6 +91,8 @@ class Execution:
 
     async def additions(self, grant: Grant, added: AddedSteps) -> LinkedPatch | None:
         """What an attempt adds to its plan; waits likewise. Raises Permanent (PATCH_INVALID)."""
+        from waybill_worker.additions import linked_additions  # few need it, and it comes with much
+
         return await _patiently(lambda: linked_additions(self.ledger, grant, added))
 
     async def policy(self, task_id: str) -> TaskPolicy:

@@ -42,6 +42,8 @@ class Heartbeat:
         self._on_unknown = on_unknown
         self._pulse = pulse
         self._answered_at = 0.0
+        self.turned_at = time.monotonic()
+        """When it last did anything, whether the ledger answered or not."""
 
     @property
     def recent(self) -> bool:
@@ -52,6 +54,7 @@ class Heartbeat:
         """Beat until cancelled."""
         patience = Patience()
         while True:
+            self.turned_at = time.monotonic()
             try:
                 await self.beat()
             except NotFound:
@@ -76,12 +79,12 @@ class Heartbeat:
             self._held.stop(ref, Stop.CANCEL)
 
     async def _rest(self) -> None:
-        begun = time.monotonic()
+        begun = self.turned_at = time.monotonic()
         await asyncio.sleep(INTERVAL_SECONDS)
         late_seconds = time.monotonic() - begun - INTERVAL_SECONDS
         if late_seconds > INTERVAL_SECONDS:
             _log.warning(
-                "an async agent held the loop, and with it the heartbeat; make it a plain function",
+                "an async agent held the loop, and with it every other step; make it a plain function",
                 late_seconds=round(late_seconds, 1),
             )
 

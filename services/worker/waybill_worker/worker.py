@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from waybill.agent import AgentDefinition
@@ -24,6 +24,7 @@ from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
 from waybill_worker.pool import ProcessPool
 from waybill_worker.pulse import Pulse
+from waybill_worker.stand_in import OpenedLedger, StandIn
 
 LONGEST_TURN_SECONDS = 10.0
 """A loop that has not turned for so long is stuck, whatever its heartbeat says."""
@@ -45,7 +46,11 @@ class WorkerStatus:
 
 
 class Worker:
-    """Runs agents from the ledger's queues."""
+    """Runs agents from the ledger's queues.
+
+    With `open_ledger`, which gives another connection, its heart goes on beating while an agent holds the loop, but not
+    for longer than `stuck_seconds`.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,8 @@ class Worker:
         name: str,
         slots: int,
         models: ModelClient | None = None,
+        open_ledger: Callable[[], OpenedLedger] | None = None,
+        stuck_seconds: float = 30.0,
     ) -> None:
         self.id = f"{name}.{secrets.token_hex(6)}"
         self._name = name
@@ -72,6 +79,7 @@ class Worker:
         self._exchange = ExchangeLoop(ledger, self.id, sorted(agents), self._held, self._register_again)
         self._pulse = Pulse()
         self._heartbeat = Heartbeat(ledger, self.id, self._held, self._exchange, self._register_again, self._pulse)
+        self._stand_in = self._make_stand_in(open_ledger, stuck_seconds)
         self._control = ControlChannel(ledger, self.id, lambda ref: self._held.stop(ref, Stop.CANCEL))
         self._registering = asyncio.Lock()
         self._registrations = 0
@@ -108,6 +116,8 @@ class Worker:
         background = [asyncio.create_task(part) for part in (self._heartbeat.run(), self._control.run())]
         working = asyncio.create_task(self._exchange.run())
         self._working = True
+        if self._stand_in is not None:
+            self._stand_in.start()
         try:
             await asyncio.wait([working, *background], return_when=asyncio.FIRST_COMPLETED)
             for task in (*background, working):
@@ -115,6 +125,8 @@ class Worker:
                     task.result()
         finally:
             self._working = False
+            if self._stand_in is not None:
+                self._stand_in.stop()
             await cancel_all([*background, working])
         await self._execution.accounts.close(HAND_BACK_SECONDS)
         await self._unregister()
@@ -129,6 +141,11 @@ class Worker:
     def hand_back_running(self) -> None:
         """Interrupt what still runs and hand it back, at no cost to its retry policy."""
         self._held.stop_all(Stop.DRAIN)
+
+    def _make_stand_in(self, open_ledger: Callable[[], OpenedLedger] | None, stuck_seconds: float) -> StandIn | None:
+        if open_ledger is None:
+            return None
+        return StandIn(open_ledger, self.id, lambda: self._heartbeat.turned_at, stuck_seconds)
 
     async def _register(self) -> None:
         offer = WorkerOffer(
