@@ -90,8 +90,8 @@ def _measured_on(found: Sequence[Standing]) -> str:
     place, store = own.pop("machine", "one machine"), own.pop("store", "the embedded one")
     for standing in found:
         for other in standing.others:
-            kept = {name: value for name, value in other.versions.items() if name not in ("machine", "store")}
-            others |= {} if kept.items() <= own.items() else kept
+            shared = {"machine", "store", *own}
+            others |= {name: value for name, value in other.versions.items() if name not in shared}
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     lines = [f"Measured {when} on {place}; store: {store}. Versions: {_listed(own)}."]
     return " ".join([*lines, *([f"Those of peers: {_listed(others)}."] if others else [])])

@@ -61,8 +61,13 @@ def is_rival(benchmark: Benchmark, system: str) -> bool:
 
 
 def table(results: Sequence[Result]) -> str:
-    """All standings as aligned columns."""
-    return aligned([HEADINGS, *(row_of(standing) for standing in standings(results))])
+    """All standings as aligned columns, and what was measured of others alone."""
+    found = standings(results)
+    stood = {standing.benchmark.name for standing in found}
+    alone = [benchmark for benchmark in BENCHMARKS if benchmark.name not in stood]
+    others = [(benchmark, [r for r in results if r.bench == benchmark.name]) for benchmark in alone]
+    rows = [_row_of_others(benchmark, measured) for benchmark, measured in others if measured]
+    return aligned([HEADINGS, *(row_of(standing) for standing in found), *rows])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -83,6 +88,11 @@ def row_of(standing: Standing) -> tuple[str, ...]:
         standing.benchmark.target,
         {True: "yes", False: "NO", None: "-"}[standing.met],
     )
+
+
+def _row_of_others(benchmark: Benchmark, results: Sequence[Result]) -> tuple[str, ...]:
+    measured = ", ".join(f"{result.system} {number(result.value)}" for result in results)
+    return (benchmark.name, "-", results[0].unit, measured, "-", benchmark.target, "-")
 
 
 def number(value: float) -> str:

@@ -49,6 +49,12 @@ def test_the_table_tells_of_each_standing_in_a_line_with_the_best_rival_first() 
     assert lines[2].endswith("yes")
 
 
+def test_what_was_measured_of_others_alone_is_told_too() -> None:
+    (line,) = table([result("fan", "fast", 0.5), result("fan", "slow", 2.0)]).splitlines()[2:]
+    assert "fast 0.5, slow 2" in line
+    assert line.split()[:2] == ["fan", "-"]
+
+
 @pytest.mark.parametrize(("value", "text"), [(21_043.0, "21,000"), (0.12345, "0.123"), (999.6, "1000"), (0.0, "0")])
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert number(value) == text
