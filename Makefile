@@ -63,6 +63,15 @@ bench-memory: $(DEV)  ## Bytes of the store that a finished task takes, and a st
 bench-recovery: $(DEV)  ## Seconds from kill -9 of a worker to the next attempt of its step
 	@$(BIN)/python bench/recovery.py
 
+bench-batching: $(DEV)  ## Do adaptive batches beat batches of 1 and of 64 on mixed loads?
+	@$(BIN)/python bench/batching.py
+
+bench-limits: $(DEV)  ## Milliseconds that a permit and a budget's reservation take, beside a plain write
+	@$(BIN)/python bench/limits.py
+
+bench-fairness: $(DEV)  ## Shares of tenants beside their weights, and how soon a newcomer starts
+	@$(BIN)/python bench/fairness.py
+
 bench-indexing: $(DEV)  ## How much cheaper a question to a large folder is once it was indexed
 	@$(BIN)/python bench/indexing.py
 
@@ -115,5 +124,5 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help run up test model chaos soak bench bench-check bench-floors bench-plots bench-memory bench-recovery bench-indexing format lint generate docs screenshots verify ci lock clean
+.PHONY: help run up test model chaos soak bench bench-check bench-floors bench-plots bench-memory bench-recovery bench-batching bench-limits bench-fairness bench-indexing format lint generate docs screenshots verify ci lock clean
 export GOAL SOURCES

@@ -1,5 +1,5 @@
--- How many steps of an agent are claimed at once: what fits the target time by the agent's measured mean run time, between
--- a least and a most. A worker takes a batch whole, also where it holds more steps than the worker has free slots, so the
+-- How many steps of an agent are claimed at once: what the slots that are free for them run within the target time, by the
+-- agent's measured mean run time, between a least and a most. A worker takes a batch whole, also where it holds more steps than the worker has free slots, so the
 -- size bounds how long a step waits behind others in a worker.
 --
 -- `pace` has three fields of an agent: `<agent>`, the mean in microseconds; `<agent>:offer`, what its code announced; and
@@ -45,12 +45,12 @@ function Batch.terms(agent)
   return known
 end
 
--- Most steps of a batch, and why not more.
-function Batch.limit(agent)
+-- Most steps of a batch that so many free slots run, and why not more.
+function Batch.limit(agent, free)
   local terms = Batch.terms(agent)
   if terms.least == terms.most then return terms.most, 'fixed' end
   if not terms.mean_us then return terms.least, 'unmeasured' end
-  local fitting = math.floor(terms.target_us / math.max(terms.mean_us, 1))
+  local fitting = math.floor(terms.target_us * free / math.max(terms.mean_us, 1))
   if fitting >= terms.most then return terms.most, 'maximum' end
   if fitting < terms.least then return terms.least, 'minimum' end
   return fitting, 'target'

@@ -67,7 +67,7 @@ end
 -- How many of those that wait a worker takes at once, and why not more. What its free slots hold it may take at any rate:
 -- they start at once.
 local function size_of(agent, priority, waiting, free, quota)
-  local size, reason = Batch.limit(agent)
+  local size, reason = Batch.limit(agent, free)
   if free > size and reason ~= 'fixed' and redis.call('ZCARD', K('ready', agent, priority)) == 1 then
     size, reason = free, 'slots'
   end
