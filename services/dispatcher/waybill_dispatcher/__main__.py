@@ -22,13 +22,15 @@ from waybill_dispatcher.servicer import DispatcherServicer, Parts
 from waybill_dispatcher.settings import DispatcherSettings
 from waybill_dispatcher.shares import SharesFile
 from waybill_dispatcher.templates import Templates
-from waybill_dispatcher.ticking import Ticking
+from waybill_dispatcher.ticking import IDLE_TICK_MS, Ticking
 
 if TYPE_CHECKING:
     from waybill_dispatcher.archive import Archive
     from waybill_dispatcher.archiving import Archiving
 
 SERVICE = "dispatcher"
+FRESH_SECONDS = IDLE_TICK_MS / 1000 + 0.5
+"""A store that has answered so recently is not asked whether it is there."""
 
 
 async def serve(settings: DispatcherSettings) -> None:
@@ -36,9 +38,11 @@ async def serve(settings: DispatcherSettings) -> None:
     ledger, bells = Ledger(settings.redis_url, replicas=settings.replicas()), Bells(settings.redis_url)
     directory = AgentDirectory(ledger)
     archive = _archive(settings)
-    ticking = Ticking(ledger, settings.policy(), SharesFile(ledger, settings.shares_file))
+    ticking = Ticking(ledger, settings.policy(), SharesFile(ledger, settings.shares_file), bells)
 
     async def ready() -> bool:
+        if ticking.silent_seconds < FRESH_SECONDS:
+            return True
         try:
             await ledger.ping()
         except WaybillError:

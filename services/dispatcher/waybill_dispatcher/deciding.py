@@ -19,7 +19,8 @@ from waybill.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _LEASE_MS = 5_000
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 30.0
+"""How long this goes without a look. The tick looks more often, and rings here for what it finds."""
 _AT_ONCE = 100
 _LARGE_BYTES = 64 * KIB
 """Outputs from this size on are looked at beside the loop."""

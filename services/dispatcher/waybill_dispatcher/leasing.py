@@ -19,7 +19,8 @@ log = get_logger(__name__)
 LEASE_MS = 6_000
 """How long the work of a dispatcher that died lies idle, at most."""
 RENEW_SECONDS = 2.0
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 30.0
+"""How long this goes without a look. The tick looks more often, and rings here for what it finds."""
 
 Lease = TypeVar("Lease")
 Result = TypeVar("Result")

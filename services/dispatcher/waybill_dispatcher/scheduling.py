@@ -16,7 +16,8 @@ from waybill_dispatcher.firing import LEASE_MS, Firing
 
 log = get_logger(__name__)
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 30.0
+"""How long this goes without a look. The tick looks more often, and rings here for what it finds."""
 _SIDE_BY_SIDE = 16
 
 

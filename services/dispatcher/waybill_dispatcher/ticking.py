@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping
 
 from waybill.errors import WaybillError
-from waybill.ledger.ledger import Ledger
+from waybill.ledger.bells import Bells
+from waybill.ledger.ledger import BUSY_TICK_MS, Ledger
+from waybill.ledger.records import TickReport
 from waybill.telemetry import metrics
 from waybill.telemetry.logs import get_logger
 from waybill_dispatcher.shares import SharesFile
@@ -17,17 +19,30 @@ log = get_logger(__name__)
 EXPIRED_A_TICK = 100
 """Ended tasks that one tick removes; after that many there are probably more."""
 EXPIRED_AT_ONCE = 1_000
+IDLE_TICK_MS = 4_000
+"""How long a store in which nothing is under way is left alone. Whoever brings work in here ends that at once; what
+another dispatcher has accepted, and could not see to before it died, begins so much later at most.
+"""
 _AGAIN_SECONDS = 0.5
 _LOOK_SECONDS = 2.0
 
 
 class Ticking:
-    """Ticks until cancelled, and knows how long the store has said nothing."""
+    """Ticks until cancelled, and knows how long the store has said nothing. What a tick finds waiting rings its bell
+    here, so that a bell that was not heard costs a moment.
+    """
 
-    def __init__(self, ledger: Ledger, policy: Mapping[str, int], shares: SharesFile | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        policy: Mapping[str, int],
+        shares: SharesFile | None = None,
+        bells: Bells | None = None,
+    ) -> None:
         self._ledger = ledger
         self._policy = policy
         self._shares = shares or SharesFile(ledger, None)
+        self._bells = bells
         self._heard_at = time.monotonic()
 
     @property
@@ -41,20 +56,18 @@ class Ticking:
         """Write the policy, then tick whenever something is due. Goes on when the store comes back, and writes the
         policy again for one that has lost it.
         """
-        written = False
-        looked_at = time.monotonic()
+        written, wanted, looked_at = False, True, time.monotonic()
         while True:
             try:
-                if written and time.monotonic() - looked_at >= _LOOK_SECONDS:
-                    written, looked_at = await self._ledger.has_policy(), time.monotonic()
-                    if written:
-                        await self._shares.follow()
                 if not written:
                     await self._ledger.connect()
                     await self._ledger.set_policy(self._policy)
                     await self._shares.write()
-                    written = True
-                report = await self._ledger.tick()
+                elif time.monotonic() - looked_at >= _LOOK_SECONDS:
+                    await self._shares.follow()
+                    looked_at = time.monotonic()
+                self._ledger.acted.clear()
+                report = await self._ledger.tick(longest_ms=IDLE_TICK_MS, wanted=wanted)
                 if report.expired == EXPIRED_A_TICK:
                     await self._ledger.expire(EXPIRED_AT_ONCE)
             except WaybillError as error:
@@ -62,12 +75,32 @@ class Ticking:
                     self._heard_at = time.monotonic()
                 log.warning("tick failed", error=error.message)
                 await asyncio.sleep(_AGAIN_SECONDS)
+                wanted = True
                 continue
             self._heard_at = time.monotonic()
-            if report.reclaimed:
-                metrics.RECLAIMED_STEPS.inc(report.reclaimed)
-                log.warning("took steps back from dead workers", steps=report.reclaimed)
-            await asyncio.sleep(report.next_due_ms / 1000)
+            written = report.has_policy
+            self._tell(report)
+            wanted = await self._rest(report.next_due_ms / 1000, wanted=wanted and not report.ran)
+
+    def _tell(self, report: TickReport) -> None:
+        if report.reclaimed:
+            metrics.RECLAIMED_STEPS.inc(report.reclaimed)
+            log.warning("took steps back from dead workers", steps=report.reclaimed)
+        if self._bells is not None:
+            for bell in report.waiting:
+                self._bells.wake(bell)
+
+    async def _rest(self, seconds: float, *, wanted: bool) -> bool:
+        """Wait until the next tick is due, or somebody here has brought work in; whether that is why."""
+        if wanted or seconds <= BUSY_TICK_MS / 1000:
+            await asyncio.sleep(seconds)
+            return wanted
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ledger.acted.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _is_silence(error: WaybillError) -> bool:

@@ -96,6 +96,10 @@ class Bells:
             message = await listener.message()
             self._wake([message.channel])
 
+    def wake(self, name: str) -> None:
+        """Wake whoever listens to a bell in this process, as if it had rung."""
+        self._wake([self._channel(name)])
+
     def _wake(self, channels: Iterable[str]) -> None:
         for channel in list(channels):
             for rung in self._waiting.get(channel, ()):

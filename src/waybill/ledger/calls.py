@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from waybill.ledger.connection import NO_REPLICAS, Part, Replicas, Store
 from waybill.ledger.library import FUNCTIONS, library
 from waybill.ledger.reads import Reads
 from waybill.ledger.replies import check_version, is_missing_function
+
+_LEASES = [name for name in FUNCTIONS if name.startswith("lease_")]
+_QUIET = frozenset([*_LEASES, "tick", "expire", "renew", "mark_archived", "set_policy"])
+"""Functions that bring no work in."""
 
 
 class Calls(Reads):
@@ -26,6 +31,8 @@ class Calls(Reads):
         self._replicas = replicas
         self._functions = library()
         self._prefix = keys.prefix(partition)
+        self.acted = asyncio.Event()
+        """Set by every call that may have brought work in, for whoever waits for that. It is never cleared here."""
         self._names = {name: self._functions.function(name).encode() for name in FUNCTIONS}
 
     async def connect(self) -> None:
@@ -52,6 +59,8 @@ class Calls(Reads):
                 raise
 
     def _command(self, function: str, arguments: Sequence[Part]) -> list[Part]:
+        if function not in _QUIET:
+            self.acted.set()
         return ["FCALL", self._names[function], 1, self._prefix, self.clock_ms, *arguments]
 
     async def _call(self, function: str, *arguments: Part, urgent: bool = False) -> Any:

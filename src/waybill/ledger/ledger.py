@@ -42,6 +42,11 @@ from waybill.ledger.scheduling import Scheduling
 WORKER_TTL_MS = 2_400
 """A worker that sends no heartbeat for so long loses what it holds; it should send three in that time."""
 
+BUSY_TICK_MS = 250
+"""How long nobody ticks, at most, while something is under way."""
+LEASE_BELLS = ("planning", "decisions", "revising", "schedules")
+"""Bells of work that is leased, in the order in which a tick tells of it."""
+
 
 def new_task_id(partition: str = "0") -> str:
     """A task id: its partition, then 80 random bits."""
@@ -265,11 +270,19 @@ class Ledger(Scheduling):
             parts += (lease.task, lease.ended_ms)
         return int(await self._call("mark_archived", *parts))
 
-    async def tick(self) -> TickReport:
-        """Do what time has made due. Any number of dispatchers may call it; only one call in an interval acts."""
-        reply = await self._call("tick", random.random())
-        ran, next_due_ms, *counts = reply
-        return TickReport(bool(ran), next_due_ms, *counts)
+    async def tick(self, *, longest_ms: int = BUSY_TICK_MS, wanted: bool = True) -> TickReport:
+        """Do what time has made due. Any number of dispatchers may call it; only one call in an interval acts.
+
+        While nothing is under way the next is due after `longest_ms` at the latest. Unless it is `wanted`, as there may
+        be work that the last one did not know of, nothing happens before the time that the last one has announced.
+        """
+        reply = await self._call("tick", random.random(), longest_ms, int(wanted))
+        ran, next_due_ms, *found = reply
+        if not ran:
+            return TickReport(False, next_due_ms)
+        retried, reclaimed, expired, has_policy, *waiting = found
+        bells = tuple(bell for bell, waits in zip(LEASE_BELLS, waiting, strict=True) if waits)
+        return TickReport(True, next_due_ms, retried, reclaimed, expired, bool(has_policy), bells)
 
     async def expire(self, limit: int) -> int:
         """Remove ended tasks whose time has come, at most `limit`; how many were removed."""

@@ -15,9 +15,11 @@ from redis.asyncio.connection import AbstractConnection
 from waybill.errors import Unavailable
 from waybill.ledger.replies import store_errors
 
-PING_SECONDS = 1.0
-"""A listener that has heard nothing for so long asks whether the server is there."""
-LONGEST_SILENCE_SECONDS = 4.0
+LOOK_SECONDS = 1.0
+"""How often a listener that hears nothing looks whether its server still owns the partition."""
+PING_SECONDS = 4.0
+"""A listener that has heard nothing for so long asks whether the server is there, and goes on asking."""
+LONGEST_SILENCE_SECONDS = 7.0
 """A server that has not answered for so long is gone, whatever its connection looks like."""
 
 
@@ -66,13 +68,13 @@ class Listener:
         """What the server says next, None if that is nothing for a while."""
         self._check()
         with store_errors():
-            reply = await self._connection.read_response(timeout=PING_SECONDS)
+            reply = await self._connection.read_response(timeout=LOOK_SECONDS)
         now = time.monotonic()
         if reply is not None:
             self._heard_at = now
         elif now - self._heard_at > LONGEST_SILENCE_SECONDS:
             raise Unavailable("the store does not answer; try again")
-        else:
+        elif now - self._heard_at >= PING_SECONDS:
             await self._send("PING")
         return reply
 

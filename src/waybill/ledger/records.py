@@ -369,13 +369,18 @@ class RevisionLease:
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
-    """What one tick did, and the milliseconds until the next is due. `ran` is False if another ran just before."""
+    """What one tick did, and the milliseconds until the next is due. `ran` is False if another ran just before, or none
+    was due; then nothing else is known.
+    """
 
     ran: bool
     next_due_ms: int
     retried: int = 0
     reclaimed: int = 0
     expired: int = 0
+    has_policy: bool = True
+    waiting: tuple[str, ...] = ()
+    """Bells of which some work waits that nobody has leased."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ local ABSENT = '{"reason":"WORKER_LOST","message":"the worker never received the
 local function renew(keys, args)
   begin(keys, args)
   local worker, seen = args[2], tonumber(args[3])
-  if redis.call('EXISTS', K('worker', worker)) == 0 or not Worker.beat(worker) then return { 'unknown' } end
+  if not Worker.beat(worker) then return { 'unknown' } end
   local named, cancelled, lost = {}, {}, {}
   for i = 5, 4 + tonumber(args[4]) do
     named[args[i]] = true

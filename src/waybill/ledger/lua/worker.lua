@@ -4,9 +4,9 @@ local LOST = '{"reason":"WORKER_LOST","message":"the worker died or could not be
 
 -- Extends a worker's life. Returns false if it is not known (any more).
 function Worker.beat(id)
-  if not redis.call('ZSCORE', K('workers'), id) then return false end
-  redis.call('ZADD', K('workers'), call.now + policy('worker_ttl_ms'), id)
-  return true
+  local workers = K('workers')
+  if redis.call('ZADD', workers, 'XX', 'CH', call.now + policy('worker_ttl_ms'), id) == 1 then return true end
+  return redis.call('ZSCORE', workers, id) ~= false
 end
 
 -- How many workers of an agent have a free slot, besides this one. One that has not said otherwise has.
