@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,6 +18,8 @@ from waybill_gateway.settings import GatewaySettings
 from waybill_gateway.verbs import Verbs
 
 _READY_TIMEOUT_SECONDS = 1.0
+_FRESH_SECONDS = 3.0
+"""A dispatcher that was ready so recently is not asked again by what only watches this process."""
 
 
 class Gateway:
@@ -26,7 +29,8 @@ class Gateway:
         self._channel = connect(settings.dispatcher_address)
         self._health = health_pb2_grpc.HealthStub(self._channel)
         self._verbs = Verbs(self._channel)
-        self.server = ServiceServer("gateway", settings, ready=self._is_ready)
+        self._ready_at = -_FRESH_SECONDS
+        self.server = ServiceServer("gateway", settings, ready=self._was_ready)
         self.http = HttpServer(
             build_app(self._verbs, settings, self._is_ready),
             settings.host,
@@ -64,4 +68,11 @@ class Gateway:
             )
         except grpc.aio.AioRpcError:
             return False
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+        is_ready = bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+        self._ready_at = time.monotonic() if is_ready else -_FRESH_SECONDS
+        return is_ready
+
+    async def _was_ready(self) -> bool:
+        """Whether it is ready, or was a moment ago."""
+        is_fresh = time.monotonic() - self._ready_at < _FRESH_SECONDS
+        return not self.server.stopping.is_set() if is_fresh else await self._is_ready()

@@ -18,7 +18,7 @@ from waybill.errors import Unavailable, WaybillError
 from waybill.ledger import keys
 from waybill.ledger.address import parse
 from waybill.ledger.discovery import discovery_of
-from waybill.ledger.listener import Listener
+from waybill.ledger.listener import LOOK_SECONDS, PING_SECONDS, Listener
 from waybill.ledger.node import Node, Part, Way
 from waybill.ledger.owner import Owner
 from waybill.ledger.replies import is_lost, translate
@@ -155,7 +155,7 @@ class Store:
                 connection = await node.connection()
         except (RedisError, OSError, RuntimeError) as error:
             raise await self._failed(node, error) from error
-        listener = Listener(connection, still_owner)
+        listener = Listener(connection, still_owner, PING_SECONDS if self._owner.is_fixed else LOOK_SECONDS)
         try:
             yield listener
         finally:

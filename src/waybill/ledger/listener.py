@@ -33,9 +33,12 @@ class Message(NamedTuple):
 class Listener:
     """One open connection. Every method raises Unavailable once it is broken or its server owns nothing any more."""
 
-    def __init__(self, connection: AbstractConnection, still_owner: Callable[[], bool]) -> None:
+    def __init__(
+        self, connection: AbstractConnection, still_owner: Callable[[], bool], look_seconds: float = LOOK_SECONDS
+    ) -> None:
         self._connection = connection
         self._still_owner = still_owner
+        self._look_seconds = look_seconds
         self._heard_at = time.monotonic()
 
     async def subscribe(self, *channels: str) -> None:
@@ -68,7 +71,7 @@ class Listener:
         """What the server says next, None if that is nothing for a while."""
         self._check()
         with store_errors():
-            reply = await self._connection.read_response(timeout=LOOK_SECONDS)
+            reply = await self._connection.read_response(timeout=self._look_seconds)
         now = time.monotonic()
         if reply is not None:
             self._heard_at = now

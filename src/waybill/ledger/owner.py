@@ -35,6 +35,11 @@ class Owner:
         self._looked_at = 0.0
         self._missing = False
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it can never be another one."""
+        return self._discovery.fixed
+
     def known(self) -> Node | None:
         """The owner, if it is known."""
         if self._node is not None and not self._discovery.fixed:

@@ -13,7 +13,7 @@ import traceback
 from waybill.telemetry.logs import get_logger
 
 STUCK_EXIT_CODE = 70
-LONGEST_INTERVAL_SECONDS = 1.0
+LONGEST_INTERVAL_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 2.0
 
 _log = get_logger(__name__)
