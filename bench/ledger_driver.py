@@ -13,12 +13,14 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 
 import uvloop
 
 from waybill.core.plan import AgentSchema, Plan, PlanStep
 from waybill.core.task import Usage
 from waybill.core.validation import link
+from waybill.errors import NotFound
 from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import (
     Accepted,
@@ -76,9 +78,15 @@ class Hand:
         self._name = name
 
     async def run(self) -> None:
-        """Exchange for good; wait on the queues whenever there is nothing to do."""
-        offer = AgentOffer(self._agent, "", '{"type": "object"}', "", SLOTS)
-        await self._ledger.register(WorkerOffer(self._id, self._name, "127.0.0.1:1", SLOTS, (offer,)))
+        """Work for good. A machine that is too busy can make us late, and dead; then we begin again."""
+        while True:
+            offer = AgentOffer(self._agent, "", '{"type": "object"}', "", SLOTS)
+            await self._ledger.register(WorkerOffer(self._id, self._name, "127.0.0.1:1", SLOTS, (offer,)))
+            with suppress(NotFound):
+                await self._exchange_for_good()
+
+    async def _exchange_for_good(self) -> None:
+        """Settle and claim; wait on the queues whenever there is nothing to do. Raises NotFound once we are dead."""
         entries: Sequence[QueueEntry] = ()
         held: Sequence[Grant] = ()
         seq = 0
@@ -87,7 +95,7 @@ class Hand:
             ended = [Settlement(grant.ref, Outcome.SUCCEEDED, OUTPUT, usage=Usage(), run_ms=1) for grant in held]
             reply = await self._ledger.exchange(self._id, seq, seq - 1, ended, entries, (self._agent,), SLOTS)
             if ended:
-                self.settled, self.last = self.settled + len(ended), time.monotonic()
+                self.settled, self.last = self.settled + len(ended) - len(reply.stale), time.monotonic()
             held, entries = reply.grants, ()
             if not held:
                 entries = await self._ledger.wait_for_work(self._id, (self._agent,), BLOCK_MS)

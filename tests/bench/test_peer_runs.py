@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import peer_runs
 import psutil
 import pytest
 from peer_environments import Peer
@@ -26,6 +30,22 @@ LEAVES_ONE_AND_FAILS = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 sys.exit(f"pid {child.pid}")
+"""
+
+
+SLEEPS = """
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+pathlib.Path(__file__).with_name("pid").write_text(str(child.pid))
+time.sleep(600)
+"""
+MEASURES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from peer_environments import Peer
+from peer_runs import measure_peer
+measure_peer(Peer("fake", Path(sys.argv[2]), Path(sys.argv[2]) / "environments"), "fan", "", runs=1)
 """
 
 
@@ -85,3 +105,16 @@ def test_what_a_failing_script_leaves_running_is_ended_too(peer: Callable[[str],
     with pytest.raises(PeerFailed) as failed:
         measure_peer(peer(LEAVES_ONE_AND_FAILS), "fan", "", runs=1)
     assert not psutil.pid_exists(int(str(failed.value).rpartition("pid ")[2]))
+
+
+def test_whoever_interrupts_a_peers_run_finds_nothing_of_it_running(peer: Callable[[str], Peer]) -> None:
+    sleeping = peer(SLEEPS)
+    command = [sys.executable, "-c", MEASURES, str(Path(peer_runs.__file__).parent), str(sleeping.folder)]
+    note = sleeping.folder / "pid"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as measuring:
+        while not (note.exists() and note.read_text()):
+            assert measuring.poll() is None
+            time.sleep(0.05)
+        measuring.send_signal(signal.SIGINT)
+        assert measuring.wait(60) != 0
+    assert not psutil.pid_exists(int(note.read_text()))
