@@ -22,6 +22,7 @@ from referencing.exceptions import Unresolvable
 
 from waybill.core.keywords import ALLOWANCE, KEYWORDS, Allowance, Endless, Keyword, TooCostly, pattern_defect, size_of
 from waybill.core.limits import MAX_SCHEMA_BYTES
+from waybill.core.plain_schemas import Glance, glance_of
 from waybill.core.references import Reference, parse
 from waybill.core.violations import shown
 from waybill.errors import InvalidArgument
@@ -75,6 +76,8 @@ def misfits(schema: str, value: Any, allowance: Allowance | None = None) -> list
     paying = allowance or Allowance()
     paying.grant(value)
     with _paid_from(paying):
+        if _glance(schema)(value):
+            return []
         try:
             errors = [exact for error in _validator(schema).iter_errors(value) for exact in _exact(error)]
         except Unresolvable as error:
@@ -163,6 +166,11 @@ def _validator(schema: str) -> Validator:
     # An empty registry, because the default one would fetch whatever address a schema names.
     validator: Validator = _LenientValidator(parsed, registry=Registry())
     return validator
+
+
+@lru_cache(maxsize=256)
+def _glance(schema: str) -> Glance:
+    return glance_of(_validator(schema).schema)
 
 
 def _lenient(keyword: str, check: Keyword) -> Keyword:
