@@ -88,7 +88,7 @@ async def _run(
         with suppress(asyncio.CancelledError):
             await sampling
     _check(reports, texts)
-    delays = [delay for report in reports for delay in report["delays_ms"]]
+    delays = [delay for report in reports for delay, count in report["delays_ms"] for _ in range(count)]
     seconds = texts * INTERVAL_SECONDS
     return delays, {
         "watchers": len(share) * len(processes),

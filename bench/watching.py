@@ -3,7 +3,8 @@
 Prints `ready` when its connections stand. For a line of stdin with names of tasks, a watcher each, it opens all
 watches, answers when each has seen something, and from then on every tenth stalls: it reads no more. For the line
 `report` it waits until the others have seen the end of their tasks, has the stalled ones read on to the end too, and
-tells: the delays of texts that were read as they came, in milliseconds, and how many events are missing anywhere.
+tells: the delays of texts that were read as they came, in milliseconds and how many had each, and how many events are
+missing anywhere.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -92,9 +94,9 @@ class Watchers:
         cpu_seconds = _cpu_seconds() - self._began_seconds
         async with asyncio.timeout(DRAIN_SECONDS):
             await asyncio.gather(*(watcher.read_on(is_late=True) for watcher in self._watchers if watcher.stalls))
-        delays = [delay for watcher in self._watchers for delay in watcher.delays_ms]
+        delays = Counter(delay for watcher in self._watchers for delay in watcher.delays_ms)
         return {
-            "delays_ms": delays,
+            "delays_ms": sorted(delays.items()),
             "texts": [watcher.texts for watcher in self._watchers],
             "missing": sum(watcher.missing for watcher in self._watchers),
             "unfinished": sum(not watcher.has_ended for watcher in self._watchers),
