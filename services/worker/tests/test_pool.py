@@ -128,6 +128,19 @@ async def test_given_many_steps_at_once_when_run_then_each_has_a_process_of_its_
         await ended
 
 
+async def test_given_agents_that_compute_when_each_waits_for_the_other_then_both_run_at_once(
+    runner: Any, tmp_path: Path
+) -> None:
+    both = await asyncio.gather(
+        *(
+            runner.run("meeting", {"folder": str(tmp_path), "name": name, "other": other}, number=number)
+            for number, (name, other) in enumerate((("left", "right"), ("right", "left")), 1)
+        )
+    )
+
+    assert [settlement.outcome for settlement in both] == [Outcome.SUCCEEDED] * 2
+
+
 async def test_given_an_idle_process_when_it_is_not_wanted_then_it_ends(runner: Any, pool: Any) -> None:
     pool._idle_seconds = 0.0
 

@@ -177,6 +177,16 @@ def spinning(ctx: Context, note: str) -> None:
 
 
 @agent
+def meeting(folder: str, name: str, other: str) -> int:
+    """Compute until the other one does; how often it has looked."""
+    Path(folder, name).touch()
+    looks = 1
+    while not Path(folder, other).exists():
+        looks += sum(1 for _ in range(10_000)) // 10_000
+    return looks
+
+
+@agent
 def polite(ctx: Context) -> str:
     """Stop when asked to."""
     ctx.progress(str(os.getpid()))
