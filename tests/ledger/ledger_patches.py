@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ledger_hand import succeeded
+from msgspec.structs import replace
 
 from waybill.core.patch import LinkedPatch
 from waybill.ledger.records import Grant, Settlement

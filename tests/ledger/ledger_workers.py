@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ledger_dispatchers import Dispatchers
 from ledger_hand import Hand, cancelled, died, failed, handed_back, succeeded, undecodable
 from ledger_random import random_patch
+from msgspec.structs import replace
 
 from waybill.core.patch import LinkedPatch
 from waybill.core.task import EffectState, Event, EventType, Failure, TaskState, Usage

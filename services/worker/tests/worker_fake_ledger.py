@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from waybill.core.budget import TaskPolicy
 from waybill.core.task import Document, EffectState, Event, Priority, Usage

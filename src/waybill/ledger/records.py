@@ -1,4 +1,7 @@
-"""What goes into the ledger's functions and comes out of them. Plain data; no Redis here."""
+"""What goes into the ledger's functions and comes out of them. Plain data; no Redis here.
+
+What there is one of for every step is a struct, which is made and hashed in a fraction of the time of a data class.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from waybill.core.budget import Budget, TaskPolicy
 from waybill.core.patch import LinkedPatch
 from waybill.core.plan import Condition, FailurePolicy, Graph, Question
 from waybill.core.task import Document, EffectState, Failure, Priority, StepState, TaskState, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class StepRef:
+class StepRef(msgspec.Struct, frozen=True, gc=False):
     """One attempt of one step: task id, step number in the plan (from 1), attempt (the fencing token)."""
 
     task: str
@@ -86,8 +90,7 @@ class Outcome(StrEnum):
     """Its next model call would cross a budget: it fails for good, or waits for a person if its task says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """The end of one attempt. `output` is JSON text for SUCCEEDED; `run_ms` was measured by the worker, with decimals;
     `retry_after_ms` is the least wait before the next attempt that the agent asked for, `patch` what it adds to the
     plan when it SUCCEEDED.
@@ -113,8 +116,7 @@ class QueueEntry:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """A step that a worker now holds. `inputs` maps the names that the step's input refers to to their outputs
     (JSON text; "task" holds goal and input); where the ledger left them out for size, `Ledger.exchange` has
     fetched them. A `suspect` was running when its worker died: it has to run alone, in a process of its own, whatever
