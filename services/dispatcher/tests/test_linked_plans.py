@@ -212,3 +212,36 @@ def test_given_large_plans_then_what_is_kept_is_bounded_by_bytes() -> None:
     assert found == sorted(found)
     kept.clear()
     assert kept.find(key_of(count - 1, linked_plans.MAX_PLAN_BYTES)) is None
+
+
+def one_step(data: bytes, **fields: Any) -> task_pb2.Plan:
+    step = task_pb2.PlanStep(name="a", agent="echo", input=task_pb2.Payload(data=data), **fields)
+    return task_pb2.Plan(steps=[step])
+
+
+async def test_given_a_plan_of_a_known_shape_then_its_own_input_is_linked_and_checked(open_ledger) -> None:
+    await announce(open_ledger, echo=NUMBERS)
+    directory = AgentDirectory(open_ledger)
+    schemas = await directory.schemas()
+    for data in (b'{"n":1}', b'{"n":2}', b"{}", b"", b'{"n":1}'):
+        assert await directory.link(one_step(data)) == link_plan(one_step(data), schemas)
+    for data in (b'{"n":"x"}', b'{"m":1}', b"[]", b"{", b'{"n":"${b.c}"}'):
+        with pytest.raises(InvalidPlan) as refused:
+            await directory.link(one_step(data))
+        with pytest.raises(InvalidPlan) as whole:
+            link_plan(one_step(data), schemas)
+        assert refused.value.violations == whole.value.violations
+    another = one_step(b'{"n":3}', run_timeout_ms=7)
+    assert (await directory.link(another)).steps[0].step.run_timeout_ms == 7
+
+
+async def test_given_a_known_shape_when_the_schema_changes_then_other_inputs_are_checked_by_the_new_one(
+    open_ledger,
+) -> None:
+    await announce(open_ledger, echo=ANY)
+    directory = AgentDirectory(open_ledger)
+    await directory.link(one_step(b'{"m":1}'))
+    await announce(open_ledger, echo=NUMBERS)
+    await directory.records(newest=True)
+    assert isinstance(await linked(directory, one_step(b'{"m":2}')), list)
+    assert isinstance(await linked(directory, one_step(b'{"n":2}')), Graph)

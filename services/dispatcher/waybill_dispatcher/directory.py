@@ -10,6 +10,7 @@ from waybill.api.v1 import task_pb2
 from waybill.core.budget import TaskPolicy
 from waybill.core.limits import KIB
 from waybill.core.plan import AgentSchema, Graph
+from waybill.core.relinking import takes_other_inputs, with_inputs
 from waybill.errors import InvalidPlan
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import AgentRecord
@@ -17,6 +18,8 @@ from waybill.rpc.linking import link_plan
 from waybill_dispatcher.linked_plans import Key, LinkedPlans
 
 _FRESH_SECONDS = 1.0
+_SHAPED_STEPS = 32
+"""Plans of more steps are linked as a whole even if one of the same shape is known: their inputs are most of it."""
 _LARGE_PLAN_STEPS = 100
 _LARGE_PLAN_BYTES = 64 * KIB
 
@@ -29,6 +32,7 @@ class AgentDirectory:
         self._records: dict[str, AgentRecord] = {}
         self._schemas: dict[str, AgentSchema] = {}
         self._linked = LinkedPlans()
+        self._shapes = LinkedPlans()
         self._read_at = -_FRESH_SECONDS
         self._reading = asyncio.Lock()
 
@@ -61,19 +65,24 @@ class AgentDirectory:
         known = self._linked.find(key)
         if known is not None:
             return known
+        shape: Key | None = (_shape_of(plan), policy) if len(plan.steps) <= _SHAPED_STEPS else None
         schemas = self._schemas
+        alike = self._shapes.find(shape) if shape else None
+        graph = with_inputs(alike, [step.input.data or b"{}" for step in plan.steps], schemas) if alike else None
         try:
-            return self._kept(key, schemas, await _linked(plan, schemas, policy))
+            return self._kept(key, shape, schemas, graph or await _linked(plan, schemas, policy))
         except InvalidPlan:
             await self.records(newest=True)
             schemas, refused_by = self._schemas, schemas
             if schemas == refused_by:
                 raise
-            return self._kept(key, schemas, await _linked(plan, schemas, policy))
+            return self._kept(key, shape, schemas, await _linked(plan, schemas, policy))
 
-    def _kept(self, key: Key, schemas: Mapping[str, AgentSchema], graph: Graph) -> Graph:
+    def _kept(self, key: Key, shape: Key | None, schemas: Mapping[str, AgentSchema], graph: Graph) -> Graph:
         if schemas is self._schemas:  # else it was checked against agents that have changed meanwhile
             self._linked.keep(key, graph)
+            if shape and takes_other_inputs(graph):
+                self._shapes.keep(shape, graph)
         return graph
 
     def _is_fresh(self) -> bool:
@@ -90,7 +99,17 @@ class AgentDirectory:
         if schemas != self._schemas:
             self._schemas = schemas
             self._linked.clear()
+            self._shapes.clear()
         self._read_at = time.monotonic()
+
+
+def _shape_of(plan: task_pb2.Plan) -> bytes:
+    """All of a plan but what its steps' inputs say."""
+    shape = task_pb2.Plan()
+    shape.CopyFrom(plan)
+    for step in shape.steps:
+        step.input.ClearField("data")
+    return shape.SerializeToString(deterministic=True)
 
 
 def takes_long(plan: task_pb2.Plan) -> bool:

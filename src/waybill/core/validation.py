@@ -200,7 +200,7 @@ class Linking:
     ) -> tuple[int, ...]:
         field = f"{field}.input"
         try:
-            value = _decoded(step.input)
+            value = decoded_input(step.input)
         except InvalidArgument as error:
             self.violations.add(field, error.message)
             return ()
@@ -288,7 +288,8 @@ def _input_bytes(step: PlanStep) -> int:
     return len(step.input) + (len(question.answer_schema) + len(question.default_answer) if question else 0)
 
 
-def _decoded(data: bytes) -> dict[str, Any]:
+def decoded_input(data: bytes) -> dict[str, Any]:
+    """A step's input as a value. Raises `InvalidArgument` for what no step can have."""
     if len(data) > MAX_INPUT_BYTES:
         raise InvalidArgument(
             f"has {len(data)} bytes, and at most {MAX_INPUT_BYTES} are allowed; "
