@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import msgspec
 import redis
 
 from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
+from waybill.ledger.unpacking import CORE_FIELDS
 
 AT_REST = {"agents", "pace", "weights", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
 """Kinds of key that outlive all tasks; queues are empty then."""
@@ -46,7 +48,8 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
         ledger.clock_ms += 1_000
         await ledger.tick()
     for task in tasks:
-        assert client.hget(keys.key("0", "task", task), "running") in (b"0", None)
+        core = client.hget(keys.key("0", "task", task), "core")
+        assert core is None or msgspec.msgpack.decode(core)[CORE_FIELDS.index("running")] == 0
     for kind in ("timers", "planning", "decisions", "revising", "sweep", "paused", "lines"):
         assert not client.exists(keys.key("0", kind)), f"there is {kind} at rest"
     ledger.clock_ms += 700_000_000

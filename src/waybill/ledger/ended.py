@@ -18,7 +18,7 @@ NO_USAGE = (0,) * len(USAGE_FIELDS)
 _NUMBERS = ("revision", "steps", "open", "created", "ended", "deadline", "start", "budget", "reserved")
 _TEXTS = ("tenant", "goal", "priority", "labels", "template", "agents", "on_limit", "failure", "policy")
 END_FIELDS = ("state", "sinks", *_TEXTS, *_NUMBERS, *USAGE_FIELDS)
-"""What `read_ends` reads of a task; it looks at the first two itself."""
+"""What a row of `read_ends` begins with."""
 _FIRST_NUMBER = 2 + len(_TEXTS)
 _FIRST_USAGE = _FIRST_NUMBER + len(_NUMBERS)
 

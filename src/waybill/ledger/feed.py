@@ -15,7 +15,7 @@ from waybill.errors import OutOfRange
 from waybill.ledger import unpacking
 from waybill.ledger.calls import Calls
 from waybill.ledger.connection import Part
-from waybill.ledger.ended import END_FIELDS, EndedTask, ended_of
+from waybill.ledger.ended import EndedTask, ended_of
 
 SMALL_OUTPUT_BYTES = 16 * KIB
 """An output up to this size is read together with its task."""
@@ -86,7 +86,7 @@ class FeedReads(Calls):
 
     async def _read_ends(self, tenant: str, place: FeedPlace, limit: int, *task_ids: str) -> list[Any]:
         arguments: list[Part] = [tenant, place.number, place.task, limit, SMALL_OUTPUT_BYTES, OUTPUTS_A_READ_BYTES]
-        found: list[Any] = await self._call("read_ends", *arguments, len(END_FIELDS), *END_FIELDS, *task_ids)
+        found: list[Any] = await self._call("read_ends", *arguments, *task_ids)
         return found
 
     async def result_bytes(self, tasks: Sequence[EndedTask]) -> list[int]:
@@ -131,13 +131,13 @@ def _agrees(place: FeedPlace, there: bytes, ended: bytes | None) -> bool:
 
 
 def _fields(last_steps: Sequence[int]) -> list[str]:
-    fields = ["state", *(f"out:{number}" for number in last_steps)]
+    fields = ["request", *(f"out:{number}" for number in last_steps)]
     return fields if len(last_steps) == 1 else fields + [f"spec:{number}" for number in last_steps]
 
 
 def _outputs(last_steps: Sequence[int], values: Sequence[bytes | None]) -> list[tuple[str, bytes]] | None:
-    state, *rest = values
-    if state is None:
+    request, *rest = values
+    if request is None:
         return None
     known = [value or b"" for value in rest]
     if len(last_steps) == 1:

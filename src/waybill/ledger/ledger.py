@@ -7,7 +7,7 @@ have been applied, and each method says what that means for its caller.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -48,6 +48,12 @@ LEASE_BELLS = ("planning", "decisions", "revising", "schedules")
 """Bells of work that is leased, in the order in which a tick tells of it."""
 
 
+_TASKS_A_CALL = 100
+"""How many tasks one call of `submit` accepts, so that no call holds up the store for long."""
+_PLAIN_GRANT = 11
+"""How many values a grant has whose step refers to nothing."""
+
+
 def new_task_id(partition: str = "0") -> str:
     """A task id: its partition, then 80 random bits."""
     return f"{partition}-{random_id()[:20]}"
@@ -62,21 +68,18 @@ class Ledger(Scheduling):
 
         After Unavailable, of the call or of one task that too few replicas have, repeat it with the same request ids.
         """
-        waiting = dict(enumerate(tasks))
-        results: dict[int, Accepted | WaybillError] = {}
-        for _ in range(2):
-            commands = [self._command("submit", packing.submit_arguments(task)) for task in waiting.values()]
-            replies = await self._store.commands(commands, keep_errors=True, replicas=self._replicas)
-            missing = {}
-            for (position, task), reply in zip(waiting.items(), replies, strict=True):
-                if is_missing_function(reply):
-                    missing[position] = task
-                results[position] = _submitted(reply)
-            waiting = missing
-            if not waiting:
-                break
+        groups = [tasks[first : first + _TASKS_A_CALL] for first in range(0, len(tasks), _TASKS_A_CALL)]
+        results = await self._submit(groups)
+        missing = [at for at, result in enumerate(results) if is_missing_function(result)]
+        if missing:
             await self._load_functions()
-        return [results[position] for position in range(len(tasks))]
+            for at, result in zip(missing, await self._submit([groups[at] for at in missing]), strict=True):
+                results[at] = result
+        return [result for group, reply in zip(groups, results, strict=True) for result in _accepted(group, reply)]
+
+    async def _submit(self, groups: Sequence[Sequence[NewTask]]) -> list[Any]:
+        commands = [self._command("submit", packing.submit_arguments(group)) for group in groups]
+        return await self._store.commands(commands, keep_errors=True, replicas=self._replicas)
 
     async def lease_planning(self, lease_ms: int, limit: int) -> list[PlanningLease]:
         """Take tasks that wait for a plan; each is offered again after `lease_ms` if nothing came of it."""
@@ -106,7 +109,6 @@ class Ledger(Scheduling):
                 expected_revision,
                 planning_round,
                 *packing.plan_arguments(graph),
-                *packing.graph_arguments(graph),
             )
         )
 
@@ -186,7 +188,9 @@ class Ledger(Scheduling):
         return Exchange(tuple(grants), tuple(unpacking.ref_of(item) for item in reply[1]), batches)
 
     async def _grant(self, row: Sequence[Any]) -> Grant:
-        task, number, names, outputs, references = row[0], row[1], row[10], row[11], row[12]
+        if len(row) == _PLAIN_GRANT:
+            return unpacking.grant_of(row, row[5], {})
+        task, number, names, outputs, references = row[0], row[1], *row[_PLAIN_GRANT:]
         if outputs != 0:
             return unpacking.grant_of(row, row[5], unpacking.named_outputs(names, outputs))
         fields = [f"in:{number}"]
@@ -310,14 +314,18 @@ class Ledger(Scheduling):
                 yield unpacking.ref_of((await listener.message()).data)
 
 
-def _submitted(reply: Any) -> Accepted | WaybillError:
+def _accepted(tasks: Sequence[NewTask], reply: Any) -> Iterator[Accepted | WaybillError]:
+    """What became of each task, from the reply of `submit` or its error."""
     if isinstance(reply, Exception):
-        return translate(reply)
-    match reply:
-        case [b"reused"]:
-            return AlreadyExists("request_id was used before for another submission; choose a new one")
-        case [b"full"]:
-            return ResourceExhausted("the store is full; try again when tasks have ended or expired")
-        case [b"exists", task]:
-            return Accepted(task.decode(), repeated=True)
-    return Accepted(reply[1].decode(), reply[2], reply[3])
+        yield from (translate(reply) for _ in tasks)
+        return
+    now, *rows = reply
+    for task, row in zip(tasks, rows, strict=True):
+        if isinstance(row, bytes):
+            yield Accepted(row.decode(), repeated=True)
+        elif row == -1:
+            yield AlreadyExists("request_id was used before for another submission; choose a new one")
+        elif row == -2:
+            yield ResourceExhausted("the store is full; try again when tasks have ended or expired")
+        else:
+            yield Accepted(task.id, now, row)

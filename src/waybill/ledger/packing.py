@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from waybill.core.budget import Budget, BudgetAction
+from waybill.core.budget import BudgetAction
 from waybill.core.patch import LinkedPatch
 from waybill.core.plan import FailurePolicy, Graph, LinkedStep, RetryPolicy
 from waybill.core.task import Event, Usage
@@ -15,6 +15,10 @@ from waybill.ledger.connection import Part
 from waybill.ledger.records import NewTask, QueueEntry, Settlement, StepRef
 
 _PLAIN_RETRY = RetryPolicy()
+_NO_USAGE = Usage()
+_KEPT_PLANS, _KEPT_STEPS = 256, 64
+_plans: dict[int, tuple[Graph, Sequence[Part]]] = {}
+"""Arguments of plans by the identity of their graphs, which are kept with them so that it stays theirs."""
 
 _msgpack = msgspec.msgpack.Encoder()
 _json = msgspec.json.Encoder()
@@ -67,54 +71,66 @@ def sinks(graph: Graph) -> bytes:
     return _json.encode([number for number, linked in enumerate(graph.steps, 1) if not linked.dependents])
 
 
-def plan_arguments(graph: Graph) -> list[Part]:
-    """What the task keeps of its plan as a whole: sinks, agents and failure policy, each empty for the default."""
+def plan_arguments(graph: Graph) -> Sequence[Part]:
+    """What the functions' `Task.read_plan` reads: sinks, agents, failure policy (empty for the default), number of
+    steps, then spec, input and number of dependencies of each.
+
+    Tasks of one plan share it, so the arguments of small plans are kept while their graphs are in use.
+    """
+    known = _plans.get(id(graph))
+    if known and known[0] is graph:
+        return known[1]
     agents = sorted({linked.step.agent for linked in graph.steps} - {""})
     on_failure = "" if graph.failure_policy is FailurePolicy.STOP else graph.failure_policy.value
-    return [sinks(graph), _json.encode(agents), on_failure]
-
-
-def graph_arguments(graph: Graph | None) -> list[Part]:
-    """Number of steps, then spec, input and number of dependencies of each."""
-    if graph is None:
-        return [0]
-    arguments: list[Part] = [len(graph.steps)]
+    arguments: list[Part] = [sinks(graph), _json.encode(agents), on_failure, len(graph.steps)]
     for linked in graph.steps:
         arguments += (packed_spec(linked), linked.step.input, len(linked.dependencies))
+    if len(graph.steps) <= _KEPT_STEPS:
+        if len(_plans) >= _KEPT_PLANS:
+            _plans.clear()
+        _plans[id(graph)] = (graph, arguments)
     return arguments
 
 
-def budget_arguments(budget: Budget | None) -> list[Part]:
-    """The limit and what happens at it, each empty for the default."""
-    if budget is None:
-        return [b"", b""]
-    on_limit = "" if budget.on_limit is BudgetAction.STOP else budget.on_limit.value
-    return [budget.max_cost_microusd or b"", on_limit]
+def _options(task: NewTask) -> list[Part]:
+    """Names and values of what few tasks have all of; what is empty is not stored."""
+    budget = task.budget
+    found: list[Part] = []
+    for name, value in (
+        ("goal", task.goal.encode()),
+        ("input", task.input if task.input != b"null" else b""),
+        ("labels", _json.encode(task.labels) if task.labels else b""),
+        ("paths", _json.encode(task.paths) if task.paths else b""),
+        ("trace", task.traceparent),
+        ("template", task.template),
+        ("span", task.deadline_ms),
+        ("budget", budget.max_cost_microusd if budget else 0),
+        ("on_limit", budget.on_limit.value if budget and budget.on_limit is not BudgetAction.STOP else ""),
+        ("policy", _json.encode(task.policy) if task.policy else b""),
+    ):
+        if value:
+            found += (name, value)
+    return found
 
 
-def submit_arguments(task: NewTask) -> list[Part]:
-    """Parts of `submit`, without the time; what is empty is not stored."""
-    return [
-        task.id,
-        task.tenant,
-        task.request_id,
-        task.fingerprint,
-        task.goal.encode(),
-        task.input if task.input != b"null" else b"",
-        _json.encode(task.labels) if task.labels else b"",
-        _json.encode(task.paths) if task.paths else b"",
-        task.priority.value,
-        task.traceparent,
-        task.template,
-        task.deadline_ms or b"",
-        *(plan_arguments(task.graph) if task.graph else (b"", b"", b"")),
-        *budget_arguments(task.budget),
-        _json.encode(task.policy) if task.policy else b"",
-        task.start_ms or b"",
-        len(task.documents),
-        *(_msgpack.encode((document.name, document.media_type, document.data)) for document in task.documents),
-        *graph_arguments(task.graph),
-    ]
+def submit_arguments(tasks: Sequence[NewTask]) -> list[Part]:
+    """Parts of `submit`, without the time: the plans, each once, and the tasks."""
+    numbers: dict[int, int] = {}
+    plans: list[Part] = []
+    rows: list[Part] = []
+    for task in tasks:
+        plan = 0
+        if task.graph is not None and task.graph.steps:
+            plan = numbers.setdefault(id(task.graph), len(numbers) + 1)
+            if plan == len(numbers):
+                plans.extend(plan_arguments(task.graph))
+        options = _options(task)
+        rows += (task.id, task.tenant, task.request_id, task.fingerprint, task.priority.value, plan, task.start_ms)
+        rows += (len(task.documents), len(options) // 2)
+        for document in task.documents:
+            rows.append(_msgpack.encode((document.name, document.media_type, document.data)))
+        rows += options
+    return [len(numbers), *plans, len(tasks), *rows]
 
 
 def usage_arguments(usage: Usage) -> list[Part]:
@@ -122,8 +138,13 @@ def usage_arguments(usage: Usage) -> list[Part]:
     return list(msgspec.structs.astuple(usage))
 
 
+def _usage_text(usage: Usage) -> str:
+    """The same numbers in one text, empty if all are 0."""
+    return "" if usage == _NO_USAGE else " ".join(map(str, msgspec.structs.astuple(usage)))
+
+
 def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
-    """Number of settlements, then fifteen arguments each, and those of the patch that comes with it."""
+    """Number of settlements, then ten arguments each, and those of the patch that comes with it."""
     arguments: list[Part] = [len(settlements)]
     for item in settlements:
         arguments += (
@@ -133,7 +154,7 @@ def settlement_arguments(settlements: Sequence[Settlement]) -> list[Part]:
             item.outcome.value,
             item.output,
             _json.encode(item.failure) if item.failure else b"",
-            *usage_arguments(item.usage),
+            _usage_text(item.usage),
             item.run_ms,
             item.retry_after_ms,
             *((1, *patch_arguments(item.patch)) if item.patch else (0,)),

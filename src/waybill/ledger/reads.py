@@ -67,7 +67,16 @@ class Reads:
             commands.append(("HMGET", self._key("task", task_id), *unpacking.TASK_FIELDS))
             commands.append(("LLEN", self._key("events", task_id)))
         rows = await self._store.commands(commands)
+        await self._complete(task_ids, rows[0::2])
         return [unpacking.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
+
+    async def _complete(self, task_ids: Sequence[str], rows: Sequence[list[bytes | None]]) -> None:
+        """Give those rows of `TASK_FIELDS` a core that a release before this one wrote."""
+        old = [at for at, values in enumerate(rows) if unpacking.is_old(values)]
+        if old:
+            commands = [("HMGET", self._key("task", task_ids[at]), *unpacking.CORE_FIELDS) for at in old]
+            for at, values in zip(old, await self._store.commands(commands), strict=True):
+                rows[at][0] = unpacking.core_of_old(values)
 
     async def list_tasks(
         self, tenant: str, limit: int, after: ListPosition | None = None, wanted: TaskFilter = EVERY_TASK

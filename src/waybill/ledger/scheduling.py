@@ -179,7 +179,7 @@ class Scheduling(Revising):
             msgspec.json.encode(order.failure) if order.failure else b"",
         ]
         if order.task is not None:
-            arguments += packing.submit_arguments(order.task)
+            arguments += packing.submit_arguments([order.task])
         verdict, *rest = await self._call("fire_schedule", *arguments)
         if not rest:
             return Fired(FiringVerdict(verdict.decode()))
@@ -193,7 +193,7 @@ class Scheduling(Revising):
         ResourceExhausted if the store is full. The task's own request id must be one of its own.
         """
         reply = await self._replicated(
-            "trigger_schedule", tenant, schedule_id, request.id, *packing.submit_arguments(task)
+            "trigger_schedule", tenant, schedule_id, request.id, *packing.submit_arguments([task])
         )
         match reply:
             case [b"exists", found]:

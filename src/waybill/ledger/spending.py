@@ -269,8 +269,8 @@ class Spending(Steering):
 
     async def task_policy(self, task_id: str) -> TaskPolicy:
         """What a task may do. Raises NotFound."""
-        state, policy = await self._fields(task_id, ["state", "policy"])
-        if state is None:
+        request, policy = await self._fields(task_id, ["request", "policy"])
+        if request is None:
             raise NotFound(f"there is no task {task_id}")
         return unpacking.policy_of(policy) or TaskPolicy()
 

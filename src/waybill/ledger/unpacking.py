@@ -15,42 +15,50 @@ from waybill.ledger.records import Effect, Grant, StepRecord, StepRef, TaskRecor
 
 STEP_STATES = tuple(StepState)
 """Step states by their number in the store, counted from 1."""
-TASK_FIELDS = (
-    "tenant",
+CORE_FIELDS = (
     "state",
-    "goal",
+    "tenant",
     "priority",
-    "labels",
-    "paths",
+    "created",
     "revision",
     "steps",
     "open",
-    "sinks",
-    "failure",
-    "trace",
+    "running",
+    "wait",
+    "run",
+    "outcome",
+    "planned",
+    "deadline",
+    "start",
     "input_tokens",
     "output_tokens",
     "cost",
-    "wait",
-    "run",
-    "created",
-    "planned",
-    "ended",
-    "note",
-    "deadline",
-    "template",
-    "agents",
-    "on_failure",
     "cached",
     "reasoning",
     "estimated",
+    "round",
     "budget",
     "on_limit",
+    "on_failure",
     "reserved",
-    "policy",
+    "open_calls",
     "revising",
-    "round",
-    "start",
+)
+"""The beginning of a task's core, as HEAD and TAIL of `task.lua`; a stored one may be shorter or longer. A release before this one stored each of them as a field of its own."""
+TASK_FIELDS = (
+    "core",
+    "goal",
+    "labels",
+    "paths",
+    "sinks",
+    "failure",
+    "trace",
+    "ended",
+    "note",
+    "template",
+    "agents",
+    "policy",
+    "state",
 )
 STEP_FIELDS = (
     "state",
@@ -95,6 +103,7 @@ BUDGET_QUESTION = Question(
 )
 """What a step asks whose next model call would cross a budget."""
 _events = msgspec.json.Decoder(Event)
+_cores = msgspec.msgpack.Decoder(list[Any])
 _failures = msgspec.json.Decoder(Failure)
 
 
@@ -138,7 +147,7 @@ def task_root(goal: bytes | None, input_: bytes | None) -> bytes:
 
 def grant_of(row: Sequence[Any], input_: bytes, inputs: Mapping[str, bytes]) -> Grant:
     """A grant from a row of the reply of `exchange`."""
-    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, *_, suspect = row
+    task, number, attempt, step, agent, _, run_timeout_ms, tenant, trace, wait_ms, suspect, *_ = row
     return Grant(
         ref=StepRef(task.decode(), number, attempt),
         step=_text(step),
@@ -164,50 +173,59 @@ def failure_of(data: bytes | None) -> Failure | None:
     return _failures.decode(data) if data else None
 
 
+def is_old(values: Sequence[bytes | None]) -> bool:
+    """Whether these are `TASK_FIELDS` of a task that a release before this one wrote: its `CORE_FIELDS` have the rest."""
+    return values[0] is None and values[-1] is not None
+
+
+def core_of_old(values: Sequence[bytes | None]) -> bytes:
+    """The core that stands for fields of their own."""
+    row = dict(zip(CORE_FIELDS, values, strict=True))
+    texts = {"state", "tenant", "priority", "outcome", "on_limit", "on_failure"}
+    return msgspec.msgpack.encode(
+        [(row[name] or b"").decode() if name in texts else int(row[name] or 0) for name in CORE_FIELDS]
+    )
+
+
 def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) -> TaskRecord | None:
     """A task from the values of `TASK_FIELDS`, or None if it does not exist."""
-    row = dict(zip(TASK_FIELDS, values, strict=True))
-    if row["state"] is None:
+    core, goal, labels, paths, sinks, failure, trace, ended, note, template, agents, policy, _ = values
+    if core is None:
         return None
-
-    def text(field: str) -> str:
-        return (row[field] or b"").decode()
-
-    def number(field: str) -> int:
-        return int(row[field] or 0)
-
+    row = dict(zip(CORE_FIELDS, _cores.decode(core), strict=False))
+    steps = row["steps"]
     return TaskRecord(
         id=task_id,
-        tenant=text("tenant"),
-        state=TaskState(text("state")),
-        goal=text("goal"),
-        priority=Priority(text("priority")),
-        labels=msgspec.json.decode(row["labels"] or b"{}", type=dict[str, str]),
-        paths=msgspec.json.decode(row["paths"] or b"[]", type=tuple[str, ...]),
-        revision=number("revision"),
-        step_count=number("steps"),
-        ended_step_count=number("steps") - number("open"),
+        tenant=row["tenant"],
+        state=TaskState(row["state"]),
+        goal=(goal or b"").decode(),
+        priority=Priority(row["priority"]),
+        labels=msgspec.json.decode(labels, type=dict[str, str]) if labels else {},
+        paths=msgspec.json.decode(paths, type=tuple[str, ...]) if paths else (),
+        revision=row["revision"],
+        step_count=steps,
+        ended_step_count=steps - row["open"],
         last_sequence=last_sequence,
-        sinks=msgspec.json.decode(row["sinks"] or b"[]", type=tuple[int, ...]),
-        failure=failure_of(row["failure"]),
-        traceparent=text("trace"),
-        usage=Usage(*(number(field) for field in USAGE_FIELDS)),
-        wait_ms=number("wait"),
-        run_ms=number("run"),
-        created_ms=number("created"),
-        planned_ms=number("planned"),
-        ended_ms=number("ended"),
-        planning_note=text("note"),
-        deadline_at_ms=number("deadline"),
-        template=text("template"),
-        agents=msgspec.json.decode(row["agents"] or b"[]", type=tuple[str, ...]),
-        failure_policy=FailurePolicy(text("on_failure") or FailurePolicy.STOP),
-        budget=budget_of(number("budget"), text("on_limit")),
-        reserved_microusd=number("reserved"),
-        policy=policy_of(row["policy"]),
-        revising=bool(number("revising")),
-        round=number("round"),
-        start_ms=number("start"),
+        sinks=msgspec.json.decode(sinks, type=tuple[int, ...]) if sinks else (steps,) if steps else (),
+        failure=failure_of(failure),
+        traceparent=(trace or b"").decode(),
+        usage=Usage(*(row.get(field, 0) for field in USAGE_FIELDS)),
+        wait_ms=row["wait"],
+        run_ms=row["run"],
+        created_ms=row["created"],
+        planned_ms=row["planned"],
+        ended_ms=int(ended or 0),
+        planning_note=(note or b"").decode(),
+        deadline_at_ms=row["deadline"],
+        template=(template or b"").decode(),
+        agents=msgspec.json.decode(agents, type=tuple[str, ...]) if agents else (),
+        failure_policy=FailurePolicy(row.get("on_failure") or FailurePolicy.STOP),
+        budget=budget_of(row.get("budget", 0), row.get("on_limit") or ""),
+        reserved_microusd=row.get("reserved", 0),
+        policy=policy_of(policy),
+        revising=bool(row.get("revising", 0)),
+        round=row.get("round", 0),
+        start_ms=row["start"],
     )
 
 
@@ -282,7 +300,8 @@ def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
 
 
 def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
-    record = dict(zip(STEP_FIELDS, msgspec.msgpack.decode(run, type=list[Any]), strict=False))
+    packed = msgspec.msgpack.decode(run, type=list[Any])
+    record = dict(zip(STEP_FIELDS, packed + [0] * (len(STEP_FIELDS) - len(packed)), strict=False))
     name, agent, *_ = fields = msgspec.msgpack.decode(spec, type=list[Any])
     if not isinstance(name, str) or not isinstance(agent, str):
         raise ValueError("a spec begins with the names of the step and its agent")

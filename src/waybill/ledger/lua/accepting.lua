@@ -1,53 +1,90 @@
 -- How a task comes to be: now, with its first steps or waiting for a plan; or SCHEDULED, with nothing but a timer.
 -- A plan that comes with a SCHEDULED task lies in the store, its steps PENDING, and is the task's once it begins.
 
-local OPTIONAL = { 'goal', 'input', 'labels', 'paths', 'priority', 'trace', 'template', 'span', 'sinks', 'agents',
-  'on_failure', 'budget', 'on_limit', 'policy' }
-local FIRST_OPTIONAL, SPAN, START, DOCUMENTS = 4, 11, 18, 19
+-- What of a submission is a number, or a short text, of the task's core.
+local NUMBERS, SHORT_TEXTS = { budget = true }, { on_limit = true }
+local ACCEPTED_FIELDS = 9
 
 -- The start of a SCHEDULED task, in the set of timers: as an attempt of the deadline.
 local function start_member(task)
   return task.id .. ':0:1'
 end
 
+-- A plan from the arguments, which several tasks of a call may have: sinks, agents, failure policy, steps n, then n times
+-- packed spec, input and number of blockers. `values` are the fields of its steps, `first` the steps that wait for
+-- nothing. Also returns where the arguments go on. Raises for what cannot be decoded, so it is read before anything is
+-- written.
+function Task.read_plan(args, at)
+  local count = tonumber(args[at + 3])
+  local plan = { sinks = args[at], agents = args[at + 1], on_failure = args[at + 2] ~= '' and args[at + 2], count = count,
+    packed = {}, records = {}, inputs = {}, blockers = {}, first = {} }
+  local fresh = {}
+  at = at + 4
+  for number = 1, count do
+    local packed, blockers = args[at], tonumber(args[at + 2])
+    fresh[blockers] = fresh[blockers] or Step.fresh(blockers)
+    plan.packed[number], plan.inputs[number], plan.blockers[number] = packed, args[at + 1], blockers
+    plan.records[number] = fresh[blockers]
+    if blockers == 0 then
+      local spec = cmsgpack.unpack(packed)
+      plan.first[#plan.first + 1] = { number = number, name = spec[1], agent = spec[2],
+        -- It waits with a timer, for a person, or for its conditions.
+        waits = spec[11] ~= nil, event = '{"type":"step_ready' .. call.stamp .. ',"step":"' .. spec[1] .. '"}' }
+    end
+    at = at + 3
+  end
+  return plan, at
+end
+
+-- Adds the fields of a plan's steps to the values of a write.
+function Step.add_plan(plan, v)
+  local last = #v
+  for number = 1, plan.count do
+    v[last + 1], v[last + 2] = 'spec:' .. number, plan.packed[number]
+    v[last + 3], v[last + 4] = 'in:' .. number, plan.inputs[number]
+    v[last + 5], v[last + 6] = 'run:' .. number, plan.records[number]
+    last = last + 6
+  end
+end
+
+-- A step of a plan that is not written yet; nil if it has none of that number.
+function Step.of_plan(task, number)
+  local plan = task.plan
+  return plan.packed[number] and Step.read(task, number, plan.records[number], plan.packed[number])
+end
+
+-- What a task keeps of its plan as a whole. One sink that is its last step is not told.
+local function keep_plan(task, plan)
+  local fields = task.fields or {}
+  if plan.sinks ~= '[' .. plan.count .. ']' then
+    fields[#fields + 1] = 'sinks'
+    fields[#fields + 1] = plan.sinks
+  end
+  fields[#fields + 1] = 'agents'
+  fields[#fields + 1] = plan.agents
+  if plan.on_failure then task.on_failure = plan.on_failure end
+  task.fields = fields
+end
+
 local function adopt(task, count)
-  task.revision, task.steps, task.open = 1, count, count
+  task.revision, task.steps, task.open, task.planned, task.changed = 1, count, count, call.now, true
   Task.event(task, 'task_planned', ',"revision":1,"step_count":' .. count)
 end
 
--- Spec, input and record of each step, from the arguments.
-local function step_values(values, args, first, count, record)
-  for number = 1, count do
-    local at = first + 3 * (number - 1)
-    values[#values + 1] = 'spec:' .. number
-    values[#values + 1] = args[at]
-    values[#values + 1] = 'in:' .. number
-    values[#values + 1] = args[at + 1]
-    values[#values + 1] = 'run:' .. number
-    values[#values + 1] = record(tonumber(args[at + 2]))
-  end
-  return values
-end
-
--- Gives a task its first plan, from the arguments, and starts what waits for nothing.
-function Task.plan(task, args, first, count)
-  task.loaded.revision, task.loaded.steps = 1, count
-  local values = { 'revision', '1', 'steps', integer(count), 'open', integer(count) }
-  in_chunks('HSET', K('task', task.id), step_values(values, args, first, count, Step.fresh), 2)
-  adopt(task, count)
-  for number = 1, count do
-    local at = first + 3 * (number - 1)
-    if tonumber(args[at + 2]) == 0 then
-      local spec = cmsgpack.unpack(args[at])
-      if spec[11] then
-        -- It waits with a timer, for a person, or for its conditions.
-        local step = Step.load(task, number)
-        step.state, step.ready = PENDING, 0
-        Step.let_go(task, step)
-      else
-        Task.event(task, 'step_ready', ',"step":"' .. spec[1] .. '"')
-        Queue.wait(spec[2], task.priority, task.tenant, task.id .. ':' .. number)
-      end
+-- Gives a task its first plan, and starts what waits for nothing.
+function Task.plan_first(task, plan)
+  task.plan = plan
+  keep_plan(task, plan)
+  adopt(task, plan.count)
+  local events = task.events
+  for _, first in ipairs(plan.first) do
+    if first.waits then
+      local step = Step.load(task, first.number)
+      step.state, step.ready = PENDING, 0
+      Step.let_go(task, step)
+    else
+      events[#events + 1] = first.event
+      Queue.wait(first.agent, task.priority, task.tenant, task.id .. ':' .. first.number)
     end
   end
 end
@@ -59,7 +96,6 @@ end
 
 -- The plan that was kept becomes the task's, and what waits for nothing starts.
 local function plan_kept(task, count)
-  redis.call('HSET', K('task', task.id), 'planned', integer(call.now))
   adopt(task, count)
   Step.load_all(task)
   for number = 1, count do
@@ -99,65 +135,92 @@ function Task.call_off(task)
   Task.finish(task, 'cancelled')
 end
 
-local function begin_now(task, span, args, first_step, count)
-  Task.set_deadline(task, tonumber(span))
-  if count > 0 then
-    redis.call('HSET', K('task', task.id), 'planned', integer(call.now))
-    Task.plan(task, args, first_step, count)
-  else
-    Task.await_plan(task)
+-- What of a submission lies in the task's core is set there; the rest are fields of their own.
+local function take_options(task, args, first, last)
+  local fields = task.fields
+  for at = first, last, 2 do
+    local name, value = args[at], args[at + 1]
+    if NUMBERS[name] then
+      task[name] = tonumber(value)
+    elseif SHORT_TEXTS[name] then
+      task[name] = value
+    else
+      fields[#fields + 1] = name
+      fields[#fields + 1] = value
+      if name == 'span' then task.span = tonumber(value) end
+    end
   end
 end
 
--- Accepts a task; its arguments, as `submit` has them, begin at `first` with its id, and end the arguments of the call.
--- Whoever calls it settles the rooms and flushes. Returns the reply of `submit`.
-function Task.accept(args, first)
-  local id, tenant, fingerprint = args[first], args[first + 1], args[first + 3]
-  local request = K('request', tenant, args[first + 2])
-  local known = redis.call('GET', request)
+-- The plan of a task that begins later lies in the store until then.
+local function keep_until_start(task, plan, start)
+  local fields = task.fields
+  task.start = start
+  fields[#fields + 1] = 'kept'
+  fields[#fields + 1] = plan and plan.count or 0
+  if plan then
+    keep_plan(task, plan)
+    local records = {}
+    for number = 1, plan.count do records[number] = Step.pending(plan.blockers[number]) end
+    task.plan = { count = plan.count, packed = plan.packed, inputs = plan.inputs, records = records }
+  end
+  redis.call('ZADD', K('timers'), start, start_member(task))
+end
+
+-- What is known of the request, or nil if it is new: then it stands for this task from now on. In a store that is full
+-- none is new.
+local function known_request(request, value)
+  if call.full == nil then call.full = redis.call('HGET', K('pulse'), 'full') == '1' end
+  if not call.full then return redis.call('SET', request, value, 'NX', 'GET') or nil end
+  return redis.call('GET', request) or ''
+end
+
+-- Accepts a task, whose arguments begin at `at`; `plans` are those of the call. Whoever calls it settles the rooms and
+-- flushes. Returns where the arguments go on, what became of it ('created', 'exists', 'reused' or 'full'), and its id.
+function Task.accept(args, at, plans)
+  local id, tenant, fingerprint, plan = args[at], args[at + 1], args[at + 3], plans[tonumber(args[at + 5])]
+  local first_option = at + ACCEPTED_FIELDS + tonumber(args[at + 7])
+  local following = first_option + 2 * tonumber(args[at + 8])
+  local request = K('request', tenant, args[at + 2])
+  local known = known_request(request, id .. '|' .. fingerprint)
+  if known == '' then return following, 'full' end
   if known then
     local known_id, known_fingerprint = string.match(known, '^([^|]+)|(.*)$')
-    if known_fingerprint ~= fingerprint then return { 'reused' } end
+    if known_fingerprint ~= fingerprint then return following, 'reused' end
     -- A caller who waits for replicas needs a write of this very call to wait for.
     redis.call('SET', request, known)
-    return { 'exists', known_id }
+    return following, 'exists', known_id
   end
-  if redis.call('HGET', K('pulse'), 'full') == '1' then return { 'full' } end
 
-  local document_count = tonumber(args[first + DOCUMENTS])
-  local first_step = first + DOCUMENTS + document_count + 2
-  local step_count = tonumber(args[first_step - 1])
-  local start = tonumber(args[first + START]) or 0
+  local start = tonumber(args[at + 6])
   local is_later = start > call.now
-  local state = is_later and 'scheduled' or step_count > 0 and 'running' or 'planning'
-  redis.call('SET', request, id .. '|' .. fingerprint)
-  local values = { 'state', state, 'tenant', tenant, 'request', args[first + 2], 'created', integer(call.now) }
-  if is_later then
-    values[#values + 1] = 'start'
-    values[#values + 1] = integer(start)
-    values[#values + 1] = 'kept'
-    values[#values + 1] = integer(step_count)
+  local state = is_later and 'scheduled' or plan and 'running' or 'planning'
+  local task = Task.new(id, { state, tenant, args[at + 4], call.now, 0, 0, 0, 0, 0, 0, false, 0, 0, 0 })
+  task.fields = { 'request', args[at + 2] }
+  take_options(task, args, first_option, following - 1)
+  local indexed = call.indexed[tenant] or {}
+  call.indexed[tenant] = indexed
+  indexed[#indexed + 1] = call.now
+  indexed[#indexed + 1] = id
+  if first_option > at + ACCEPTED_FIELDS then
+    local documents = {}
+    for i = at + ACCEPTED_FIELDS, first_option - 1 do documents[#documents + 1] = args[i] end
+    in_chunks('RPUSH', K('documents', id), documents)
   end
-  for i, field in ipairs(OPTIONAL) do
-    local value = args[first + FIRST_OPTIONAL + i - 1]
-    if value ~= '' then
-      values[#values + 1] = field
-      values[#values + 1] = value
-    end
-  end
-  redis.call('HSET', K('task', id), unpack(values))
-  redis.call('ZADD', K('index', tenant), call.now, id)
-  local documents = {}
-  for i = 1, document_count do documents[i] = args[first + DOCUMENTS + i] end
-  in_chunks('RPUSH', K('documents', id), documents)
-
-  local task = Task.load(id)
   Task.event(task, 'task_accepted', ',"state":"' .. state .. '"')
   if is_later then
-    in_chunks('HSET', K('task', id), step_values({}, args, first_step, step_count, Step.pending), 2)
-    redis.call('ZADD', K('timers'), start, start_member(task))
+    keep_until_start(task, plan, start)
   else
-    begin_now(task, args[first + SPAN], args, first_step, step_count)
+    Task.set_deadline(task, rawget(task, 'span'))
+    if plan then Task.plan_first(task, plan) else Task.await_plan(task) end
   end
-  return { 'created', id, call.now, #task.events }
+  return following, 'created', id
+end
+
+-- The plans of a call, and where its arguments go on: how many, then each.
+function Task.read_plans(args, at)
+  local plans, count = {}, tonumber(args[at])
+  at = at + 1
+  for i = 1, count do plans[i], at = Task.read_plan(args, at) end
+  return plans, at
 end

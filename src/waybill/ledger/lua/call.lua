@@ -38,8 +38,11 @@ local function begin(keys, args)
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
-  call = { prefix = keys[1], now = now, tasks = {}, loaded = {}, waiting = {}, rooms = {}, lines = {},
-    ends = {}, batches = {} }
+  local prefix = keys[1]
+  -- `task`, `events` and `bell` begin the keys that every task has; `stamp` is what every event has after its type.
+  call = { prefix = prefix, now = now, tasks = {}, loaded = {}, specs = {}, waiting = {}, rooms = {}, lines = {},
+    ends = {}, batches = {}, indexed = {}, expiring = {}, claimed = {}, released = {}, task = prefix .. ':task:',
+    events = prefix .. ':events:', bell = prefix .. ':bell:', stamp = string.format('","time_ms":%d', now) }
 end
 
 local function K(kind, ...)

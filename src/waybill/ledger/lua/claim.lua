@@ -9,13 +9,12 @@ local MOST_FRUITLESS = 400
 local function start(claim, members)
   local rest, started, takes = {}, 0, claim.free > 0
   for _, member in ipairs(members) do
-    local task = Task.load(member.task)
-    local step = task and (task.state == 'running' or task.state == 'paused') and Step.load(task, member.number)
-    if step and step.state == READY then
+    local task, step = Task.find(member.task, member.number, true)
+    if step and step.state == READY and (task.state == 'running' or task.state == 'paused') then
       if step.broken then
         Step.reject(task, step)
       elseif takes and (started < claim.free or #Limit.of_step(task, step) == 0) and task.state == 'running'
-        and not Pause.tenant(task.tenant) and not Pause.agent(Step.spec(step).agent) then
+        and not Pause.tenant(task.tenant) and not Pause.agent(step.spec.agent) then
         if not Limit.refuse(task, step) then
           Step.start(task, step, claim.worker, claim.seq)
           claim.steps[#claim.steps + 1] = { task = task, step = step }
@@ -37,8 +36,8 @@ end
 
 local function take_entry(claim, agent, priority, id, body)
   local members = Queue.take(agent, priority, id, body) or {}
-  local task = members[1] and Task.load(members[1].task)
   local started = start(claim, members)
+  local task = members[1] and Task.load(members[1].task)
   if task then Turn.charge(K('ready', agent, priority), task.tenant, started - #members) end
 end
 

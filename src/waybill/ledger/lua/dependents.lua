@@ -38,7 +38,9 @@ function Step.unblock(task, step)
     passed = passed + 1
     -- A long way is read at once, not step by step.
     if passed == CHUNK then Step.load_all(task) end
-    for _, number in ipairs(Step.dependents(task, ended)) do
+    local dependents = Step.dependents(task, ended)
+    if #dependents > 1 then Step.load_some(task, dependents) end
+    for _, number in ipairs(dependents) do
       local dependent = Step.load(task, number)
       if dependent.broken and Step.is_open(dependent) then
         Step.reject(task, dependent)

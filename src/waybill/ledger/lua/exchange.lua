@@ -5,25 +5,19 @@
 -- A seq at or below the stored one changes nothing; grants made after `seen` are delivered again.
 -- Keys: worker, workers, busy, held, task, events, waiting, ready, queue, timers, expiry, pace.
 -- Arguments: now, random, worker, seq, seen, free slots, agents a, a names, entries e, e times: agent, priority,
---   entry id, body; settlements s, s times: task, number, attempt, outcome, output, failure, input tokens,
---   output tokens, cost, run ms with decimals, least ms before another attempt.
+--   entry id, body; settlements s, s times: task, number, attempt, outcome, output, failure, usage (six numbers in one
+--   text, or empty), run ms with decimals, least ms before another attempt, 1 with a patch that follows (`Patch.read`) or 0.
 -- Reply: {'unknown'} if the worker is not registered, else {'ok', stale settlements, grants, batches}; a batch is
 --   {agent, why it holds no more, steps started}, a grant
---   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, reference names, outputs,
---   references, suspect}, with outputs 0 where they are too large for the reply: the caller reads them.
+--   {task, number, attempt, step, agent, input, run timeout, tenant, trace, wait ms, suspect}, and for a step that refers
+--   to others, or whose input is too large for the reply, also reference names, outputs and references: with outputs 0
+--   the caller reads them and the input.
 -- Events: step_started, step_retried, step_finished, step_ready, step_waiting, task_cancelling, task_finished.
 
 local INLINE_BYTES = 262144
 local HANDED_BACK = '{"reason":"HANDED_BACK","message":"the worker handed the step back; it runs again"}'
 
 local NO_ROOM = '{"reason":"STORE_FULL","message":"the store has no room for the steps that the attempt adds"}'
-
-local function reader(args, at)
-  return function()
-    at = at + 1
-    return args[at - 1]
-  end
-end
 
 -- With a patch that its plan does not allow it fails for good; in a full store it may succeed later.
 local function succeed(task, step, output, spent, random, patch)
@@ -57,21 +51,28 @@ end
 -- Attempts whose time tells what the next one of the agent will take.
 local TELLING = { succeeded = true, failed = true, failed_finally = true }
 
-local function settle_all(worker, random, next, stale)
-  for _ = 1, tonumber(next()) do
-    local member = next() .. ':' .. next() .. ':' .. next()
-    local outcome, output, failure = next(), next(), next()
-    local spent = Usage.read(next)
-    local run_ms = tonumber(next())
+local function settle_all(args, at, worker, random, stale)
+  local count = tonumber(args[at])
+  at = at + 1
+  local function next()
+    at = at + 1
+    return args[at - 1]
+  end
+  for _ = 1, count do
+    local id, number, attempt, outcome = args[at], tonumber(args[at + 1]), tonumber(args[at + 2]), args[at + 3]
+    local output, failure, spent = args[at + 4], args[at + 5], Usage.parse(args[at + 6])
+    local retry_after_ms, has_patch = tonumber(args[at + 8]), args[at + 9] == '1'
+    local run_ms = tonumber(args[at + 7])
     spent.run_ms = math.floor(run_ms + 0.5)
-    local retry_after_ms = tonumber(next())
-    local patch = next() == '1' and Patch.read(next) or nil
-    local task, step = Worker.holding(member)
+    at = at + 10
+    local patch = has_patch and Patch.read(next) or nil
+    local task, step = Worker.running(id, number, attempt)
     if not step or step.worker ~= worker then
+      local member = id .. ':' .. number .. ':' .. attempt
       stale[#stale + 1] = member
       Worker.reject(member)
     else
-      if TELLING[outcome] then Batch.ran(Step.spec(step).agent, run_ms * 1000) end
+      if TELLING[outcome] then Batch.ran(step.spec.agent, run_ms * 1000) end
       settle(task, step, outcome, output, failure, spent, random, retry_after_ms, patch)
     end
   end
@@ -85,11 +86,10 @@ local function granted_after(worker, seen, claimed)
   end
 end
 
--- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
-local function grant(task, step, room)
-  local spec, fields, names, roots = Step.spec(step), { 'in:' .. step.number }, {}, {}
-  local names_of = Step.names(task, step)
-  for _, number in ipairs(spec.references) do
+-- What the references of a step stand for: fields of the task, their names, and the steps they belong to.
+local function referred(task, step)
+  local fields, names, roots, names_of = {}, {}, {}, Step.names(task, step)
+  for _, number in ipairs(step.spec.references) do
     if number == 0 then
       fields[#fields + 1], fields[#fields + 2] = 'goal', 'input'
       names[#names + 1], names[#names + 2] = 'task.goal', 'task.input'
@@ -100,35 +100,66 @@ local function grant(task, step, room)
       end
     end
   end
-  local found, bytes = HMGET_all(K('task', task.id), fields), 0
-  for i = 1, #fields do bytes = bytes + #(found[i] or '') end
-  local input, outputs = found[1], 0
-  if bytes <= room then
-    outputs = {}
-    for i = 2, #fields do outputs[i - 1] = found[i] or '' end
-  else
-    input = ''
+  return fields, names, roots
+end
+
+-- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
+local function grant(task, step, room)
+  local spec, input, bytes = step.spec, step.given, 0
+  local row = { task.id, step.number, step.attempt, spec.name, spec.agent, '', spec.run_timeout_ms, task.tenant,
+    task.trace, step.last_wait, step.suspect }
+  if input and not spec.references[1] then
+    bytes = #input
+    if bytes > room then
+      row[12], row[13], row[14] = {}, 0, {}
+      return row, 0
+    end
+    row[6] = input
+    return row, bytes
   end
-  return { task.id, step.number, step.attempt, spec.name, spec.agent, input, spec.run_timeout_ms, task.tenant,
-    task.trace, step.last_wait, names, outputs, roots, step.suspect }, bytes <= room and bytes or 0
+  local fields, names, roots = referred(task, step)
+  fields[#fields + 1] = 'in:' .. step.number
+  local outputs = HMGET_all(call.task .. task.id, fields)
+  for i = 1, #fields do
+    outputs[i] = outputs[i] or ''
+    bytes = bytes + #outputs[i]
+  end
+  input = table.remove(outputs)
+  if bytes <= room and #names == 0 then
+    row[6] = input
+  elseif bytes <= room then
+    row[6], row[12], row[13], row[14] = input, names, outputs, roots
+  else
+    row[12], row[13], row[14] = names, 0, roots
+  end
+  return row, bytes <= room and bytes or 0
+end
+
+-- Settles, then claims. Returns the stale settlements, and the batches that were claimed.
+local function apply(args, at, worker, seq, free, claimed)
+  local agents, entries, stale = {}, {}, {}
+  for i = 1, tonumber(args[at]) do agents[i] = args[at + i] end
+  at = at + #agents + 1
+  for i = 1, tonumber(args[at]) do
+    entries[i] = { args[at + 1], args[at + 2], args[at + 3], args[at + 4] }
+    at = at + 4
+  end
+  settle_all(args, at + 1, worker, tonumber(args[2]), stale)
+  Queue.seat()
+  local _, batches = Claim.make(worker, seq, free, entries, agents, claimed)
+  Queue.settle_rooms()
+  return stale, batches
 end
 
 local function exchange(keys, args)
   begin(keys, args)
-  local random, worker, seq, seen, free = tonumber(args[2]), args[3], tonumber(args[4]), tonumber(args[5]),
-    tonumber(args[6])
+  local worker, seq, seen, free = args[3], tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
   local stored = tonumber(redis.call('HGET', K('worker', worker), 'seq') or '')
   if not stored or not Worker.beat(worker) then return { 'unknown' } end
-  local next, stale, claimed, agents, batches = reader(args, 7), {}, {}, {}, nil
+  local stale, claimed, batches = {}, {}, nil
   if seen < seq - 1 or seq <= stored then granted_after(worker, seen, claimed) end
   if seq > stored then
-    for _ = 1, tonumber(next()) do agents[#agents + 1] = next() end
-    local entries = {}
-    for i = 1, tonumber(next()) do entries[i] = { next(), next(), next(), next() } end
-    settle_all(worker, random, next, stale)
-    Queue.seat()
-    claimed, batches = Claim.make(worker, seq, free, entries, agents, claimed)
-    Queue.settle_rooms()
+    stale, batches = apply(args, 7, worker, seq, free, claimed)
     -- Only now: a call that failed half-way must not look applied when it is repeated.
     redis.call('HSET', K('worker', worker), 'seq', integer(seq))
     flush()

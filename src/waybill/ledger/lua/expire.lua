@@ -47,10 +47,11 @@ function Task.expire(limit)
   local due = redis.call('ZRANGE', K('expiry'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, limit)
   local removed, lost = 0, {}
   for _, id in ipairs(due) do
-    local v = redis.call('HMGET', K('task', id), 'tenant', 'request', 'letters', 'ended')
-    if not waits_for_archive(id, tonumber(v[4] or '') or 0) then
-      note_loss(lost, v[1], id)
-      remove(id, v[1], v[2], v[3])
+    local task = Task.load(id)
+    local v = redis.call('HMGET', K('task', id), 'request', 'letters', 'ended')
+    if not waits_for_archive(id, tonumber(v[3] or '') or 0) then
+      note_loss(lost, task and task.tenant, id)
+      remove(id, task and task.tenant, v[1], v[2])
       removed = removed + 1
     end
   end

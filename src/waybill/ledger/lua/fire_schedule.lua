@@ -5,7 +5,7 @@
 -- Keys: schedule, firings, active, due; and what `submit` and `cancel` use.
 -- Arguments: now, tenant, id, expected revision, ms for which the schedule is held if more is due, number of missed
 --   firings and ms of the newest, due ms of the firing or 0, whether that one waited in the queue, next due ms or 0,
---   overlap policy, why it is refused (JSON, or empty), then what `submit` takes, from the id on; nothing if nobody knows
+--   overlap policy, why it is refused (JSON, or empty), then what `submit` takes, of one task; nothing if nobody knows
 --   yet whether it is to be submitted.
 -- Reply: {'stale'} if the revision is another one, {'free'} if a submission is needed, {'busy'} if it waits on, {'full'} if
 --   the store is: then nothing changed; else {what became of it: 'missed' | 'skipped' | 'queued' | 'failed' | 'submitted',
@@ -39,7 +39,8 @@ local function fire_schedule(keys, args)
   if missed > 0 then Schedule.record(schedule, 'missed', tonumber(args[7]), missed) end
   if outcome == 'submitted' then
     if is_busy and args[11] == 'cancel' and not was_queued then Schedule.cancel_tasks(schedule) end
-    task = Schedule.submit(schedule, due, args, FIRST)[2]
+    local _, id = Schedule.submit(schedule, due, args, FIRST)
+    task = id or ''
   elseif outcome == 'failed' then
     Schedule.record(schedule, 'failed', due, 1, ',"failure":' .. args[12])
   elseif outcome == 'skipped' then

@@ -8,9 +8,11 @@ local function lease_planning(keys, args)
   begin(keys, args)
   local leased = {}
   for _, id in ipairs(redis.call('ZRANGE', K('planning'), '-inf', call.now, 'BYSCORE', 'LIMIT', 0, args[3])) do
-    local v = redis.call('HMGET', K('task', id), 'tenant', 'goal', 'paths', 'trace', 'round')
+    local task = Task.load(id)
+    local v = redis.call('HMGET', K('task', id), 'goal', 'paths')
     redis.call('ZADD', K('planning'), call.now + tonumber(args[2]), id)
-    leased[#leased + 1] = { id, v[1] or '', v[2] or '', v[3] or '', v[4] or '', tonumber(v[5] or '') or 0 }
+    leased[#leased + 1] = { id, task and task.tenant or '', v[1] or '', v[2] or '', task and task.trace or '',
+      task and task.round or 0 }
   end
   return leased
 end

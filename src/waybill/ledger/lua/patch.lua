@@ -260,7 +260,7 @@ local function add_steps(task, patch, base, asker)
   for i, new in ipairs(patch.steps) do
     for _, number in ipairs(new.spec[9]) do
       local needed = task.step[number]
-      table.insert(Step.spec(needed).dependents, base + i)
+      table.insert(Step.own_spec(needed).dependents, base + i)
       respecified(needed)
     end
   end
@@ -278,7 +278,7 @@ end
 
 -- The dependent waits for what is in the places of old steps, and knows its output by the old ones' names.
 local function redirect(task, dependent, places)
-  local spec, names, seen = Step.spec(dependent), Step.names(task, dependent), {}
+  local spec, names, seen = Step.own_spec(dependent), Step.names(task, dependent), {}
   for _, number in ipairs(spec.dependencies) do seen[number] = true end
   for _, number in ipairs(spec.dependencies) do
     local place = places[number]
@@ -287,7 +287,7 @@ local function redirect(task, dependent, places)
       if seen[place] then
         dependent.blockers, dependent.changed = dependent.blockers - 1, true
       else
-        table.insert(Step.spec(task.step[place]).dependents, dependent.number)
+        table.insert(Step.own_spec(task.step[place]).dependents, dependent.number)
         respecified(task.step[place])
         seen[place] = true
       end
@@ -312,7 +312,7 @@ local function substitute(task, patch, places)
         affected[#affected + 1] = dependent
       end
     end
-    Step.spec(old).dependents = kept
+    Step.own_spec(old).dependents = kept
     respecified(old)
   end
   for _, dependent in ipairs(affected) do redirect(task, dependent, places) end
@@ -347,7 +347,7 @@ end
 local function keep_account(task, places, base, asker, drops)
   local v = redis.call('HMGET', K('task', task.id), 'sinks', 'agents')
   local known, names = {}, {}
-  local sinks = sinks_after(task, decoded_list(task.sinks or v[1]), places, base, asker, drops)
+  local sinks = sinks_after(task, decoded_list(task.sinks or v[1] or '[' .. base .. ']'), places, base, asker, drops)
   for _, agent in ipairs(decoded_list(task.agents or v[2])) do known[agent] = true end
   for number = base + 1, task.steps do known[Step.spec(task.step[number]).agent] = true end
   known[''] = nil

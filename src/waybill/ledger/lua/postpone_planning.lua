@@ -5,7 +5,8 @@
 local function postpone_planning(keys, args)
   begin(keys, args)
   if not redis.call('ZSCORE', K('planning'), args[2]) then return 0 end
-  if (redis.call('HGET', K('task', args[2]), 'round') or '0') ~= args[5] then return 0 end
+  local task = Task.load(args[2])
+  if not task or task.round ~= tonumber(args[5]) then return 0 end
   redis.call('ZADD', K('planning'), call.now + tonumber(args[3]), args[2])
   redis.call('HSET', K('task', args[2]), 'note', args[4])
   return 1

@@ -15,13 +15,32 @@ function Queue.touch(agent, priority)
   call.rooms[agent .. ':' .. priority] = { agent = agent, priority = priority }
 end
 
-local function enter(waiter)
-  local list = K('waiting', waiter.agent, waiter.priority, waiter.tenant)
-  redis.call(waiter.first and 'LPUSH' or 'RPUSH', list, waiter.member)
-  if Turn.enter(K('ready', waiter.agent, waiter.priority), waiter.tenant) then
-    Queue.open(waiter.agent, waiter.priority)
+-- Seats steps of one tenant, before or behind those that wait already.
+local function enter(agent, priority, tenant, members, first)
+  in_chunks(first and 'LPUSH' or 'RPUSH', K('waiting', agent, priority, tenant), members)
+  if Turn.enter(K('ready', agent, priority), tenant) then Queue.open(agent, priority) end
+  Queue.touch(agent, priority)
+end
+
+-- Seats all of those who wait that are to be first, or all others, in their order.
+local function enter_all(waiting, first)
+  local groups, order = {}, {}
+  for i = first and #waiting or 1, first and 1 or #waiting, first and -1 or 1 do
+    local waiter = waiting[i]
+    if (waiter.first or false) == first then
+      local name = waiter.agent .. ':' .. waiter.priority .. ':' .. waiter.tenant
+      local members = groups[name]
+      if not members then
+        members = {}
+        groups[name], order[#order + 1] = members, waiter
+      end
+      members[#members + 1] = waiter.member
+    end
   end
-  Queue.touch(waiter.agent, waiter.priority)
+  for _, one in ipairs(order) do
+    local name = one.agent .. ':' .. one.priority .. ':' .. one.tenant
+    enter(one.agent, one.priority, one.tenant, groups[name], first)
+  end
 end
 
 function Queue.open(agent, priority)
@@ -114,12 +133,9 @@ function Queue.seat()
   Line.settle()
   local waiting = call.waiting
   call.waiting = {}
-  for i = #waiting, 1, -1 do
-    if waiting[i].first then enter(waiting[i]) end
-  end
-  for _, waiter in ipairs(waiting) do
-    if not waiter.first then enter(waiter) end
-  end
+  if #waiting == 0 then return end
+  enter_all(waiting, true)
+  enter_all(waiting, false)
 end
 
 -- Seats everyone who waits, and refills the queues that were touched.

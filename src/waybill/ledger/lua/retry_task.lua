@@ -31,7 +31,7 @@ local function retry_task(keys, args)
       if task.steps > 0 then
         Step.reset_all(task)
       else
-        redis.call('HINCRBY', K('task', task.id), 'round', 1)
+        task.round = task.round + 1
         Task.await_plan(task)
       end
     end

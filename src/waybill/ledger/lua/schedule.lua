@@ -24,7 +24,7 @@ function Schedule.is_busy(schedule)
   for _ = 1, LOOKED_AT do
     local id = redis.call('SRANDMEMBER', active)
     if not id then return false end
-    local state = redis.call('HGET', K('task', id), 'state')
+    local state = Task.state_of(id)
     if state and state ~= 'succeeded' and state ~= 'failed' and state ~= 'cancelled' then return true end
     redis.call('SREM', active, id)
   end
@@ -84,17 +84,17 @@ function Schedule.record_overdue(schedule, count, due)
   if count > 0 then Schedule.record(schedule, 'missed', due, count) end
 end
 
--- Submits a task of the schedule; its arguments, as `submit` has them, begin at `first`. Returns the reply of `submit`.
+-- Submits a task of the schedule; its plans, and the task, begin at `first` as `submit` has them. Returns what became of it,
+-- as `Task.accept` tells it, and its id.
 function Schedule.submit(schedule, due, args, first, is_triggered)
-  local reply = Task.accept(args, first)
-  if reply[1] ~= 'created' then return reply end
-  local id = reply[2]
-  redis.call('HSET', K('task', id), 'schedule', schedule.id)
+  local plans, at = Task.read_plans(args, first)
+  local _, outcome, id = Task.accept(args, at + 1, plans)
+  if outcome ~= 'created' then return outcome, id end
   Task.load(id).schedule = schedule.id
   redis.call('SADD', K('active', schedule.tenant, schedule.id), id)
   redis.call('HINCRBY', K('schedule', schedule.tenant, schedule.id), 'submitted', 1)
   Schedule.record(schedule, 'submitted', due, 1, ',"task":"' .. id .. '"' .. (is_triggered and ',"triggered":true' or ''))
-  return reply
+  return outcome, id
 end
 
 -- Cancels the tasks of earlier firings.

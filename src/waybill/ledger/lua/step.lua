@@ -2,110 +2,177 @@
 
 local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED, SKIPPED, WAITING = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled', 'skipped', 'waiting' }
-local STEP_FIELDS = {
+-- The record of a step, msgpack: STEP_HEAD always, then STEP_TAIL, which few steps have, up to its last value. New fields go
+-- to the end of STEP_TAIL.
+local STEP_HEAD = {
   'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached', 'reasoning',
-  'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by', 'replan',
-  'permits',
+  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect',
+}
+local STEP_TAIL = { 'parked', 'cached', 'reasoning', 'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped',
+  'added_by', 'replan', 'permits' }
+-- What a step has of STEP_TAIL that has it not.
+local NOUGHT = {}
+for i = 1, #STEP_TAIL do NOUGHT[STEP_TAIL[i]] = 0 end
+
+local STEP = {
+  __index = NOUGHT,
+  __newindex = function(step, field, value)
+    if NOUGHT[field] then step.more = true end
+    rawset(step, field, value)
+  end,
 }
 
+-- `more`: whether the step has something of STEP_TAIL.
+local function from_record(number, v)
+  local step = { number = number, state = v[1], attempt = v[2] or 0, tries = v[3] or 0, deaths = v[4] or 0,
+    blockers = v[5] or 0, ready = v[6] or 0, started = v[7] or 0, ended = v[8] or 0, worker = v[9], granted = v[10] or 0,
+    wait = v[11] or 0, run = v[12] or 0, input_tokens = v[13] or 0, output_tokens = v[14] or 0, cost = v[15] or 0,
+    last_wait = v[16] or 0, said = v[17] or 0, losses = v[18] or 0, suspect = v[19] or 0, more = false, changed = false,
+    spec = false, output = false, failure = false }
+  for i = #STEP_HEAD + 1, math.min(#v, #STEP_HEAD + #STEP_TAIL) do
+    if v[i] ~= 0 then step[STEP_TAIL[i - #STEP_HEAD]], step.more = v[i], true end
+  end
+  return setmetatable(step, STEP)
+end
+
 function Step.pack(step)
-  local record = {}
-  for i, field in ipairs(STEP_FIELDS) do record[i] = step[field] end
-  return cmsgpack.pack(record)
+  local v = { step.state, step.attempt, step.tries, step.deaths, step.blockers, step.ready, step.started, step.ended,
+    step.worker, step.granted, step.wait, step.run, step.input_tokens, step.output_tokens, step.cost, step.last_wait,
+    step.said, step.losses, step.suspect }
+  if step.more then
+    local last = #STEP_TAIL
+    while last > 0 and step[STEP_TAIL[last]] == 0 do last = last - 1 end
+    for i = 1, last do v[#STEP_HEAD + i] = step[STEP_TAIL[i]] end
+  end
+  return cmsgpack.pack(v)
 end
 
 -- A step of a task's first plan, as it is first written.
 function Step.fresh(blockers)
-  return cmsgpack.pack({ blockers > 0 and PENDING or READY, 0, 0, 0, blockers, blockers > 0 and 0 or call.now, 0, 0,
-    '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 })
+  local is_ready = blockers == 0
+  return cmsgpack.pack({ is_ready and READY or PENDING, 0, 0, 0, blockers, is_ready and call.now or 0, 0, 0, '' })
 end
 
 -- A step of a plan that is kept until its task begins.
 function Step.pending(blockers)
-  return cmsgpack.pack({ PENDING, 0, 0, 0, blockers, 0, 0, 0, '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    0, 0 })
+  return cmsgpack.pack({ PENDING, 0, 0, 0, blockers, 0, 0, 0, '' })
 end
 
--- The step's record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
+-- The step of this record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
 -- that it can be given up like any other. Fields that an older release did not write are 0.
-local function read_record(task, step, packed)
+local function read_record(task, number, packed)
   local readable, record = pcall(cmsgpack.unpack, packed)
-  if not readable or type(record) ~= 'table' or type(record[1]) ~= 'number' or type(record[9]) ~= 'string' then
-    local has_output = redis.call('HEXISTS', K('task', task.id), 'out:' .. step.number) == 1
-    step.broken, record = true, { has_output and SUCCEEDED or READY, [9] = '' }
+  if readable and type(record) == 'table' and type(record[1]) == 'number' and type(record[9]) == 'string' then
+    return from_record(number, record)
   end
-  for i, field in ipairs(STEP_FIELDS) do step[field] = record[i] or 0 end
+  local has_output = redis.call('HEXISTS', call.task .. task.id, 'out:' .. number) == 1
+  local step = from_record(number, { has_output and SUCCEEDED or READY, 0, 0, 0, 0, 0, 0, 0, '' })
+  step.broken = true
+  return step
 end
 
-local function read_spec(step, packed)
-  local legible, spec = pcall(cmsgpack.unpack, packed or '')
-  if not legible or type(spec) ~= 'table' or type(spec[10]) ~= 'table' then
+-- A spec by its names, from the array that `packing.packed_spec` packs: trailing defaults are left out there.
+local function named_spec(v)
+  return {
+    name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
+    max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
+    queue_timeout_ms = v[11] or 0, jitter = v[12] or 0.5, final_reasons = v[13] or {},
+    conditions = v[15] or {}, allow_skipped = v[16] == 1, limits = v[17] or {}, aliases = v[18] or {},
+    question = v[14] and { prompt = v[14][1], timeout_ms = v[14][3], default = v[14][4] }, array = v,
+  }
+end
+
+-- Steps of the same packed spec share what it says, in this call; nil for one that no code here can decode.
+local function shared_spec(packed)
+  local spec = call.specs[packed]
+  if spec then return spec end
+  local legible, v = pcall(cmsgpack.unpack, packed)
+  if not legible or type(v) ~= 'table' or type(v[10]) ~= 'table' then return nil end
+  spec = named_spec(v)
+  call.specs[packed] = spec
+  return spec
+end
+
+-- A step from what is stored of it, which is the task's from now on.
+function Step.read(task, number, packed, packed_spec)
+  local step = read_record(task, number, packed)
+  step.spec = shared_spec(packed_spec or '')
+  if not step.spec then
     step.broken, step.illegible = true, true
-    spec = { 'undecodable-' .. step.number, '', 1, 1, 0, 0, 1, {}, {}, {} }
+    step.spec = named_spec({ 'undecodable-' .. number, '', 1, 1, 0, 0, 1, {}, {}, {} })
   end
-  step.decoded_spec = spec
-end
-
-local function unpack_step(task, number, packed, packed_spec)
-  local step = { number = number, changed = false }
-  read_record(task, step, packed)
-  read_spec(step, packed_spec)
+  task.step[number] = step
   return step
 end
 
 -- A step that a patch adds, of a spec whose edges are numbers of the plan.
 function Step.added(number, spec, input, blockers, revision)
-  local step = { number = number, decoded_spec = spec, input = input, changed = true, respecified = true }
-  for _, field in ipairs(STEP_FIELDS) do step[field] = 0 end
-  step.state, step.blockers, step.worker, step.added_by = PENDING, blockers, '', revision
+  local step = from_record(number, { PENDING, 0, 0, 0, blockers, 0, 0, 0, '' })
+  step.spec, step.is_own, step.input, step.changed, step.respecified = named_spec(spec), true, input, true, true
+  step.added_by = revision
   return step
 end
 
--- The step, or nil if the task has none of that number.
-function Step.load(task, number)
+-- The step, or nil if the task has none of that number. With `to_claim` its input comes with it, as `given`.
+function Step.load(task, number, to_claim)
   local step = task.step[number]
   if step then return step end
-  local v = redis.call('HMGET', K('task', task.id), 'run:' .. number, 'spec:' .. number)
+  if task.plan then return Step.of_plan(task, number) end
+  local v
+  if to_claim then
+    v = redis.call('HMGET', call.task .. task.id, 'run:' .. number, 'spec:' .. number, 'in:' .. number)
+  else
+    v = redis.call('HMGET', call.task .. task.id, 'run:' .. number, 'spec:' .. number)
+  end
   if not v[1] then return nil end
-  step = unpack_step(task, number, v[1], v[2])
-  task.step[number] = step
+  step = Step.read(task, number, v[1], v[2])
+  if to_claim then step.given = v[3] or '' end
   return step
+end
+
+-- Several steps of a task in one read.
+function Step.load_some(task, numbers)
+  local missing, fields = {}, {}
+  for _, number in ipairs(numbers) do
+    if not task.step[number] then
+      missing[#missing + 1] = number
+      fields[#fields + 1] = 'run:' .. number
+      fields[#fields + 1] = 'spec:' .. number
+    end
+  end
+  if task.plan then
+    for _, number in ipairs(missing) do Step.of_plan(task, number) end
+    return
+  end
+  local v = HMGET_all(call.task .. task.id, fields)
+  for i, number in ipairs(missing) do
+    Step.read(task, number, v[2 * i - 1] or '', v[2 * i])
+  end
 end
 
 -- All steps of a task, for cascades.
 function Step.load_all(task)
-  local fields = {}
-  for number = 1, task.steps do
-    fields[#fields + 1] = 'run:' .. number
-    fields[#fields + 1] = 'spec:' .. number
-  end
-  local v = HMGET_all(K('task', task.id), fields)
-  for number = 1, task.steps do
-    if not task.step[number] then
-      task.step[number] = unpack_step(task, number, v[2 * number - 1], v[2 * number])
-    end
-  end
+  local numbers = {}
+  for number = 1, task.steps do numbers[number] = number end
+  Step.load_some(task, numbers)
 end
 
--- name, agent, times and edges; packed by `packing.packed_spec`, which leaves out trailing defaults.
+-- name, agent, times and edges. Other steps may share it.
 function Step.spec(step)
-  if not step.spec then
-    local v = step.decoded_spec
-    step.spec = {
-      name = v[1], agent = v[2], run_timeout_ms = v[3], max_attempts = v[4], initial_backoff_ms = v[5],
-      max_backoff_ms = v[6], multiplier = v[7], dependents = v[8], dependencies = v[9], references = v[10],
-      queue_timeout_ms = v[11] or 0, jitter = v[12] or 0.5, final_reasons = v[13] or {},
-      conditions = v[15] or {}, allow_skipped = v[16] == 1, limits = v[17] or {}, aliases = v[18] or {},
-      question = v[14] and { prompt = v[14][1], timeout_ms = v[14][3], default = v[14][4] },
-    }
+  return step.spec
+end
+
+-- The spec of this step alone, to be changed.
+function Step.own_spec(step)
+  if not step.is_own then
+    step.spec, step.is_own = named_spec(cmsgpack.unpack(cmsgpack.pack(step.spec.array))), true
   end
   return step.spec
 end
 
 -- The spec with the edges that a patch has changed; the rest is as it was.
 function Step.pack_spec(step)
-  local v, spec = step.decoded_spec, Step.spec(step)
+  local v, spec = step.spec.array, step.spec
   v[8], v[9], v[10] = spec.dependents, spec.dependencies, spec.references
   if #spec.aliases > 0 then
     v[11], v[12], v[13], v[14] = v[11] or 0, v[12] or 0.5, v[13] or {}, v[14] or false
@@ -154,5 +221,5 @@ local function changed(task, step, state)
 end
 
 local function named(step)
-  return string.format(',"step":"%s","attempt":%d', Step.spec(step).name, step.attempt)
+  return ',"step":"' .. step.spec.name .. '","attempt":' .. step.attempt
 end

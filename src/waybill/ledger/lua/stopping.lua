@@ -21,6 +21,7 @@ function Step.stop(task, outcome, failure)
     for number = 1, task.steps do
       local step = task.step[number]
       if step.state == RUNNING then
+        Worker.write_held()
         redis.call('ZADD', K('held', step.worker), 'LT', call.now + policy('cancel_grace_ms'), ref(task, step))
         redis.call('PUBLISH', K('control', step.worker), ref(task, step))
       elseif Step.is_open(step) then

@@ -160,9 +160,10 @@ local function still_waiting(members)
   local alive = {}
   for _, member in ipairs(members) do
     local id, number = string.match(member, '^(.+):(%d+)$')
-    local v = id and redis.call('HMGET', K('task', id), 'state', 'run:' .. number)
-    if v and v[2] and (v[1] == 'running' or v[1] == 'paused') then
-      local readable, record = pcall(cmsgpack.unpack, v[2])
+    local state = id and Task.state_of(id)
+    local run = (state == 'running' or state == 'paused') and redis.call('HGET', K('task', id), 'run:' .. number)
+    if run then
+      local readable, record = pcall(cmsgpack.unpack, run)
       -- A claim gives up what cannot be read.
       if not readable or type(record) ~= 'table' or record[1] == READY then alive[#alive + 1] = member end
     end

@@ -83,13 +83,18 @@ function Step.start(task, step, worker, exchange)
   step.last_wait = math.max(0, call.now - step.ready)
   step.wait, task.wait = step.wait + step.last_wait, task.wait + step.last_wait
   task.running = task.running + 1
-  redis.call('ZADD', K('held', worker), call.now + spec.run_timeout_ms, ref(task, step))
-  Task.event(task, 'step_started', string.format('%s,"agent":"%s","worker":"%s"', named(step), spec.agent, worker))
+  local held = call.claimed[worker] or {}
+  call.claimed[worker] = held
+  held[#held + 1] = call.now + spec.run_timeout_ms
+  held[#held + 1] = ref(task, step)
+  Task.event(task, 'step_started', named(step) .. ',"agent":"' .. spec.agent .. '","worker":"' .. worker .. '"')
 end
 
 -- RUNNING ends: the worker no longer holds it, and what the attempt used is counted.
 local function release(task, step, spent)
-  redis.call('ZREM', K('held', step.worker), ref(task, step))
+  local released = call.released[step.worker] or {}
+  call.released[step.worker] = released
+  released[#released + 1] = ref(task, step)
   task.running = task.running - 1
   Limit.release(task, step)
   Money.abandon(task, step)
@@ -101,7 +106,7 @@ end
 
 local function attempt_json(step, spent)
   if not spent then return '' end
-  return string.format('%s,"wait_ms":%d,"run_ms":%d', Usage.json(spent), step.last_wait, spent.run_ms)
+  return Usage.json(spent) .. ',"wait_ms":' .. step.last_wait .. ',"run_ms":' .. spent.run_ms
 end
 
 -- `note` says why, where that is no failure.
@@ -112,8 +117,8 @@ local function finish(task, step, state, failure, spent, note)
   step.ended, step.failure = call.now, failure or step.failure
   if step.turn > 0 then redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number) end
   task.open = task.open - 1
-  Task.event(task, 'step_finished', string.format('%s,"step_state":"%s"%s%s%s', named(step), STATE_NAMES[state],
-    note and (',"message":' .. cjson.encode(note)) or '', failure_json(failure), attempt_json(step, spent)))
+  Task.event(task, 'step_finished', named(step) .. ',"step_state":"' .. STATE_NAMES[state] .. '"'
+    .. (note and (',"message":' .. cjson.encode(note)) or '') .. failure_json(failure) .. attempt_json(step, spent))
 end
 
 -- Ends the task once no step is left that could change, and no revision of its plan is under way.

@@ -1,8 +1,9 @@
 -- trigger_schedule: (task) nothing -> SCHEDULED | PLANNING | RUNNING
 -- Fires a schedule now, paused or not, whatever its overlap policy. What is due later stays.
 -- Keys: schedule, firings, active, call; and what `submit` uses.
--- Arguments: now, tenant, id, id of the request (may be empty), then what `submit` takes, from the id on.
--- Reply: as `submit`, and {'missing'}; {'exists', id} is also the reply to the same request made again.
+-- Arguments: now, tenant, id, id of the request (may be empty), then what `submit` takes, of one task.
+-- Reply: {'created', id, now, number of its events} | {'exists', id}, also to the same request made again | {'reused'} |
+--   {'full'} | {'missing'}.
 -- Events: those of `submit`.
 
 local FIRST = 5
@@ -20,8 +21,10 @@ local function trigger_schedule(keys, args)
   end
   local schedule = Schedule.load(tenant, id)
   if not schedule then return { 'missing' } end
-  local reply = Schedule.submit(schedule, call.now, args, FIRST, true)
-  if reply[1] == 'created' then Request.keep(tenant, args[4], what .. reply[2]) end
+  local outcome, task_id = Schedule.submit(schedule, call.now, args, FIRST, true)
+  if outcome ~= 'created' then return { outcome, task_id } end
+  local reply = { outcome, task_id, call.now, #Task.load(task_id).events }
+  Request.keep(tenant, args[4], what .. task_id)
   Queue.settle_rooms()
   flush()
   return reply

@@ -20,7 +20,15 @@ function Usage.none()
   return used
 end
 
+-- What the arguments tell as six numbers in one text, empty if nothing was used.
+function Usage.parse(text)
+  if text == '' then return { more = false } end
+  local number = string.gmatch(text, '%S+')
+  return Usage.read(number)
+end
+
 function Usage.is_none(used)
+  if used.more == false then return true end
   for _, field in ipairs(USAGE) do
     if used[field] ~= 0 then return false end
   end
@@ -40,6 +48,8 @@ end
 
 -- Only what is not zero: a reader takes the rest for zero, and a store keeps a twentieth more tasks.
 function Usage.json(holder)
+  -- A task without anything of its TAIL has used nothing.
+  if holder.more == false then return ',"usage":{}' end
   local used = {}
   for i, field in ipairs(USAGE) do
     if holder[field] ~= 0 then used[#used + 1] = string.format('"%s":%d', USAGE_NAMES[i], holder[field]) end

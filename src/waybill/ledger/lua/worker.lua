@@ -2,6 +2,13 @@
 
 local LOST = '{"reason":"WORKER_LOST","message":"the worker died or could not be reached; the step runs again"}'
 
+-- What workers hold from now on, and no longer: written here, or by `flush`.
+function Worker.write_held()
+  for worker, values in pairs(call.claimed) do in_chunks('ZADD', K('held', worker), values, 2) end
+  for worker, values in pairs(call.released) do in_chunks('ZREM', K('held', worker), values) end
+  call.claimed, call.released = {}, {}
+end
+
 -- Extends a worker's life. Returns false if it is not known (any more).
 function Worker.beat(id)
   local workers = K('workers')
@@ -27,11 +34,13 @@ end
 -- A held step as `task`, `step`, or nil if the ledger does not have it running under this attempt.
 function Worker.holding(member)
   local id, number, attempt = string.match(member, '^([^:]+):(%d+):(%d+)$')
-  local task = id and Task.load(id)
-  local step = task and Step.load(task, tonumber(number))
-  if step and step.state == RUNNING and step.attempt == tonumber(attempt) then
-    return task, step
-  end
+  if not id then return nil end
+  return Worker.running(id, tonumber(number), tonumber(attempt))
+end
+
+function Worker.running(id, number, attempt)
+  local task, step = Task.find(id, number)
+  if step and step.state == RUNNING and step.attempt == attempt then return task, step end
 end
 
 -- Gives up a held step whose record cannot be decoded: nothing else would ever find it.
