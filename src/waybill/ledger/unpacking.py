@@ -44,7 +44,9 @@ CORE_FIELDS = (
     "open_calls",
     "revising",
 )
-"""The beginning of a task's core, as HEAD and TAIL of `task.lua`; a stored one may be shorter or longer. A release before this one stored each of them as a field of its own."""
+"""The beginning of a task's core, as HEAD and TAIL of `task.lua`; a stored one may be shorter or longer. The release
+before this one stored each of them as a field of its own.
+"""
 TASK_FIELDS = (
     "core",
     "goal",
@@ -174,7 +176,7 @@ def failure_of(data: bytes | None) -> Failure | None:
 
 
 def is_old(values: Sequence[bytes | None]) -> bool:
-    """Whether these are `TASK_FIELDS` of a task that a release before this one wrote: its `CORE_FIELDS` have the rest."""
+    """Whether these are `TASK_FIELDS` of a task that an older release wrote: its `CORE_FIELDS` have the rest."""
     return values[0] is None and values[-1] is not None
 
 
