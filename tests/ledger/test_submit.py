@@ -62,6 +62,34 @@ async def test_given_many_tasks_when_submitted_together_then_each_has_its_own_re
     assert results[1] == Accepted(known.id, repeated=True)
 
 
+async def test_given_more_tasks_than_a_call_takes_when_submitted_then_each_has_its_own_plan(
+    ledger: Ledger, hand: Hand
+) -> None:
+    plans = [graph({"only": []}), graph(DIAMOND), None, graph({"only": []}, inputs={"only": b'{"a":1}'})]
+    tasks = [
+        new_task(plans[at % 4], goal=f"goal {at}", start_ms=ledger.clock_ms + 1 if at == 5 else 0) for at in range(230)
+    ]
+    tasks[77] = tasks[3]
+    results = await ledger.submit(tasks)
+    assert results[77] == Accepted(tasks[3].id, repeated=True)
+    assert all(
+        result == Accepted(task.id, ledger.clock_ms, result.last_sequence)
+        for task, result in zip(tasks, results, strict=True)
+        if task is not tasks[3]
+    )
+    for at in (0, 1, 2, 3, 4, 9, 228, 229):
+        task, steps = await check_history(ledger, tasks[at].id)
+        planned = plans[at % 4]
+        assert (task.goal, task.step_count) == (f"goal {at}", len(planned.steps) if planned else 0)
+        assert [step.input for step in steps.values()] == [
+            linked.step.input for linked in (planned.steps if planned else ())
+        ]
+    assert (await ledger.task(tasks[5].id)).state is TaskState.SCHEDULED
+    assert {grant.ref.task for grant in await hand.run_all()} >= {
+        task.id for at, task in enumerate(tasks) if at % 4 == 0
+    }
+
+
 async def test_given_documents_when_submitted_then_every_byte_is_kept(ledger: Ledger) -> None:
     documents = tuple(Document(f"d{at}", "application/octet-stream", bytes(range(256))) for at in range(401))
     task_id = await accept(ledger, goal="g", documents=documents)

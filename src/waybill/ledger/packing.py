@@ -121,8 +121,9 @@ def submit_arguments(tasks: Sequence[NewTask]) -> list[Part]:
     for task in tasks:
         plan = 0
         if task.graph is not None and task.graph.steps:
-            plan = numbers.setdefault(id(task.graph), len(numbers) + 1)
-            if plan == len(numbers):
+            plan = numbers.get(id(task.graph), 0)
+            if not plan:
+                plan = numbers[id(task.graph)] = len(numbers) + 1
                 plans.extend(plan_arguments(task.graph))
         options = _options(task)
         rows += (task.id, task.tenant, task.request_id, task.fingerprint, task.priority.value, plan, task.start_ms)
