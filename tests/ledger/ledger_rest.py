@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-import msgspec
 import redis
 
 from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.unpacking import CORE_FIELDS
+from waybill.ledger.stored import core_of
 
 AT_REST = {"agents", "pace", "weights", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
 """Kinds of key that outlive all tasks; queues are empty then."""
@@ -49,7 +48,7 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
         await ledger.tick()
     for task in tasks:
         core = client.hget(keys.key("0", "task", task), "core")
-        assert core is None or msgspec.msgpack.decode(core)[CORE_FIELDS.index("running")] == 0
+        assert core is None or core_of(core)["running"] == 0
     for kind in ("timers", "planning", "decisions", "revising", "sweep", "paused", "lines"):
         assert not client.exists(keys.key("0", kind)), f"there is {kind} at rest"
     ledger.clock_ms += 700_000_000

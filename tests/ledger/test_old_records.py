@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 import redis.asyncio
@@ -15,22 +13,24 @@ from waybill.core.budget import Budget, BudgetAction
 from waybill.core.task import StepState, TaskState
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.unpacking import CORE_FIELDS, STEP_FIELDS
+from waybill.ledger.stored import OLD_STEP_FIELDS, OLD_TASK_FIELDS, core_of, record_of
 
 
 async def make_old(store: redis.asyncio.Redis, task_id: str) -> None:
     """Store the task as that release would have."""
     name = keys.key("0", "task", task_id)
     stored: dict[bytes, bytes] = await store.hgetall(name)
-    core: list[Any] = msgspec.msgpack.decode(stored.pop(b"core"))
-    old = {field.encode(): str(value).encode() for field, value in zip(CORE_FIELDS, core, strict=False) if value}
+    core = core_of(stored.pop(b"core"))
+    old = {field.encode(): str(core[field]).encode() for field in OLD_TASK_FIELDS if core[field]}
     old |= {field: b"0" for field in (b"open", b"running", b"wait", b"run") if field not in old}
-    steps = core[CORE_FIELDS.index("steps")]
+    steps = core["steps"]
+    if steps:
+        old.setdefault(b"planned", old[b"created"])
     if steps:
         old[b"sinks"] = b"[%d]" % steps
     for number in range(1, steps + 1):
-        record = msgspec.msgpack.decode(stored[b"run:%d" % number])
-        old[b"run:%d" % number] = msgspec.msgpack.encode(record + [0] * (len(STEP_FIELDS) - 1 - len(record)))
+        record = record_of(stored[b"run:%d" % number])
+        old[b"run:%d" % number] = msgspec.msgpack.encode([record[field] for field in OLD_STEP_FIELDS[:-1]])
     await store.delete(name)
     await store.hset(name, mapping={**stored, **old})
 

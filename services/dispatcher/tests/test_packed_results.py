@@ -12,7 +12,8 @@ from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.budget import BudgetAction, TaskPolicy
 from waybill.core.task import Failure, Priority, TaskState
 from waybill.ledger.ended import END_FIELDS, ended_of
-from waybill.ledger.unpacking import CORE_FIELDS, TASK_FIELDS, core_of_old, task_of
+from waybill.ledger.stored import OLD_TASK_FIELDS
+from waybill.ledger.unpacking import TASK_FIELDS, task_of
 
 TEXTS = st.text(max_size=12).map(str.encode)
 LONG = st.integers(0, 2**53).map(lambda number: b"%d" % number)
@@ -45,8 +46,8 @@ TASKS = st.fixed_dictionaries(ALWAYS_SET, optional=MAY_BE_SET)
 
 @given(TASKS, st.integers(0, 2**40), st.text(max_size=3).map(str.encode), TEXTS)
 def test_whatever_is_stored_a_packed_result_says_what_the_whole_record_says(stored, sequence, output, cursor) -> None:
-    core = core_of_old([stored.get(field) for field in CORE_FIELDS])
-    record = task_of("0-x", [core, *(stored.get(field) for field in TASK_FIELDS[1:])], sequence)
+    old = [stored.get(field) for field in OLD_TASK_FIELDS]
+    record = task_of("0-x", [None, *(stored.get(field) for field in TASK_FIELDS[1:])], sequence, old)
     task = ended_of([*(stored.get(field) for field in END_FIELDS), b"0-x", 7, sequence, len(output), output or None])
     for _ in range(2):  # the second one finds what it has in common with the first
         packed = packed_results.packed_result(task, output, cursor)

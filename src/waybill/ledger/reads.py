@@ -24,6 +24,7 @@ from waybill.ledger.records import (
     TaskRecord,
     WorkerRecord,
 )
+from waybill.ledger.stored import OLD_TASK_FIELDS
 
 SCAN_LIMIT = 5_000
 """Most tasks that one page of a filtered list looks at."""
@@ -67,16 +68,18 @@ class Reads:
             commands.append(("HMGET", self._key("task", task_id), *unpacking.TASK_FIELDS))
             commands.append(("LLEN", self._key("events", task_id)))
         rows = await self._store.commands(commands)
-        await self._complete(task_ids, rows[0::2])
-        return [unpacking.task_of(task_id, rows[2 * at], rows[2 * at + 1]) for at, task_id in enumerate(task_ids)]
+        old = await self._old_fields([task_id for at, task_id in enumerate(task_ids) if unpacking.is_old(rows[2 * at])])
+        return [
+            unpacking.task_of(task_id, rows[2 * at], rows[2 * at + 1], old.get(task_id))
+            for at, task_id in enumerate(task_ids)
+        ]
 
-    async def _complete(self, task_ids: Sequence[str], rows: Sequence[list[bytes | None]]) -> None:
-        """Give those rows of `TASK_FIELDS` a core that a release before this one wrote."""
-        old = [at for at, values in enumerate(rows) if unpacking.is_old(values)]
-        if old:
-            commands = [("HMGET", self._key("task", task_ids[at]), *unpacking.CORE_FIELDS) for at in old]
-            for at, values in zip(old, await self._store.commands(commands), strict=True):
-                rows[at][0] = unpacking.core_of_old(values)
+    async def _old_fields(self, task_ids: Sequence[str]) -> dict[str, list[bytes | None]]:
+        """What the release before this one stored of these tasks where there is a core now."""
+        if not task_ids:
+            return {}
+        commands = [("HMGET", self._key("task", task_id), *OLD_TASK_FIELDS) for task_id in task_ids]
+        return dict(zip(task_ids, await self._store.commands(commands), strict=True))
 
     async def list_tasks(
         self, tenant: str, limit: int, after: ListPosition | None = None, wanted: TaskFilter = EVERY_TASK

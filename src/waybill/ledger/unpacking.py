@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,43 +11,12 @@ import msgspec
 
 from waybill.core.budget import Budget, BudgetAction, TaskPolicy
 from waybill.core.plan import FailurePolicy, Question
-from waybill.core.task import Document, EffectState, Event, Failure, Priority, StepState, TaskState, Usage
+from waybill.core.task import Document, EffectState, Event, Failure, StepState, Usage
 from waybill.ledger.records import Effect, Grant, StepRecord, StepRef, TaskRecord
+from waybill.ledger.stored import core_of, old_core_of, record_of
 
 STEP_STATES = tuple(StepState)
 """Step states by their number in the store, counted from 1."""
-CORE_FIELDS = (
-    "state",
-    "tenant",
-    "priority",
-    "created",
-    "revision",
-    "steps",
-    "open",
-    "running",
-    "wait",
-    "run",
-    "outcome",
-    "planned",
-    "deadline",
-    "start",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "cached",
-    "reasoning",
-    "estimated",
-    "round",
-    "budget",
-    "on_limit",
-    "on_failure",
-    "reserved",
-    "open_calls",
-    "revising",
-)
-"""The beginning of a task's core, as HEAD and TAIL of `task.lua`; a stored one may be shorter or longer. The release
-before this one stored each of them as a field of its own.
-"""
 TASK_FIELDS = (
     "core",
     "goal",
@@ -62,40 +32,6 @@ TASK_FIELDS = (
     "policy",
     "state",
 )
-STEP_FIELDS = (
-    "state",
-    "attempt",
-    "tries",
-    "deaths",
-    "blockers",
-    "ready",
-    "started",
-    "ended",
-    "worker",
-    "granted",
-    "wait",
-    "run",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-    "last_wait",
-    "said",
-    "losses",
-    "suspect",
-    "parked",
-    "cached",
-    "reasoning",
-    "estimated",
-    "open_calls",
-    "broke",
-    "turn",
-    "skipped",
-    "dropped",
-    "added_by",
-    "replan",
-    "permits",
-)
-"""A step's stored record, as `STEP_FIELDS` of `step.lua`; an older release's is shorter."""
 USAGE_FIELDS = ("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated")
 """The fields of `Usage`, in their order, as tasks, steps and calls keep them."""
 BUDGET_QUESTION = Question(
@@ -105,7 +41,6 @@ BUDGET_QUESTION = Question(
 )
 """What a step asks whose next model call would cross a budget."""
 _events = msgspec.json.Decoder(Event)
-_cores = msgspec.msgpack.Decoder(list[Any])
 _failures = msgspec.json.Decoder(Failure)
 
 
@@ -176,32 +111,27 @@ def failure_of(data: bytes | None) -> Failure | None:
 
 
 def is_old(values: Sequence[bytes | None]) -> bool:
-    """Whether these are `TASK_FIELDS` of a task that an older release wrote: its `CORE_FIELDS` have the rest."""
+    """Whether these are `TASK_FIELDS` of a task that an older release wrote: its `OLD_TASK_FIELDS` have the rest."""
     return values[0] is None and values[-1] is not None
 
 
-def core_of_old(values: Sequence[bytes | None]) -> bytes:
-    """The core that stands for fields of their own."""
-    row = dict(zip(CORE_FIELDS, values, strict=True))
-    texts = {"state", "tenant", "priority", "outcome", "on_limit", "on_failure"}
-    return msgspec.msgpack.encode(
-        [(row[name] or b"").decode() if name in texts else int(row[name] or 0) for name in CORE_FIELDS]
-    )
-
-
-def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) -> TaskRecord | None:
-    """A task from the values of `TASK_FIELDS`, or None if it does not exist."""
+def task_of(
+    task_id: str, values: Sequence[bytes | None], last_sequence: int, old: Sequence[bytes | None] | None = None
+) -> TaskRecord | None:
+    """A task from the values of `TASK_FIELDS`, or None if it does not exist. Of one that an older release wrote `old` has
+    those of `OLD_TASK_FIELDS`.
+    """
     core, goal, labels, paths, sinks, failure, trace, ended, note, template, agents, policy, _ = values
-    if core is None:
+    if core is None and old is None:
         return None
-    row = dict(zip(CORE_FIELDS, _cores.decode(core), strict=False))
+    row = core_of(core) if core is not None else old_core_of(old or ())
     steps = row["steps"]
     return TaskRecord(
         id=task_id,
         tenant=row["tenant"],
-        state=TaskState(row["state"]),
+        state=row["state"],
         goal=(goal or b"").decode(),
-        priority=Priority(row["priority"]),
+        priority=row["priority"],
         labels=msgspec.json.decode(labels, type=dict[str, str]) if labels else {},
         paths=msgspec.json.decode(paths, type=tuple[str, ...]) if paths else (),
         revision=row["revision"],
@@ -211,22 +141,22 @@ def task_of(task_id: str, values: Sequence[bytes | None], last_sequence: int) ->
         sinks=msgspec.json.decode(sinks, type=tuple[int, ...]) if sinks else (steps,) if steps else (),
         failure=failure_of(failure),
         traceparent=(trace or b"").decode(),
-        usage=Usage(*(row.get(field, 0) for field in USAGE_FIELDS)),
+        usage=Usage(*(row[field] for field in USAGE_FIELDS)),
         wait_ms=row["wait"],
         run_ms=row["run"],
         created_ms=row["created"],
-        planned_ms=row["planned"],
+        planned_ms=row["planned"] or (row["created"] if steps else 0),
         ended_ms=int(ended or 0),
         planning_note=(note or b"").decode(),
         deadline_at_ms=row["deadline"],
         template=(template or b"").decode(),
         agents=msgspec.json.decode(agents, type=tuple[str, ...]) if agents else (),
-        failure_policy=FailurePolicy(row.get("on_failure") or FailurePolicy.STOP),
-        budget=budget_of(row.get("budget", 0), row.get("on_limit") or ""),
-        reserved_microusd=row.get("reserved", 0),
+        failure_policy=FailurePolicy(row["on_failure"] or FailurePolicy.STOP),
+        budget=budget_of(row["budget"], row["on_limit"] or ""),
+        reserved_microusd=row["reserved"],
         policy=policy_of(policy),
-        revising=bool(row.get("revising", 0)),
-        round=row.get("round", 0),
+        revising=bool(row["revising"]),
+        round=row["round"],
         start_ms=row["start"],
     )
 
@@ -253,16 +183,16 @@ def step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Step
     """
     try:
         return _step_of(number, run, spec, failure)
-    except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError):
+    except (msgspec.DecodeError, struct.error, ValueError, TypeError, LookupError, AttributeError):
         return _stand_in(number, run, failure)
 
 
 def state_of(run: bytes) -> StepState:
     """The state in a step's stored record; READY for one that cannot be decoded."""
     try:
-        state: StepState = STEP_STATES[msgspec.msgpack.decode(run, type=list[Any])[0] - 1]
-        return state
-    except (msgspec.DecodeError, LookupError, TypeError):
+        state: int = record_of(run)["state"]
+        return STEP_STATES[state - 1]
+    except (msgspec.DecodeError, struct.error, LookupError, TypeError, ValueError):
         return StepState.READY
 
 
@@ -302,8 +232,7 @@ def _stand_in(number: int, run: bytes, failure: bytes | None) -> StepRecord:
 
 
 def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> StepRecord:
-    packed = msgspec.msgpack.decode(run, type=list[Any])
-    record = dict(zip(STEP_FIELDS, packed + [0] * (len(STEP_FIELDS) - len(packed)), strict=False))
+    record = record_of(run)
     name, agent, *_ = fields = msgspec.msgpack.decode(spec, type=list[Any])
     if not isinstance(name, str) or not isinstance(agent, str):
         raise ValueError("a spec begins with the names of the step and its agent")
@@ -320,17 +249,17 @@ def _step_of(number: int, run: bytes, spec: bytes, failure: bytes | None) -> Ste
         dependencies=tuple(fields[8]),
         worker=record["worker"],
         failure=None if step_state is StepState.SUCCEEDED else failure_of(failure),
-        usage=Usage(*(record.get(field, 0) for field in USAGE_FIELDS)),
+        usage=Usage(*(record[field] for field in USAGE_FIELDS)),
         wait_ms=record["wait"],
         run_ms=record["run"],
         ready_ms=record["ready"],
         started_ms=record["started"],
         ended_ms=record["ended"],
-        question=BUDGET_QUESTION if record.get("broke") else _question(fields),
-        plan_revision=record.get("added_by", 0) or 1,
+        question=BUDGET_QUESTION if record["broke"] else _question(fields),
+        plan_revision=record["added_by"] or 1,
         when=tuple(text for _, _, text in fields[14]) if len(fields) > 14 else (),
         allow_skipped=len(fields) > 15 and bool(fields[15]),
-        dropped=bool(record.get("dropped", 0)),
+        dropped=bool(record["dropped"]),
     )
 
 

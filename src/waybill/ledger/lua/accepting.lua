@@ -40,22 +40,22 @@ end
 function Step.add_plan(plan, v)
   local last = #v
   for number = 1, plan.count do
-    v[last + 1], v[last + 2] = 'spec:' .. number, plan.packed[number]
-    v[last + 3], v[last + 4] = 'in:' .. number, plan.inputs[number]
-    v[last + 5], v[last + 6] = 'run:' .. number, plan.records[number]
+    v[last + 1], v[last + 2] = SPEC[number] or 'spec:' .. number, plan.packed[number]
+    v[last + 3], v[last + 4] = INPUT[number] or 'in:' .. number, plan.inputs[number]
+    v[last + 5], v[last + 6] = RUN[number] or 'run:' .. number, plan.records[number]
     last = last + 6
   end
 end
 
 -- A step of a plan that is not written yet; nil if it has none of that number.
 function Step.of_plan(task, number)
-  local plan = task.plan
+  local plan = task.new.plan
   return plan.packed[number] and Step.read(task, number, plan.records[number], plan.packed[number])
 end
 
 -- What a task keeps of its plan as a whole. One sink that is its last step is not told.
 local function keep_plan(task, plan)
-  local fields = task.fields or {}
+  local fields = task.new.fields
   if plan.sinks ~= '[' .. plan.count .. ']' then
     fields[#fields + 1] = 'sinks'
     fields[#fields + 1] = plan.sinks
@@ -63,28 +63,31 @@ local function keep_plan(task, plan)
   fields[#fields + 1] = 'agents'
   fields[#fields + 1] = plan.agents
   if plan.on_failure then task.on_failure = plan.on_failure end
-  task.fields = fields
 end
 
 local function adopt(task, count)
-  task.revision, task.steps, task.open, task.planned, task.changed = 1, count, count, call.now, true
+  task.steps, task.open, task.changed = count, count, true
+  if task.revision ~= 1 then task.revision = 1 end
+  if task.created ~= call.now then task.planned = call.now end
   Task.event(task, 'task_planned', ',"revision":1,"step_count":' .. count)
 end
 
 -- Gives a task its first plan, and starts what waits for nothing.
 function Task.plan_first(task, plan)
-  task.plan = plan
+  task.new = task.new or { fields = {} }
+  task.new.plan = plan
   keep_plan(task, plan)
   adopt(task, plan.count)
   local events = task.events
-  for _, first in ipairs(plan.first) do
+  for i = 1, #plan.first do
+    local first = plan.first[i]
     if first.waits then
       local step = Step.load(task, first.number)
       step.state, step.ready = PENDING, 0
       Step.let_go(task, step)
     else
       events[#events + 1] = first.event
-      Queue.wait(first.agent, task.priority, task.tenant, task.id .. ':' .. first.number)
+      Queue.wait(first.agent, task.priority, task.tenant, task.id .. ':' .. (TEXT[first.number] or first.number))
     end
   end
 end
@@ -137,7 +140,7 @@ end
 
 -- What of a submission lies in the task's core is set there; the rest are fields of their own.
 local function take_options(task, args, first, last)
-  local fields = task.fields
+  local fields = task.new.fields
   for at = first, last, 2 do
     local name, value = args[at], args[at + 1]
     if NUMBERS[name] then
@@ -147,22 +150,22 @@ local function take_options(task, args, first, last)
     else
       fields[#fields + 1] = name
       fields[#fields + 1] = value
-      if name == 'span' then task.span = tonumber(value) end
+      if name == 'span' then task.new.span = tonumber(value) end
     end
   end
 end
 
 -- The plan of a task that begins later lies in the store until then.
 local function keep_until_start(task, plan, start)
-  local fields = task.fields
-  task.start = start
+  local fields = task.new.fields
+  task.start, task.revision = start, 0
   fields[#fields + 1] = 'kept'
   fields[#fields + 1] = plan and plan.count or 0
   if plan then
     keep_plan(task, plan)
     local records = {}
     for number = 1, plan.count do records[number] = Step.pending(plan.blockers[number]) end
-    task.plan = { count = plan.count, packed = plan.packed, inputs = plan.inputs, records = records }
+    task.new.plan = { count = plan.count, packed = plan.packed, inputs = plan.inputs, records = records }
   end
   redis.call('ZADD', K('timers'), start, start_member(task))
 end
@@ -195,12 +198,11 @@ function Task.accept(args, at, plans)
   local start = tonumber(args[at + 6])
   local is_later = start > call.now
   local state = is_later and 'scheduled' or plan and 'running' or 'planning'
-  local task = Task.new(id, { state, tenant, args[at + 4], call.now, 0, 0, 0, 0, 0, 0, false, 0, 0, 0 })
-  task.fields = { 'request', args[at + 2] }
+  local task = Task.new(id, state, args[at + 4], tenant, args[at + 2])
   take_options(task, args, first_option, following - 1)
   local indexed = call.indexed[tenant] or {}
   call.indexed[tenant] = indexed
-  indexed[#indexed + 1] = call.now
+  indexed[#indexed + 1] = call.now_text
   indexed[#indexed + 1] = id
   if first_option > at + ACCEPTED_FIELDS then
     local documents = {}
@@ -211,8 +213,13 @@ function Task.accept(args, at, plans)
   if is_later then
     keep_until_start(task, plan, start)
   else
-    Task.set_deadline(task, rawget(task, 'span'))
-    if plan then Task.plan_first(task, plan) else Task.await_plan(task) end
+    Task.set_deadline(task, task.new.span)
+    if plan then
+      Task.plan_first(task, plan)
+    else
+      task.revision = 0
+      Task.await_plan(task)
+    end
   end
   return following, 'created', id
 end

@@ -2,6 +2,27 @@
 -- Every function begins with `begin` and ends with `flush` (task.lua): what lies between changes tables only,
 -- so that nothing raises once writing has started. Library state never outlives a call.
 
+local function register(name, callback, ...)
+  redis.register_function { function_name = name .. '_' .. TAG, callback = callback, flags = { ... } }
+end
+
+-- What the server gives is looked up by its name in two tables each time, so its functions are held here from the first
+-- call on: some of them are not there yet while the library loads.
+local function given()
+  return redis, string, math, table, cmsgpack, struct, ipairs, pairs, type, tonumber, pcall, unpack, setmetatable, rawset,
+    rawget, next
+end
+local redis, string, math, table, cmsgpack, struct, ipairs, pairs, type, tonumber, pcall, unpack, setmetatable, rawset,
+  rawget, next
+
+-- Texts of small numbers, and the fields of a task's steps: to write a number takes longer than anything else that a step
+-- needs. Others are made when they are needed.
+local TEXT, RUN, SPEC, INPUT, OUTPUT = {}, {}, {}, {}, {}
+for i = 0, 256 do
+  local text = '' .. i
+  TEXT[i], RUN[i], SPEC[i], INPUT[i], OUTPUT[i] = text, 'run:' .. i, 'spec:' .. i, 'in:' .. i, 'out:' .. i
+end
+
 local GROUP = 'workers'
 local PRIORITIES = { 'high', 'normal', 'low' }
 local CHUNK = 400
@@ -33,16 +54,23 @@ local flush
 
 -- keys[1] is the partition's prefix; args[1] is the time in epoch milliseconds, or 0 for the server's own clock.
 local function begin(keys, args)
+  if not redis then
+    redis, string, math, table, cmsgpack, struct, ipairs, pairs, type, tonumber, pcall, unpack, setmetatable, rawset,
+      rawget, next = given()
+  end
   local now = tonumber(args[1])
   if now == 0 then
     local time = redis.call('TIME')
     now = time[1] * 1000 + math.floor(time[2] / 1000)
   end
   local prefix = keys[1]
-  -- `task`, `events` and `bell` begin the keys that every task has; `stamp` is what every event has after its type.
+  -- `task`, `events` and `bell` begin the keys that every task has; `stamp` is what every event has after its type, and
+  -- `deadlines` and `expiry` are times that many have, as texts.
+  local text = string.format('%d', now)
   call = { prefix = prefix, now = now, tasks = {}, loaded = {}, specs = {}, waiting = {}, rooms = {}, lines = {},
     ends = {}, batches = {}, indexed = {}, expiring = {}, claimed = {}, released = {}, task = prefix .. ':task:',
-    events = prefix .. ':events:', bell = prefix .. ':bell:', stamp = string.format('","time_ms":%d', now) }
+    events = prefix .. ':events:', bell = prefix .. ':bell:', stamp = '","time_ms":' .. text,
+    now_text = text, deadlines = {} }
 end
 
 local function K(kind, ...)
@@ -80,6 +108,3 @@ local function HMGET_all(key, fields)
   return found
 end
 
-local function register(name, callback, ...)
-  redis.register_function { function_name = name .. '_' .. TAG, callback = callback, flags = { ... } }
-end

@@ -8,8 +8,9 @@ local MOST_FRUITLESS = 400
 -- a slot. The rest goes back. Returns how many were started.
 local function start(claim, members)
   local rest, started, takes = {}, 0, claim.free > 0
-  for _, member in ipairs(members) do
-    local task, step = Task.find(member.task, member.number, true)
+  for i = 1, #members do
+    local member = members[i]
+    local task, step, input, trace = Task.find(member.task, member.number, true)
     if step and step.state == READY and (task.state == 'running' or task.state == 'paused') then
       if step.broken then
         Step.reject(task, step)
@@ -17,7 +18,7 @@ local function start(claim, members)
         and not Pause.tenant(task.tenant) and not Pause.agent(step.spec.agent) then
         if not Limit.refuse(task, step) then
           Step.start(task, step, claim.worker, claim.seq)
-          claim.steps[#claim.steps + 1] = { task = task, step = step }
+          claim.steps[#claim.steps + 1] = { task = task, step = step, input = input, trace = trace }
           started = started + 1
         end
       else

@@ -63,7 +63,7 @@ local function settle_all(args, at, worker, random, stale)
     local output, failure, spent = args[at + 4], args[at + 5], Usage.parse(args[at + 6])
     local retry_after_ms, has_patch = tonumber(args[at + 8]), args[at + 9] == '1'
     local run_ms = tonumber(args[at + 7])
-    spent.run_ms = math.floor(run_ms + 0.5)
+    spent.run_ms = math.max(0, math.floor(run_ms + 0.5))
     at = at + 10
     local patch = has_patch and Patch.read(next) or nil
     local task, step = Worker.running(id, number, attempt)
@@ -104,10 +104,12 @@ local function referred(task, step)
 end
 
 -- The reply for one claimed step; `room` is what the reply may still hold, in bytes.
-local function grant(task, step, room)
-  local spec, input, bytes = step.spec, step.given, 0
+local function grant(held, room)
+  local task, step, input, trace, bytes = held.task, held.step, held.input, held.trace, 0
+  local spec = step.spec
+  if trace == nil then trace = Task.text(task, 'trace') end
   local row = { task.id, step.number, step.attempt, spec.name, spec.agent, '', spec.run_timeout_ms, task.tenant,
-    task.trace, step.last_wait, step.suspect }
+    trace, step.last_wait, step.suspect }
   if input and not spec.references[1] then
     bytes = #input
     if bytes > room then
@@ -165,8 +167,8 @@ local function exchange(keys, args)
     flush()
   end
   local grants, room = {}, INLINE_BYTES
-  for i, held in ipairs(claimed) do
-    local row, bytes = grant(held.task, held.step, room)
+  for i = 1, #claimed do
+    local row, bytes = grant(claimed[i], room)
     grants[i], room = row, room - bytes
   end
   return { 'ok', stale, grants, batches or {} }

@@ -11,7 +11,7 @@ local function lease_planning(keys, args)
     local task = Task.load(id)
     local v = redis.call('HMGET', K('task', id), 'goal', 'paths')
     redis.call('ZADD', K('planning'), call.now + tonumber(args[2]), id)
-    leased[#leased + 1] = { id, task and task.tenant or '', v[1] or '', v[2] or '', task and task.trace or '',
+    leased[#leased + 1] = { id, task and task.tenant or '', v[1] or '', v[2] or '', task and Task.text(task, 'trace') or '',
       task and task.round or 0 }
   end
   return leased

@@ -15,7 +15,7 @@ local function lease_revisions(keys, args)
     else
       redis.call('ZADD', K('revising'), call.now + tonumber(args[2]), id)
       local v, failed = redis.call('HMGET', K('task', id), 'goal', 'paths'), Revision.failed(task)
-      leased[#leased + 1] = { id, task.tenant, v[1] or '', v[2] or '', task.trace or '', task.revision, task.round,
+      leased[#leased + 1] = { id, task.tenant, v[1] or '', v[2] or '', Task.text(task, 'trace') or '', task.revision, task.round,
         failed, failed[1] and Revision.failure_of(task, failed[1]) or '' }
     end
   end

@@ -11,7 +11,7 @@ function Letter.write(task, step, failure)
   redis.call('HSET', K('letters', task.tenant), id, string.format(
     '{"id":"%s","task":"%s","number":%d,"step":"%s","agent":"%s","failure":%s,"deaths":%d,"attempt":%d,"created_ms":%d}',
     id, task.id, step.number, spec.name, spec.agent, failure, step.deaths, step.attempt, call.now))
-  task.letters, task.changed = (task.letters or '') .. ' ' .. step.number, true
+  task.letters, task.changed = (Task.text(task, 'letters') or '') .. ' ' .. step.number, true
 end
 
 -- Returns whether there was one.

@@ -20,7 +20,7 @@ local function retry_task(keys, args)
     local kept = task.start > 0 and Task.kept_steps(task)
     task.state, task.outcome, task.failure = task.steps + (kept or 0) > 0 and 'running' or 'planning', '', ''
     task.revisions, task.changed = 0, true
-    Letter.drop_all(task.tenant, task.id, task.letters)
+    Letter.drop_all(task.tenant, task.id, Task.text(task, 'letters'))
     task.letters = ''
     Task.keep_again(task)
     Task.event(task, 'task_retried', ',"state":"' .. task.state .. '"')

@@ -2,14 +2,16 @@
 
 local PENDING, READY, RUNNING, BACKOFF, SUCCEEDED, FAILED, CANCELLED, SKIPPED, WAITING = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local STATE_NAMES = { 'pending', 'ready', 'running', 'backoff', 'succeeded', 'failed', 'cancelled', 'skipped', 'waiting' }
--- The record of a step, msgpack: STEP_HEAD always, then STEP_TAIL, which few steps have, up to its last value. New fields go
--- to the end of STEP_TAIL.
-local STEP_HEAD = {
-  'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted', 'wait', 'run',
-  'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect',
-}
-local STEP_TAIL = { 'parked', 'cached', 'reasoning', 'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped',
-  'added_by', 'replan', 'permits' }
+-- The record of a step: what all have, packed by RECORD; then, msgpack, what few have, STEP_TAIL, up to its last value. New
+-- fields go to the end of STEP_TAIL.
+local RECORD = '<BI4I4I6I6I6I6I6I6I6s'
+local STEP_TAIL = { 'tries', 'deaths', 'said', 'losses', 'suspect', 'input_tokens', 'output_tokens', 'cost', 'cached',
+  'reasoning', 'estimated', 'parked', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by', 'replan', 'permits' }
+-- The release before this one packed all of it as msgpack, whose first byte is above any state.
+local OLD_RECORD = { 'state', 'attempt', 'tries', 'deaths', 'blockers', 'ready', 'started', 'ended', 'worker', 'granted',
+  'wait', 'run', 'input_tokens', 'output_tokens', 'cost', 'last_wait', 'said', 'losses', 'suspect', 'parked', 'cached',
+  'reasoning', 'estimated', 'open_calls', 'broke', 'turn', 'skipped', 'dropped', 'added_by', 'replan', 'permits' }
+local LAST_STATE = 15
 -- What a step has of STEP_TAIL that has it not.
 local NOUGHT = {}
 for i = 1, #STEP_TAIL do NOUGHT[STEP_TAIL[i]] = 0 end
@@ -17,56 +19,78 @@ for i = 1, #STEP_TAIL do NOUGHT[STEP_TAIL[i]] = 0 end
 local STEP = {
   __index = NOUGHT,
   __newindex = function(step, field, value)
-    if NOUGHT[field] then step.more = true end
+    if NOUGHT[field] then rawset(step, 'more', true) end
     rawset(step, field, value)
   end,
 }
 
--- `more`: whether the step has something of STEP_TAIL.
-local function from_record(number, v)
-  local step = { number = number, state = v[1], attempt = v[2] or 0, tries = v[3] or 0, deaths = v[4] or 0,
-    blockers = v[5] or 0, ready = v[6] or 0, started = v[7] or 0, ended = v[8] or 0, worker = v[9], granted = v[10] or 0,
-    wait = v[11] or 0, run = v[12] or 0, input_tokens = v[13] or 0, output_tokens = v[14] or 0, cost = v[15] or 0,
-    last_wait = v[16] or 0, said = v[17] or 0, losses = v[18] or 0, suspect = v[19] or 0, more = false, changed = false,
-    spec = false, output = false, failure = false }
-  for i = #STEP_HEAD + 1, math.min(#v, #STEP_HEAD + #STEP_TAIL) do
-    if v[i] ~= 0 then step[STEP_TAIL[i - #STEP_HEAD]], step.more = v[i], true end
-  end
-  return setmetatable(step, STEP)
+-- As of a task: 16 names, with `output`, are as many as it should have. `more`: whether it has something of STEP_TAIL.
+local function made(number, state, attempt, blockers, ready, started, ended, granted, wait, run, last_wait, worker)
+  return setmetatable({ number = number, state = state, attempt = attempt, blockers = blockers, ready = ready,
+    started = started, ended = ended, granted = granted, wait = wait, run = run, last_wait = last_wait, worker = worker,
+    spec = false, changed = false, more = false, output = false }, STEP)
 end
 
 function Step.pack(step)
-  local v = { step.state, step.attempt, step.tries, step.deaths, step.blockers, step.ready, step.started, step.ended,
-    step.worker, step.granted, step.wait, step.run, step.input_tokens, step.output_tokens, step.cost, step.last_wait,
-    step.said, step.losses, step.suspect }
-  if step.more then
-    local last = #STEP_TAIL
-    while last > 0 and step[STEP_TAIL[last]] == 0 do last = last - 1 end
-    for i = 1, last do v[#STEP_HEAD + i] = step[STEP_TAIL[i]] end
-  end
-  return cmsgpack.pack(v)
+  local record = struct.pack(RECORD, step.state, step.attempt, step.blockers, step.ready, step.started, step.ended,
+    step.granted, step.wait, step.run, step.last_wait, step.worker)
+  if not step.more then return record end
+  local last, v = #STEP_TAIL, {}
+  while last > 0 and step[STEP_TAIL[last]] == 0 do last = last - 1 end
+  if last == 0 then return record end
+  for i = 1, last do v[i] = step[STEP_TAIL[i]] end
+  return record .. cmsgpack.pack(v)
 end
 
 -- A step of a task's first plan, as it is first written.
 function Step.fresh(blockers)
   local is_ready = blockers == 0
-  return cmsgpack.pack({ is_ready and READY or PENDING, 0, 0, 0, blockers, is_ready and call.now or 0, 0, 0, '' })
+  return struct.pack(RECORD, is_ready and READY or PENDING, 0, blockers, is_ready and call.now or 0, 0, 0, 0, 0, 0, 0, '')
 end
 
 -- A step of a plan that is kept until its task begins.
 function Step.pending(blockers)
-  return cmsgpack.pack({ PENDING, 0, 0, 0, blockers, 0, 0, 0, '' })
+  return struct.pack(RECORD, PENDING, 0, blockers, 0, 0, 0, 0, 0, 0, 0, '')
+end
+
+-- Of an older release; fields that it did not write are 0.
+local function from_old(number, packed)
+  local v, step = cmsgpack.unpack(packed), made(number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '')
+  if type(v[1]) ~= 'number' or type(v[9]) ~= 'string' then error('no record of a step') end
+  for i = 1, math.min(#v, #OLD_RECORD) do
+    if v[i] ~= 0 then step[OLD_RECORD[i]] = v[i] end
+  end
+  return step
+end
+
+-- A step from its record. Raises for what is none.
+local function from_record(number, packed)
+  if string.byte(packed) > LAST_STATE then return from_old(number, packed) end
+  local state, attempt, blockers, ready, started, ended, granted, wait, run, last_wait, worker, at =
+    struct.unpack(RECORD, packed)
+  local step = made(number, state, attempt, blockers, ready, started, ended, granted, wait, run, last_wait, worker)
+  if at <= #packed then
+    local v = cmsgpack.unpack(string.sub(packed, at))
+    for i = 1, math.min(#v, #STEP_TAIL) do
+      if v[i] ~= 0 then step[STEP_TAIL[i]] = v[i] end
+    end
+  end
+  return step
+end
+
+-- The state of a record of which nothing else is wanted; nil for one that no code here can decode.
+function Step.state_of(packed)
+  local readable, step = pcall(from_record, 0, packed)
+  return readable and step.state or nil
 end
 
 -- The step of this record, or what stands for one that no code here can decode: ended well if it has an output, or READY, so
--- that it can be given up like any other. Fields that an older release did not write are 0.
+-- that it can be given up like any other.
 local function read_record(task, number, packed)
-  local readable, record = pcall(cmsgpack.unpack, packed)
-  if readable and type(record) == 'table' and type(record[1]) == 'number' and type(record[9]) == 'string' then
-    return from_record(number, record)
-  end
+  local readable, step = pcall(from_record, number, packed)
+  if readable then return step end
   local has_output = redis.call('HEXISTS', call.task .. task.id, 'out:' .. number) == 1
-  local step = from_record(number, { has_output and SUCCEEDED or READY, 0, 0, 0, 0, 0, 0, 0, '' })
+  step = made(number, has_output and SUCCEEDED or READY, 0, 0, 0, 0, 0, 0, 0, 0, 0, '')
   step.broken = true
   return step
 end
@@ -107,27 +131,25 @@ end
 
 -- A step that a patch adds, of a spec whose edges are numbers of the plan.
 function Step.added(number, spec, input, blockers, revision)
-  local step = from_record(number, { PENDING, 0, 0, 0, blockers, 0, 0, 0, '' })
+  local step = made(number, PENDING, 0, blockers, 0, 0, 0, 0, 0, 0, 0, '')
   step.spec, step.is_own, step.input, step.changed, step.respecified = named_spec(spec), true, input, true, true
   step.added_by = revision
   return step
 end
 
--- The step, or nil if the task has none of that number. With `to_claim` its input comes with it, as `given`.
+-- The step, or nil if the task has none of that number. With `to_claim` its input is returned too, if it was read with it.
 function Step.load(task, number, to_claim)
   local step = task.step[number]
   if step then return step end
-  if task.plan then return Step.of_plan(task, number) end
-  local v
+  if task.new and task.new.plan then return Step.of_plan(task, number) end
+  local run, spec, v = RUN[number] or 'run:' .. number, SPEC[number] or 'spec:' .. number, nil
   if to_claim then
-    v = redis.call('HMGET', call.task .. task.id, 'run:' .. number, 'spec:' .. number, 'in:' .. number)
+    v = redis.call('HMGET', call.task .. task.id, run, spec, INPUT[number] or 'in:' .. number)
   else
-    v = redis.call('HMGET', call.task .. task.id, 'run:' .. number, 'spec:' .. number)
+    v = redis.call('HMGET', call.task .. task.id, run, spec)
   end
   if not v[1] then return nil end
-  step = Step.read(task, number, v[1], v[2])
-  if to_claim then step.given = v[3] or '' end
-  return step
+  return Step.read(task, number, v[1], v[2]), to_claim and (v[3] or '') or nil
 end
 
 -- Several steps of a task in one read.
@@ -140,7 +162,7 @@ function Step.load_some(task, numbers)
       fields[#fields + 1] = 'spec:' .. number
     end
   end
-  if task.plan then
+  if task.new and task.new.plan then
     for _, number in ipairs(missing) do Step.of_plan(task, number) end
     return
   end
@@ -213,7 +235,8 @@ end
 -- How the ledger writes an attempt of a step. As a timer it means what the step's state says: BACKOFF, the next
 -- attempt; READY, the end of its patience with the queue; WAITING, the end of its patience with a person.
 local function ref(task, step)
-  return task.id .. ':' .. step.number .. ':' .. step.attempt
+  local number, attempt = step.number, step.attempt
+  return task.id .. ':' .. (TEXT[number] or number) .. ':' .. (TEXT[attempt] or attempt)
 end
 
 local function changed(task, step, state)
@@ -221,5 +244,5 @@ local function changed(task, step, state)
 end
 
 local function named(step)
-  return ',"step":"' .. step.spec.name .. '","attempt":' .. step.attempt
+  return ',"step":"' .. step.spec.name .. '","attempt":' .. (TEXT[step.attempt] or step.attempt)
 end

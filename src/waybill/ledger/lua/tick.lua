@@ -146,7 +146,7 @@ local function fence_late(random, workers)
       redis.call('PUBLISH', K('control', worker), member)
       if step then
         local spent = Usage.none()
-        spent.run_ms = call.now - step.started
+        spent.run_ms = math.max(0, call.now - step.started)
         Step.fail(task, step, LATE, false, spent, random)
       else
         redis.call('ZREM', K('held', worker), member)
@@ -163,9 +163,8 @@ local function still_waiting(members)
     local state = id and Task.state_of(id)
     local run = (state == 'running' or state == 'paused') and redis.call('HGET', K('task', id), 'run:' .. number)
     if run then
-      local readable, record = pcall(cmsgpack.unpack, run)
       -- A claim gives up what cannot be read.
-      if not readable or type(record) ~= 'table' or record[1] == READY then alive[#alive + 1] = member end
+      if (Step.state_of(run) or READY) == READY then alive[#alive + 1] = member end
     end
   end
   return alive

@@ -74,18 +74,28 @@ function Step.ready(task, step, first)
   Step.seat(task, step, first)
 end
 
+-- So many milliseconds from now: steps that start together mostly have the same.
+local function deadline_text(span)
+  local text = call.deadlines[span]
+  if not text then
+    text = integer(call.now + span)
+    call.deadlines[span] = text
+  end
+  return text
+end
+
 function Step.start(task, step, worker, exchange)
   local spec = Step.spec(step)
   if spec.queue_timeout_ms > 0 then disarm(task, step) end
   changed(task, step, RUNNING)
   step.attempt, step.started, step.worker, step.granted = step.attempt + 1, call.now, worker, exchange
-  step.said = 0
+  if step.said ~= 0 then step.said = 0 end
   step.last_wait = math.max(0, call.now - step.ready)
   step.wait, task.wait = step.wait + step.last_wait, task.wait + step.last_wait
   task.running = task.running + 1
   local held = call.claimed[worker] or {}
   call.claimed[worker] = held
-  held[#held + 1] = call.now + spec.run_timeout_ms
+  held[#held + 1] = deadline_text(spec.run_timeout_ms)
   held[#held + 1] = ref(task, step)
   Task.event(task, 'step_started', named(step) .. ',"agent":"' .. spec.agent .. '","worker":"' .. worker .. '"')
 end
@@ -106,7 +116,8 @@ end
 
 local function attempt_json(step, spent)
   if not spent then return '' end
-  return Usage.json(spent) .. ',"wait_ms":' .. step.last_wait .. ',"run_ms":' .. spent.run_ms
+  local wait_ms, run_ms = step.last_wait, spent.run_ms
+  return Usage.json(spent) .. ',"wait_ms":' .. (TEXT[wait_ms] or wait_ms) .. ',"run_ms":' .. (TEXT[run_ms] or run_ms)
 end
 
 -- `note` says why, where that is no failure.
@@ -114,7 +125,8 @@ local function finish(task, step, state, failure, spent, note)
   changed(task, step, state)
   call.ended = (call.ended or 0) + 1
   -- Without a failure of its own it keeps the last one, which this very call may have told.
-  step.ended, step.failure = call.now, failure or step.failure
+  step.ended = call.now
+  if failure then step.failure = failure end
   if step.turn > 0 then redis.call('ZREM', K('decisions'), task.id .. ':' .. step.number) end
   task.open = task.open - 1
   Task.event(task, 'step_finished', named(step) .. ',"step_state":"' .. STATE_NAMES[state] .. '"'
@@ -130,7 +142,8 @@ end
 
 local function commit(task, step, output, spent, patch)
   finish(task, step, SUCCEEDED, nil, spent)
-  step.output, step.suspect = output, 0
+  step.output = output
+  if step.suspect ~= 0 then step.suspect = 0 end
   if patch then Patch.apply(task, patch, step) end
   if task.state == 'running' then
     Step.unblock(task, step)
@@ -151,7 +164,7 @@ local function give_up(task, step, failure, spent)
   finish(task, step, FAILED, failure, spent)
   if Revision.request(task, step, failure) then return end
   if task.on_failure ~= 'continue' then return Step.stop(task, 'failed', failure) end
-  if failure_json(task.failure) == '' then task.failure = failure end
+  if failure_json(Task.text(task, 'failure')) == '' then task.failure = failure end
   task.outcome = 'failed'
   Step.skip_dependents(task, step)
   Step.settle_task(task)
