@@ -118,8 +118,8 @@ def is_old(values: Sequence[bytes | None]) -> bool:
 def task_of(
     task_id: str, values: Sequence[bytes | None], last_sequence: int, old: Sequence[bytes | None] | None = None
 ) -> TaskRecord | None:
-    """A task from the values of `TASK_FIELDS`, or None if it does not exist. Of one that an older release wrote `old` has
-    those of `OLD_TASK_FIELDS`.
+    """A task from the values of `TASK_FIELDS`, or None if it does not exist. Of one that an older release wrote `old`
+    has those of `OLD_TASK_FIELDS`.
     """
     core, goal, labels, paths, sinks, failure, trace, ended, note, template, agents, policy, _ = values
     if core is None and old is None:

@@ -255,11 +255,13 @@ local function add_fields(task, v)
   end
 end
 
--- A plan's steps come before those of them that have changed, as the last value of a field counts.
+-- A plan's steps come before those of them that have changed, as the last value of a field counts; and before other fields,
+-- as a small hash is searched from its beginning.
 local function add_new(task, v)
-  local fields, plan, last = task.new.fields, task.new.plan, #v
-  for i = 1, #fields do v[last + i] = fields[i] end
+  local fields, plan = task.new.fields, task.new.plan
   if plan then Step.add_plan(plan, v) end
+  local last = #v
+  for i = 1, #fields do v[last + i] = fields[i] end
   task.new = false
 end
 
