@@ -53,10 +53,10 @@ function Step.of_plan(task, number)
   return plan.packed[number] and Step.read(task, number, plan.records[number], plan.packed[number])
 end
 
--- What a task keeps of its plan as a whole. One sink that is its last step is not told.
+-- What a task keeps of its plan as a whole. Of a task that has begun one sink that is its last step is not told.
 local function keep_plan(task, plan)
   local fields = task.new.fields
-  if plan.sinks ~= '[' .. plan.count .. ']' then
+  if task.state == 'scheduled' or plan.sinks ~= '[' .. plan.count .. ']' then
     fields[#fields + 1] = 'sinks'
     fields[#fields + 1] = plan.sinks
   end
