@@ -84,10 +84,10 @@ function Queue.quota(agent, priority, worker)
 end
 
 -- How many of those that wait a worker takes at once, and why not more. What its free slots hold it may take at any rate:
--- they start at once.
+-- they start at once, and batches of a fixed size are what is to be kept whole.
 local function size_of(agent, priority, waiting, free, quota)
   local size, reason = Batch.limit(agent, free)
-  if free > size and reason ~= 'fixed' and redis.call('ZCARD', K('ready', agent, priority)) == 1 then
+  if free > size and (reason ~= 'fixed' or size == 1) and redis.call('ZCARD', K('ready', agent, priority)) == 1 then
     size, reason = free, 'slots'
   end
   if quota < size then size, reason = quota, 'share' end

@@ -80,6 +80,8 @@ function Task.text(task, field)
   if value == nil then
     value = not (task.new and task.new.is_first) and redis.call('HGET', call.task .. task.id, field)
     rawset(task, field, value)
+    -- From now on it may be set without a word to `__newindex`.
+    rawset(task, 'has_texts', true)
   end
   return value
 end
