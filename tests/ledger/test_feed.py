@@ -145,7 +145,7 @@ async def test_given_small_outputs_when_ends_are_read_then_they_come_along_up_to
 
 async def test_given_names_that_nobody_has_when_ends_are_read_then_they_are_empty(ledger: Ledger) -> None:
     (nobody,) = await ledger.ends_of("acme", ["0-nobody"])
-    assert (nobody.state, nobody.number, nobody.last_sequence, nobody.output) == (b"", 0, 0, None)
+    assert (nobody.state, nobody.number, nobody.last_sequence, nobody.output) == ("", 0, 0, None)
     assert await ledger.ends_of("acme", []) == []
     assert await ledger.ends_after("acme", START, 10) == []
 

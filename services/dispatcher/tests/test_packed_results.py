@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +15,7 @@ from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.budget import BudgetAction, TaskPolicy
 from waybill.core.task import Failure, Priority, TaskState
 from waybill.ledger.ended import END_FIELDS, ended_of
-from waybill.ledger.stored import OLD_TASK_FIELDS
+from waybill.ledger.stored import CORE_FIELDS, PRIORITIES, TAIL_FIELDS, TASK_STATES
 from waybill.ledger.unpacking import TASK_FIELDS, task_of
 
 TEXTS = st.text(max_size=12).map(str.encode)
@@ -23,7 +26,8 @@ MAY_BE_SET = {
     **dict.fromkeys(("goal", "template", "note", "trace"), TEXTS),
     **dict.fromkeys(("created", "planned", "ended", "deadline", "start"), st.integers(0, 10**13).map(b"%d".__mod__)),
     **dict.fromkeys(("input_tokens", "output_tokens", "cost", "cached", "reasoning", "estimated", "reserved"), LONG),
-    **dict.fromkeys(("wait", "run", "budget"), LONG),
+    **dict.fromkeys(("wait", "run"), st.integers(0, 2**47).map(b"%d".__mod__)),
+    "budget": LONG,
     **dict.fromkeys(("revision", "round"), SHORT),
     "labels": st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3).map(msgspec.json.encode),
     "agents": st.lists(st.text(max_size=5), max_size=3).map(msgspec.json.encode),
@@ -39,16 +43,37 @@ MAY_BE_SET = {
 ALWAYS_SET = {
     "state": st.sampled_from(TaskState).map(str.encode),
     "priority": st.sampled_from(Priority).map(str.encode),
-    "tenant": TEXTS,
+    "tenant": TEXTS.map(lambda text: text.replace(b"\0", b"")),
 }
 TASKS = st.fixed_dictionaries(ALWAYS_SET, optional=MAY_BE_SET)
 
 
+def core_of(stored: Mapping[str, Any]) -> bytes:
+    """The core that `task.lua` packs of these fields."""
+    numbers = {"state": TASK_STATES.index(stored["state"].decode()) + 1}
+    numbers["priority"] = PRIORITIES.index(stored["priority"].decode()) + 1
+    numbers |= {field: int(stored.get(field) or 0) for field in CORE_FIELDS[2:-1]}
+    widths = dict(zip(CORE_FIELDS, (1, 1, 6, 4, 4, 4, 6, 6), strict=False))
+    head = b"".join(number.to_bytes(widths[field], "little") for field, number in numbers.items())
+    texts = {"outcome", "on_limit", "on_failure"}
+    tail: list[Any] = [
+        (stored[field].decode() if field in texts else int(stored[field]))
+        if field in stored
+        else 1
+        if field == "revision"
+        else field not in texts and 0
+        for field in TAIL_FIELDS
+    ]
+    while tail and tail[-1] in (0, False):
+        tail.pop()
+    return head + stored["tenant"] + b"\0" + (msgspec.msgpack.encode(tail) if tail != [1] else b"")
+
+
 @given(TASKS, st.integers(0, 2**40), st.text(max_size=3).map(str.encode), TEXTS)
 def test_whatever_is_stored_a_packed_result_says_what_the_whole_record_says(stored, sequence, output, cursor) -> None:
-    old = [stored.get(field) for field in OLD_TASK_FIELDS]
-    record = task_of("0-x", [None, *(stored.get(field) for field in TASK_FIELDS[1:])], sequence, old)
-    task = ended_of([*(stored.get(field) for field in END_FIELDS), b"0-x", 7, sequence, len(output), output or None])
+    row = {**stored, "core": core_of(stored)}
+    record = task_of("0-x", [row.get(field) for field in TASK_FIELDS], sequence)
+    task = ended_of([*(row.get(field) for field in END_FIELDS), b"0-x", 7, sequence, len(output), output or None])
     for _ in range(2):  # the second one finds what it has in common with the first
         packed = packed_results.packed_result(task, output, cursor)
         response = dispatcher_pb2.StreamResultsResponse.FromString(packed_results.packed_response([packed], cursor))
@@ -59,8 +84,9 @@ def test_whatever_is_stored_a_packed_result_says_what_the_whole_record_says(stor
 
 def test_what_tasks_have_in_common_is_kept_within_bounds() -> None:
     row = dict.fromkeys(END_FIELDS)
+    core = core_of({"state": b"failed", "priority": b"low", "tenant": b""})
     for number in range(2_000):
-        row |= {"state": b"failed", "priority": b"low", "goal": b"%d" % number * (number % 3_000)}
+        row |= {"core": core, "goal": b"%d" % number * (number % 3_000)}
         packed_results.packed_result(ended_of([*row.values(), b"0-x", 1, 1, 0, None]), b"", b"c")
     assert len(packed_results._kept) <= packed_results._MOST_KEPT
     assert max(map(len, packed_results._kept.values())) <= packed_results._LARGEST_KEPT_BYTES

@@ -17,7 +17,7 @@ class Admission:
 
     def __init__(self, wanted: TaskFilter) -> None:
         self._wanted = wanted
-        self._states = {state.value.encode() for state in wanted.states}
+        self._states = {state.value for state in wanted.states}
         self._template = wanted.template.encode()
         self._labels: dict[bytes, bool] = {}
         self._agents: dict[bytes, bool] = {}

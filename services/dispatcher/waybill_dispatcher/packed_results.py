@@ -37,7 +37,7 @@ _DATA = tag(task_pb2.Payload, "data")
 _UNUSED = _USAGE + sized(b"")
 _PREFIX = b"tasks/"
 
-_kept: dict[tuple[bytes | int, ...], bytes] = {}
+_kept: dict[tuple[bytes | str | int, ...], bytes] = {}
 
 
 def packed_response(results: Iterable[bytes], cursor: bytes) -> bytes:
@@ -84,15 +84,15 @@ def _common(task: EndedTask) -> bytes:
 
 def _common_message(task: EndedTask) -> task_pb2.Task:
     return task_pb2.Task(
-        state=TASK_STATE_TO_PROTO[TaskState(task.state.decode())],
+        state=TASK_STATE_TO_PROTO[TaskState(task.state)],
         goal=task.goal.decode(),
-        priority=PRIORITY_TO_PROTO[Priority(task.priority.decode())],
+        priority=PRIORITY_TO_PROTO[Priority(task.priority)],
         labels=msgspec.json.decode(task.labels or b"{}", type=dict[str, str]),
         plan_revision=task.revision,
         step_count=task.step_count,
         ended_step_count=task.step_count - task.open_step_count,
         template=task.template.decode(),
-        budget=budget_to_proto(budget_of(task.max_cost_microusd, task.on_limit.decode())),
+        budget=budget_to_proto(budget_of(task.max_cost_microusd, task.on_limit)),
         policy=policy_to_proto(policy_of(task.policy)),
     )
 

@@ -182,7 +182,7 @@ class Results:
 
     async def _ended_ms(self, tenant: str, task: EndedTask) -> int | None:
         """When a task has ended, None if it has not. Raises NotFound."""
-        if task.state and task.tenant.decode() == tenant:
+        if task.state and task.tenant == tenant:
             return task.ended_ms if task.has_ended else None
         archived = None if task.state else await in_archive(self._history, tenant, task.id)
         if archived is None:

@@ -99,11 +99,16 @@ def _text_at(packed: bytes, at: int) -> tuple[str, int]:
     return packed[at:end].decode(), end + 1
 
 
+def parts_of(core: bytes) -> tuple[tuple[int, ...], str, list[Any]]:
+    """Numbers, tenant and tail of a task's core, as far as it goes. Raises as `core_of`."""
+    tenant, rest = _text_at(core, _CORE.size)
+    return _CORE.unpack_from(core), tenant, _list.decode(core[rest:]) if rest < len(core) else []
+
+
 def core_of(core: bytes) -> dict[str, Any]:
     """The fields of a task's core. Raises ValueError, struct.error, LookupError or DecodeError for what is none."""
-    state, priority, *numbers = _CORE.unpack_from(core)
-    created_low, created, steps, open_, running, wait_low, wait, run_low, run = numbers
-    tenant, rest = _text_at(core, _CORE.size)
+    numbers, tenant, tail = parts_of(core)
+    state, priority, created_low, created, steps, open_, running, wait_low, wait, run_low, run = numbers
     fields = _NO_TAIL | {
         "state": TASK_STATES[state - 1],
         "priority": PRIORITIES[priority - 1],
@@ -115,8 +120,7 @@ def core_of(core: bytes) -> dict[str, Any]:
         "run": run_low | run << 16,
         "tenant": tenant,
     }
-    if rest < len(core):
-        fields.update(zip(TAIL_FIELDS, _list.decode(core[rest:]), strict=False))
+    fields.update(zip(TAIL_FIELDS, tail, strict=False))
     return fields
 
 

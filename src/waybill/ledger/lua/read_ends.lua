@@ -6,38 +6,38 @@
 -- Arguments: now, tenant, number, task that stood there or '', limit, small_bytes, room_bytes; then the names of tasks, in
 --   place of the feed's.
 -- Reply: {newest number of the feed, newest that was lost, task that stands at the number or nil, when the named task
---   ended or nil, rows}; a row is state, numbers of the last steps (JSON), tenant, goal, priority, labels, template,
---   agents, what happens at the budget's limit, failure, policy, each nil if it is not set; revision, count of steps,
---   count of those that have not ended, times of creation, end, deadline and start, budget, reserved, and the six numbers of
---   the usage; then id, number in the feed or 0, count of events, bytes of the output (-1 for several last steps), output or nil;
---   of a task that is gone only the last five are told. Events: none.
+--   ended or nil, rows}; a row is the values of FIELDS as they are stored, then id, number in the feed or 0, count of
+--   events, bytes of the output (-1 for several last steps), output or nil. Events: none.
 
 local FIRST_TASK = 8
-local FIELDS = 20 + #USAGE
+local FIELDS = { 'core', 'sinks', 'goal', 'labels', 'template', 'agents', 'failure', 'policy', 'ended' }
 
--- Appends the row of a task; returns how much room its output leaves.
+-- The number of the one last step of a task, if it is one; as a plan is first written, that is the last one.
+local function sink_of(core, sinks)
+  if sinks then return string.match(sinks, '^%[(%d+)%]$') end
+  local steps = Task.steps_of(core)
+  return steps > 0 and integer(steps) or nil
+end
+
+-- Appends the row of a task; returns how much room its output leaves. Nothing is decoded that the reader can decode.
 local function add_row(rows, id, number, small_bytes, room_bytes)
-  local key, task, row, size, output = call.task .. id, Task.load(id), {}, 0, false
-  if task then
-    local v = redis.call('HMGET', key, 'sinks', 'goal', 'labels', 'template', 'agents', 'failure', 'policy', 'ended')
-    local sinks = v[1] or task.steps > 0 and '[' .. task.steps .. ']'
-    row = { task.state, sinks, task.tenant, v[2], task.priority, v[3], v[4], v[5], task.on_limit, v[6], v[7],
-      task.revision, task.steps, task.open, task.created, tonumber(v[8] or '') or 0, task.deadline, task.start, task.budget,
-      task.reserved }
-    for i, field in ipairs(USAGE) do row[20 + i] = task[field] end
-    if task.state == 'succeeded' then
-      local sink = string.match(sinks or '', '^%[(%d+)%]$')
-      size = sink and redis.call('HSTRLEN', key, 'out:' .. sink) or -1
-      if sink and size > 0 and size <= small_bytes and size <= room_bytes then
-        output = redis.call('HGET', key, 'out:' .. sink)
-        room_bytes = room_bytes - size
-      end
-    end
-  else
-    for i = 1, FIELDS do row[i] = false end
+  local key, size, output = call.task .. id, 0, false
+  local row = redis.call('HMGET', key, unpack(FIELDS))
+  if not row[1] then
+    local old = Task.load(id)
+    row[1] = old and Task.pack(old) or false
   end
-  row[FIELDS + 1], row[FIELDS + 2], row[FIELDS + 3] = id, tonumber(number or '') or 0, redis.call('LLEN', call.events .. id)
-  row[FIELDS + 4], row[FIELDS + 5] = size, output
+  if row[1] and Task.has_succeeded(row[1]) then
+    local sink = sink_of(row[1], row[2])
+    size = sink and redis.call('HSTRLEN', key, 'out:' .. sink) or -1
+    if sink and size > 0 and size <= small_bytes and size <= room_bytes then
+      output = redis.call('HGET', key, 'out:' .. sink)
+      room_bytes = room_bytes - size
+    end
+  end
+  local at = #FIELDS
+  row[at + 1], row[at + 2], row[at + 3] = id, tonumber(number or '') or 0, redis.call('LLEN', call.events .. id)
+  row[at + 4], row[at + 5] = size, output
   rows[#rows + 1] = row
   return room_bytes
 end

@@ -116,6 +116,16 @@ function Task.state_of(id)
   return v[1] and STATES[string.byte(v[1])] or v[2] or nil
 end
 
+-- Whether a core is that of a task that has succeeded.
+function Task.has_succeeded(core)
+  return string.byte(core) == STATE_NUMBERS.succeeded
+end
+
+-- How many steps a core tells of; 0 for what is none.
+function Task.steps_of(core)
+  return #core > 12 and struct.unpack('<I4', core, 9) or 0
+end
+
 -- A task that is about to be accepted. `new` is what is written of it besides its core: fields, and a plan.
 function Task.new(id, state, priority, tenant, request)
   local task = keep(id, made(id, state, priority, call.now, 0, 0, 0, 0, 0, tenant))
