@@ -22,6 +22,7 @@ from waybill.ledger import keys
 
 HOST = "127.0.0.1"
 SERVICE = "waybill-store"
+SLOTS = 16_384
 SLOT = key_slot(keys.prefix("0").encode())
 STARTS_TRIED = 3
 
@@ -186,23 +187,26 @@ def one_server(kind: str, folder: Path) -> Iterator[Servers]:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, *, replicas: int = 0, node_timeout_ms: int = 15_000) -> Iterator[Servers]:
-    """A cluster of three masters; the one that owns the partition has so many replicas."""
-    options = ("--cluster-node-timeout", str(node_timeout_ms), "--cluster-replica-validity-factor", "0")
-    nodes = [Server(binary_of("cluster"), folder / str(at), options, clustered=True) for at in range(3 + replicas)]
+def cluster(
+    folder: Path, *, masters: int = 3, replicas: int = 0, node_timeout_ms: int = 15_000, options: Sequence[str] = ()
+) -> Iterator[Servers]:
+    """A cluster of so many masters; the one that owns the partition has so many replicas."""
+    options = ("--cluster-node-timeout", str(node_timeout_ms), "--cluster-replica-validity-factor", "0", *options)
+    count = masters + replicas
+    nodes = [Server(binary_of("cluster"), folder / str(at), options, clustered=True) for at in range(count)]
     try:
         for node in nodes:
             node.start()
-        _form(nodes[:3], nodes[3:])
+        _form(nodes[:masters], nodes[masters:])
         seeds = ",".join(f"{HOST}:{node.port}" for node in reversed(nodes))
-        yield Servers(f"redis+cluster://{seeds}", nodes, nodes[:3])
+        yield Servers(f"redis+cluster://{seeds}", nodes, nodes[:masters])
     finally:
         for node in nodes:
             node.kill()
 
 
 def _form(masters: Sequence[Server], replicas: Sequence[Server]) -> None:
-    bounds = [0, 5461, 10923, 16384]
+    bounds = [round(SLOTS * at / len(masters)) for at in range(len(masters) + 1)]
     for at, master in enumerate(masters):
         master.tell("CLUSTER", "ADDSLOTSRANGE", bounds[at], bounds[at + 1] - 1)
         master.tell("CLUSTER", "SET-CONFIG-EPOCH", at + 1)
@@ -210,7 +214,7 @@ def _form(masters: Sequence[Server], replicas: Sequence[Server]) -> None:
     for node in nodes[1:]:
         nodes[0].tell("CLUSTER", "MEET", HOST, node.port, node.bus_port)
     until(lambda: all(_knows(node, len(nodes)) for node in nodes), "the cluster's nodes meet")
-    owner = masters[next(at for at in range(3) if bounds[at] <= SLOT < bounds[at + 1])]
+    owner = masters[next(at for at in range(len(masters)) if bounds[at] <= SLOT < bounds[at + 1])]
     for replica in replicas:
         replica.tell("CLUSTER", "REPLICATE", str(owner.tell("CLUSTER", "MYID"), "ascii"))
     if replicas:

@@ -81,8 +81,9 @@ class Heartbeat:
             self._held.stop(ref, Stop.CANCEL)
 
     async def _rest(self) -> None:
-        begun = self.turned_at = time.monotonic()
+        begun = time.monotonic()
         interval_seconds = IDLE_INTERVAL_SECONDS if self._held.empty else INTERVAL_SECONDS
+        self.turned_at = begun + interval_seconds - INTERVAL_SECONDS  # a longer rest is no lateness
         await asyncio.sleep(interval_seconds)
         late_seconds = time.monotonic() - begun - interval_seconds
         if late_seconds > INTERVAL_SECONDS:
