@@ -1,9 +1,12 @@
-"""How many bytes of the store a finished task takes, and a step of a wide plan: one line of JSON.
+"""How much memory Waybill takes: every service idle and under load, and the store for each task.
 
-The ledger is driven in this process by a worker that is no process, so nothing but the store is measured: by what its
-`used_memory` grows, and by `MEMORY USAGE` of every key. Exits with 1 if a server is over the target.
+As a benchmark it starts a suite, and the value is the resident memory of a worker that has run nothing yet, with every
+process that it has started. As a program of its own it says how many bytes of the store a finished task takes, and a
+step of a wide plan, in one line of JSON, and exits with 1 if a server is over the target.
 
-Without `--store-option` the servers have the settings that Waybill gives to its own.
+For the latter the ledger is driven in this process by a worker that is no process, so nothing but the store is
+measured: by what its `used_memory` grows, and by `MEMORY USAGE` of every key. Without `--store-option` the servers have
+the settings that Waybill gives to its own.
 """
 
 from __future__ import annotations
@@ -19,6 +22,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from load import ONE_STEP, running_bench
+from load import Bench as LoadBench
+from measurement import WAYBILL, Measured, Scale
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "ledger"))
@@ -38,6 +46,10 @@ TARGET_BYTES = 2_048
 OUTPUT = b'{"title": "An answer", "score": 0.87, "items": 12}'
 WARM_UP_TASKS = 1_000
 SUBMITTED_AT_ONCE = 100
+LOAD_TASKS = 20_000
+STORE_TASKS = 10_000
+SETTLE_SECONDS = 3.0
+SAMPLE_SECONDS = 0.1
 # As long as the worker ids of a suite, which stand in every step and in two of its events.
 WORKER_NAME = "worker-1.b57f2e00db"
 
@@ -141,7 +153,42 @@ def _kind(name: bytes) -> str:
     return name.decode().removeprefix(keys.prefix("0") + ":").partition(":")[0]
 
 
-async def measure(kind: str, arguments: argparse.Namespace) -> Measurement:
+async def measure(scale: Scale) -> Sequence[Measured]:
+    """Resident memory of an idle worker, on a suite of its own for each run."""
+    runs, detail, versions = [], dict[str, Any](), dict[str, str]()
+    for _ in range(scale.runs):
+        async with running_bench() as bench:
+            await asyncio.sleep(SETTLE_SECONDS * scale.share)
+            value, detail = await _services(bench, scale)
+            versions = bench.versions
+        runs.append(value)
+    store = await measure_server("embedded", _arguments([f"--tasks={scale.count(STORE_TASKS)}"]))
+    detail["store_bytes"] = {"one_step_task": store.one_step_task.bytes, "wide_plan_step": store.wide_plan_step.bytes}
+    return [Measured(WAYBILL, "MiB", runs, detail, versions)]
+
+
+async def _services(bench: LoadBench, scale: Scale) -> tuple[float, dict[str, Any]]:
+    """The larger of the idle workers, and all services: idle, the most under load, and afterwards."""
+    idle = bench.running.rss_bytes()
+    most = dict(idle)
+    working = asyncio.create_task(bench.wave(ONE_STEP, scale.count(LOAD_TASKS)))
+    while not working.done():
+        await asyncio.wait([working], timeout=SAMPLE_SECONDS)
+        most = {name: max(size, most.get(name, 0)) for name, size in bench.running.rss_bytes().items()}
+    await working
+    by_moment = {"idle": idle, "under_load": most, "afterwards": bench.running.rss_bytes()}
+    detail = {f"rss_mib_{moment}": {name: _mib(size) for name, size in by.items()} for moment, by in by_moment.items()}
+    return max(_mib(size) for name, size in idle.items() if name.startswith("worker")), {
+        **detail,
+        "load_tasks": scale.count(LOAD_TASKS),
+    }
+
+
+def _mib(size_bytes: int) -> float:
+    return round(size_bytes / 1024 / 1024, 1)
+
+
+async def measure_server(kind: str, arguments: argparse.Namespace) -> Measurement:
     """Start a server of a kind, measure, stop it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = arguments.store_option or [f"--{name}={value}" for name, value in COMPACT_SETTINGS.items()]
@@ -161,17 +208,9 @@ async def measure(kind: str, arguments: argparse.Namespace) -> Measurement:
 
 def main() -> int:
     """Measure each server that there is."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tasks", type=int, default=10_000, help="one-step tasks")
-    parser.add_argument("--width", type=int, default=1_000, help="steps in the middle of the wide plan")
-    parser.add_argument("--wide-tasks", type=int, default=10, help="tasks with the wide plan")
-    parser.add_argument("--untraced", action="store_true", help="tasks carry no trace context; those of a gateway do")
-    parser.add_argument(
-        "--store-option", action="append", default=[], metavar="--NAME=VALUE", help="a setting of the servers"
-    )
-    arguments = parser.parse_args()
+    arguments = _arguments(None)
     kinds = ["embedded", *(["redis"] if shutil.which("redis-server") else [])]
-    found = [asyncio.run(measure(kind, arguments)) for kind in kinds]
+    found = [asyncio.run(measure_server(kind, arguments)) for kind in kinds]
     within = all(measurement.within_target for measurement in found)
     print(
         json.dumps(
@@ -187,6 +226,19 @@ def main() -> int:
         )
     )
     return 0 if within else 1
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """How much is measured, as the words of a command line say, or those of this program."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", type=int, default=10_000, help="one-step tasks")
+    parser.add_argument("--width", type=int, default=1_000, help="steps in the middle of the wide plan")
+    parser.add_argument("--wide-tasks", type=int, default=10, help="tasks with the wide plan")
+    parser.add_argument("--untraced", action="store_true", help="tasks carry no trace context; those of a gateway do")
+    parser.add_argument(
+        "--store-option", action="append", default=[], metavar="--NAME=VALUE", help="a setting of the servers"
+    )
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

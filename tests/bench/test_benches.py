@@ -17,7 +17,10 @@ import chain_throughput
 import diamond
 import fan
 import growth
+import idle
 import ledger_ceiling
+import memory
+import partitions
 import psutil
 import pytest
 import throughput
@@ -30,7 +33,7 @@ from peer_environments import Peer
 from peer_store import store_server
 
 BENCH = Path(throughput.__file__).parent
-OWN = (throughput, chain_latency, chain_throughput, fan, diamond, unary, ledger_ceiling, growth)
+OWN = (throughput, chain_latency, chain_throughput, fan, diamond, unary, ledger_ceiling, growth, idle)
 FEW = Scale(runs=1, share=0.0005)
 SUITE_PROCESSES = 6
 """A store, a gateway, a dispatcher, a planner and two workers."""
@@ -46,6 +49,17 @@ def frame(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, "bench_main", module)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("module", [memory, partitions], ids=lambda module: module.__name__)
+async def test_a_benchmark_that_starts_what_it_needs_measures_with_a_few_tasks(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("WAYBILL_WORKER_AGENTS", "bench_agents")
+    (measured,) = await module.measure(FEW)
+    assert measured.system == "waybill"
+    assert all(value >= 0 and math.isfinite(value) for value in measured.runs)
 
 
 async def test_every_benchmark_measures_what_it_says_with_a_few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
