@@ -14,6 +14,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints, overload
 
 from waybill.core.limits import AGENT_NAME, MAX_BATCH_STEPS, MAX_BATCH_TARGET_MS
@@ -180,11 +181,17 @@ class AgentDefinition:
         schema = self.output_type.json_schema(mode="serialization")
         return json.dumps(schema, separators=(",", ":")) if schema else ""
 
+    @cached_property
+    def _takes_nothing(self) -> bool:
+        return not self.input_model.model_fields
+
     def parse_input(self, data: bytes) -> dict[str, Any]:
         """Keyword arguments from the step's resolved input, JSON text.
 
         Raises `Permanent` naming every field that does not fit: no repetition could mend it.
         """
+        if data == b"{}" and self._takes_nothing:
+            return {}
         try:
             model = self.input_model.__pydantic_validator__.validate_json(data)
         except ValueError as error:

@@ -247,3 +247,10 @@ async def test_given_a_traceparent_when_an_agent_asks_then_it_belongs_to_that_tr
     version, trace_id, span_id, flags = msgspec.json.decode(settlement.output).split("-")
     assert (version, trace_id, flags) == ("00", "0123456789abcdef0123456789abcdef", "00")
     assert span_id != "0123456789abcdef"
+
+
+async def test_given_an_agent_that_takes_nothing_when_it_is_given_something_then_that_does_not_fit(runner: Any) -> None:
+    settlement = await runner.run("traced", {"value": 1})
+
+    assert (settlement.outcome, reason(settlement)) == (Outcome.FAILED_FINALLY, "INPUT_INVALID")
+    assert "value" in settlement.failure.message
