@@ -6,6 +6,7 @@ What many tasks have in common, their goal, labels, policy and the like, is conv
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 import msgspec
 
@@ -37,6 +38,10 @@ _DATA = tag(task_pb2.Payload, "data")
 _UNUSED = _USAGE + sized(b"")
 _PREFIX = b"tasks/"
 
+_shared = attrgetter(
+    *("state", "goal", "priority", "labels", "revision", "step_count", "open_step_count"),
+    *("template", "max_cost_microusd", "on_limit", "policy"),
+)
 _kept: dict[tuple[bytes | str | int, ...], bytes] = {}
 
 
@@ -68,10 +73,7 @@ def packed_task(task: bytes, cursor: bytes) -> bytes:
 
 def _common(task: EndedTask) -> bytes:
     """The fields that other tasks have too."""
-    key = (
-        *(task.state, task.goal, task.priority, task.labels, task.revision, task.step_count, task.open_step_count),
-        *(task.template, task.max_cost_microusd, task.on_limit, task.policy),
-    )
+    key = _shared(task)
     found = _kept.get(key)
     if found is None:
         found = _common_message(task).SerializeToString()
