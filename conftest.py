@@ -27,7 +27,20 @@ settings.register_profile("waybill", deadline=None, suppress_health_check=[Healt
 settings.load_profile("waybill")
 
 FAR_FUTURE_MS = 10_000 * 365 * 24 * 3600 * 1000
-PERMANENT = {"agents", "pace", "weights", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
+PERMANENT = {
+    "agents",
+    "pace",
+    "weights",
+    "queued",
+    "queues",
+    "pulse",
+    "policy",
+    "queue",
+    "budget",
+    "limits",
+    "limit",
+    "feeds",
+}
 
 
 def store_kinds() -> list[str]:

@@ -11,7 +11,20 @@ from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.stored import core_of
 
-AT_REST = {"agents", "pace", "weights", "queues", "pulse", "policy", "queue", "budget", "limits", "limit", "feeds"}
+AT_REST = {
+    "agents",
+    "pace",
+    "weights",
+    "queued",
+    "queues",
+    "pulse",
+    "policy",
+    "queue",
+    "budget",
+    "limits",
+    "limit",
+    "feeds",
+}
 """Kinds of key that outlive all tasks; queues are empty then."""
 
 

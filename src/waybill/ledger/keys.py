@@ -74,6 +74,7 @@ KEYS = {
     "letters": Key(":letters:%s", "hash", "those letters by id, JSON; fields go as in `dead`"),
     "queue": Key(":queue:%s:%s", "stream", "batches by agent and priority; empty at rest"),
     "queues": Key(":queues", "set", "agent:priority of every queue ever used, each with its consumer group"),
+    "queued": Key(":queued", "set", "agent:priority of queues that may hold entries which nobody has read; for good"),
     "sweep": Key(":sweep", "set", "agent:priority of queues that may hold steps of stopped tasks; empty at rest"),
     "ready": Key(":ready:%s:%s", "zset", "tenants by turn; gone when the room is empty and the queue has space"),
     "waiting": Key(":waiting:%s:%s:%s", "list", "waiting steps by agent, priority and tenant; gone when empty"),

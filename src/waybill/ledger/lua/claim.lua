@@ -47,7 +47,10 @@ local function take_queued(claim, agent, priority)
     -- An agent that was never announced has no queue: nothing to claim, and nothing to fail for.
     local read = redis.pcall('XREADGROUP', 'GROUP', GROUP, claim.worker, 'COUNT', 1, 'STREAMS',
       K('queue', agent, priority), '>')
-    if not read or read.err then return end
+    if not read or read.err then
+      redis.call('SREM', K('queued'), agent .. ':' .. priority)
+      return
+    end
     local entry = read[1][2][1]
     take_entry(claim, agent, priority, entry[1], entry[2][2])
   end
@@ -65,16 +68,33 @@ local function take_waiting(claim, agent, priority)
   end
 end
 
+-- Which queues may hold entries that nobody has read, and whether anything waits in the rooms of these agents.
+local function look_around(agents)
+  local queued, rooms = {}, {}
+  for _, name in ipairs(redis.call('SMEMBERS', K('queued'))) do queued[name] = true end
+  for _, priority in ipairs(PRIORITIES) do
+    for _, agent in ipairs(agents) do rooms[#rooms + 1] = K('ready', agent, priority) end
+  end
+  for first = 1, #rooms, CHUNK do
+    if redis.call('EXISTS', unpack(rooms, first, math.min(first + CHUNK - 1, #rooms))) > 0 then return queued, true end
+  end
+  return queued, false
+end
+
 -- Adds what it claims to `steps`. Returns those, and the batches of the rooms as {agent, why it holds no more, steps}.
 function Claim.make(worker, seq, free, entries, agents, steps)
   local claim = { worker = worker, seq = seq, free = free, steps = steps, batches = {}, fruitless = 0 }
   for _, entry in ipairs(entries) do take_entry(claim, entry[1], entry[2], entry[3], entry[4]) end
-  for _, priority in ipairs(PRIORITIES) do
-    for offset = 0, #agents - 1 do
-      if not may_look_on(claim) then break end
-      local agent = agents[(seq + offset) % #agents + 1]
-      take_queued(claim, agent, priority)
-      take_waiting(claim, agent, priority)
+  local queued, is_waiting = {}, false
+  if may_look_on(claim) then queued, is_waiting = look_around(agents) end
+  if is_waiting or next(queued) then
+    for _, priority in ipairs(PRIORITIES) do
+      for offset = 0, #agents - 1 do
+        if not may_look_on(claim) then break end
+        local agent = agents[(seq + offset) % #agents + 1]
+        if queued[agent .. ':' .. priority] then take_queued(claim, agent, priority) end
+        if is_waiting then take_waiting(claim, agent, priority) end
+      end
     end
   end
   Worker.mark(worker, claim.free <= 0)

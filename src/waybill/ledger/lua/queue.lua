@@ -114,6 +114,7 @@ local function refill(agent, priority)
   local queue, room = K('queue', agent, priority), K('ready', agent, priority)
   if redis.call('EXISTS', room) == 0 then return end
   local space = idle - redis.call('XLEN', queue)
+  if space > 0 then redis.call('SADD', K('queued'), agent .. ':' .. priority) end
   while space > 0 do
     local tenant = next_tenant(agent, priority)
     if not tenant then return end

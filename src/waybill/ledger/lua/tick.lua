@@ -259,7 +259,11 @@ local function keep_queues()
     waiting[#waiting + 1] = K('ready', agent, priority)
   end)
   local filled = with_entries(rooms)
-  for _, room in ipairs(filled) do Queue.recover(room[1], room[2], nil, policy('claim_grace_ms')) end
+  for _, room in ipairs(filled) do
+    -- Workers of an earlier release lay entries down without telling.
+    redis.call('SADD', K('queued'), room[1] .. ':' .. room[2])
+    Queue.recover(room[1], room[2], nil, policy('claim_grace_ms'))
+  end
   if not any_exists(waiting) then return #filled > 0 end
   for i, room in ipairs(rooms) do
     if redis.call('EXISTS', waiting[i + 1]) == 1 then
