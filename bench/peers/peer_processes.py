@@ -6,9 +6,11 @@ import asyncio
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,11 +81,6 @@ class Processes:
             self.check()
             await asyncio.sleep(0.05)
 
-    def cpu_seconds(self) -> float:
-        """Return what the processes that run have used, with all that they started."""
-        sessions = {process.pid for _, process in self._running}
-        return sum(seconds for session, seconds in _cpu_by_session() if session in sessions)
-
     def stop(self) -> None:
         """Ask every process to end, the last one first, and kill what does not; whole groups, without exception."""
         for _, process in reversed(self._running):
@@ -103,15 +100,23 @@ def announce() -> None:
     (Path.cwd() / f"{_READY}{os.getpid()}").touch()
 
 
-def _cpu_by_session() -> Iterator[tuple[int, float]]:
+def descendants_cpu_seconds() -> float:
+    """Return what the processes that run below this one have used."""
     ticks = os.sysconf("SC_CLK_TCK")
+    found: dict[int, tuple[int, float]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name of the command may hold anything; what follows its last bracket is numbers.
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        yield int(fields[3]), (int(fields[11]) + int(fields[12])) / ticks
+        found[int(stat.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / ticks
+    total, above = 0.0, {os.getpid()}
+    while above:
+        below = {pid for pid, (parent, _) in found.items() if parent in above}
+        total += sum(found[pid][1] for pid in below)
+        above = below
+    return total
 
 
 def _die_with_parent() -> None:
@@ -123,3 +128,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback that nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar, cast
 
-from peer_processes import Processes, RunFailed
+from peer_processes import Processes, RunFailed, descendants_cpu_seconds
 
 if TYPE_CHECKING:
     import redis
@@ -102,7 +102,7 @@ class Run:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return what client, workers (all that the peer started) and store have used until now."""
-        used = {"client": time.process_time(), "workers": self.processes.cpu_seconds()}
+        used = {"client": time.process_time(), "workers": descendants_cpu_seconds()}
         for url in self._databases[:1]:
             with _connected(url) as store:
                 info = store.info("cpu")
