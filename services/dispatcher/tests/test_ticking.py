@@ -11,7 +11,9 @@ from waybill_dispatcher.ticking import Ticking
 
 from waybill.cancellation import cancel_all
 from waybill.ledger import keys
-from waybill.ledger.ledger import Ledger
+from waybill.ledger.bells import PLANNING, Bells
+from waybill.ledger.ledger import Ledger, new_task_id
+from waybill.ledger.records import Accepted, NewTask
 
 
 @pytest.fixture
@@ -52,3 +54,22 @@ async def test_given_a_store_that_says_nothing_then_its_silence_grows(silent_ser
     ticking = Ticking(ledger, {})
     assert await silence_after(ticking, 7.0) >= 7.0, "a call that timed out is no answer"
     await ledger.close()
+
+
+async def test_given_a_tick_that_sleeps_when_a_goal_comes_whose_bell_is_lost_then_it_is_rung_for_at_once(
+    ledger: Ledger, store_url: str
+) -> None:
+    bells = Bells(store_url)  # it does not listen to the store
+    ticking = asyncio.create_task(Ticking(ledger, {"max_losses": 25}, bells=bells).run())
+    async with asyncio.timeout(30), bells.listen(PLANNING) as rung:
+        await ledger.connect()
+        while not await ledger.has_policy():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)  # nothing is under way: the next tick is seconds away
+        rung.clear()
+        (accepted,) = await ledger.submit([NewTask(new_task_id(), "t", "r", "f", goal="g")])
+        assert isinstance(accepted, Accepted)
+        await rung.wait()
+    await cancel_all([ticking])
+    await bells.close()
+    await ledger.cancel(accepted.task)
