@@ -91,7 +91,9 @@ def test_batches_are_bounded_by_number_and_by_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "plan", [{"steps": [{"name": "a", "agent": object()}]}, {"stages": []}, 5, {"steps": 1}], ids=str
+    "plan",
+    [{"steps": [{"name": "a", "agent": object()}]}, {"stages": []}, 5, {"steps": 1}],
+    ids=["agent", "unknown field", "number", "steps"],
 )
 @pytest.mark.parametrize("held", [True, False])
 def test_a_plan_that_is_none_is_refused_as_it_is_alone(plan: Any, held: bool) -> None:
