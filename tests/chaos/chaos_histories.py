@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from chaos.history import Effect, History, Promise, Seen, Watched
 from chaos.scenarios import Scenario
 from waybill.api.v1 import task_pb2
@@ -65,7 +67,7 @@ def task(**fields: Any) -> Task:
         output=task_pb2.Payload(data=b'"a word"'),
         usage=usage_to_proto(SPENT + SPENT),
     )
-    return replace(Task.of(message), **fields)
+    return msgspec.structs.replace(Task.of(message), **fields)
 
 
 def step(name: str, agent: str, attempt: int, depends_on: tuple[str, ...], output_json: bytes) -> Step:
