@@ -174,15 +174,22 @@ async def test_http_does_the_same_with_server_sent_events(suite) -> None:
         assert len((await http.get(f"/v1/{name}/steps")).json()["steps"]) == 4
 
 
-async def test_the_trace_of_the_caller_reaches_the_agent(suite, client: Client) -> None:
+async def test_the_trace_of_the_caller_is_told_with_a_step_that_fails(suite, client: Client) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
+    word, total = {"value": "two"}, {"values": ["${word.value}", 1]}
+    plan = {
+        "steps": [
+            {"name": "word", "agent": "echo", "input": word},
+            {"name": "total", "agent": "add", "input": total},
+        ]
+    }
     async with httpx.AsyncClient(base_url=suite.http) as http:
         headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
-        accepted = await http.post("/v1/tasks", json={"plan": DIAMOND}, headers=headers)
+        accepted = await http.post("/v1/tasks", json={"plan": plan}, headers=headers)
     task = accepted.json()["name"]
     await end_of(client, task)
     rows = [json.loads(row) for row in log_lines(suite, "worker") if task.removeprefix("tasks/") in row]
-    assert {row["trace_id"] for row in rows if "trace_id" in row} == {trace_id}
+    assert {(row["step"], row["trace_id"]) for row in rows} == {("total", trace_id)}
 
 
 async def test_two_gateways_serve_the_same_task(client: Client, suite, unused_port) -> None:
