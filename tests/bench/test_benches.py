@@ -75,7 +75,9 @@ async def test_every_benchmark_measures_what_it_says_with_a_few_tasks(monkeypatc
     for name, measured in found.items():
         for one in measured:
             assert len(one.runs) == FEW.runs
-            assert all(value > 0 and math.isfinite(value) for value in one.runs), name
+            assert all(value >= 0 and math.isfinite(value) for value in one.runs), name
+            # A suite without work may send its store nothing in so short a time.
+            assert name == "idle" or all(one.runs), name
             result_of = Result.of(name, one, {}, "one", "now")
             assert result_of.unit
         assert measured[0].versions["store"].startswith("Valkey")

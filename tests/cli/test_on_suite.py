@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from waybill.cli import exits
 
@@ -21,12 +21,6 @@ def submitted(suite: Any, plan: str, *options: str) -> str:
     ran = suite.waybill("submit", "--plan", "-", *options, stdin=plan)
     assert ran.exit_code == exits.OK, ran.stderr
     return str(ran.stdout.strip())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 REFUSALS = {

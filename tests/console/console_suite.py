@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from store_servers import free_port
+from free_ports import free_port
 
 AGENTS = Path(__file__).parent / "agents"
 START_SECONDS = 60

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import grpc
 import redis
+from free_ports import HOST, free_port
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from store_servers import HOST, Server, binary_of, free_port
+from store_servers import Server, binary_of
 
 from waybill.cli import launcher
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from free_ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -101,19 +101,13 @@ def start_suite(data_dir: Path, environment: dict[str, str], port: Callable[[], 
     return RunningSuite(process, grpc_port, http_port, data_dir)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callable[..., RunningSuite]]:
     """Starts suites; whatever still runs at the end is stopped."""
     running: list[RunningSuite] = []
 
     def begin(name: str = "data", environment: dict[str, str] | None = None, **options: int) -> RunningSuite:
-        suite = start_suite(tmp_path / name, {**trial_environment, **(environment or {})}, _free_port, **options)
+        suite = start_suite(tmp_path / name, {**trial_environment, **(environment or {})}, free_port, **options)
         running.append(suite)
         return suite
 
@@ -125,6 +119,6 @@ def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callabl
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory, trial_environment: dict[str, str]) -> Iterator[RunningSuite]:
     """A suite that the tests of a module share, and do not harm."""
-    running = start_suite(tmp_path_factory.mktemp("suite") / "data", trial_environment, _free_port)
+    running = start_suite(tmp_path_factory.mktemp("suite") / "data", trial_environment, free_port)
     yield running
     assert running.stop() == 0

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from store_servers import HOST, SERVICE, SLOT, Server, Servers, until, watched
+from free_ports import HOST
+from store_servers import SERVICE, SLOT, Server, Servers, until, watched
 from topology_sentinel import answer, answer_always
 
 from waybill.errors import Unavailable

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from free_ports import HOST
 from ledger_fold import check_history
 from ledger_hand import Hand
 from ledger_plans import DIAMOND, accept, graph, new_task
-from store_servers import HOST, SLOT, Server, Servers
+from store_servers import SLOT, Server, Servers
 
 from waybill.core.task import TaskState
 from waybill.errors import Unavailable

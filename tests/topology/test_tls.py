@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from free_ports import HOST
 from ledger_hand import Hand
 from ledger_plans import DIAMOND, accept, graph
-from store_servers import HOST, SERVICE
+from store_servers import SERVICE
 from topology_sentinel import answer, answer_always
 
 from waybill.cancellation import cancel_all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from store_servers import HOST
+from free_ports import HOST
 
 
 def answer(port: int, host: str = HOST) -> bytes:

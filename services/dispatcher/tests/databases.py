@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 import psycopg
-from store_servers import HOST, free_port
+from free_ports import HOST, free_port
 
 _OWNERS = ("postgres", "nobody")
 _DATABASE = "archive"
