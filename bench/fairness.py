@@ -26,7 +26,7 @@ from waybill.errors import FailedPrecondition
 from waybill.resources import Step, Task
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fairness.json"
-STEP_SECONDS, WIDTH = 0.005, 500
+STEP_SECONDS, WIDTH = 0.02, 500
 SMALL_STEPS = 250
 NEWCOMERS = 20
 
