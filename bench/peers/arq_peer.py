@@ -74,16 +74,9 @@ class ArqPeer(Peer):
         await side_by_side([lambda: self._store.enqueue_job("link", steps, 0)] * count)
         return await peer_joins.replies(self._store, count)
 
-    async def fan(self, width: int) -> object:
-        """Enqueue the step that spreads."""
-        (found,) = await self._joined(1, width, 0)
-        return found
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Enqueue the step that spreads, for each graph."""
 
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Enqueue the top of each diamond."""
-        return await self._joined(count, 2, 1)
-
-    async def _joined(self, count: int, width: int, given: int) -> Sequence[object]:
         async def send() -> None:
             self._groups += 1
             await self._store.enqueue_job("spread", str(self._groups), width, given)

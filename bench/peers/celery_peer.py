@@ -57,16 +57,8 @@ class CeleryPeer(Peer):
             sent.append(celery.chain(links).apply_async())
         return [one.get(timeout=LIMIT_SECONDS) for one in sent]
 
-    async def fan(self, width: int) -> object:
-        """Send a chain of a task and a chord."""
-        (found,) = self._joined(1, width, 0)
-        return found
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Send chains of a task and a chord of two."""
-        return self._joined(count, 2, 1)
-
-    def _joined(self, count: int, width: int, given: int) -> list[object]:
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Send a chain of a task and a chord, for each graph."""
         import celery
         import celery_tasks
 

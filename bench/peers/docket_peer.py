@@ -74,16 +74,10 @@ class DocketPeer(Peer):
         await docket.add_many([docket.call("link")(steps, 0) for _ in range(count)])
         return await peer_joins.replies(self._store, count)
 
-    async def fan(self, width: int) -> object:
-        """Add the step that spreads."""
-        await self._docket.add("spread")(self._group(), width, 0)
-        (found,) = await peer_joins.replies(self._store, 1)
-        return found
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Add the top of each diamond."""
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Add the step that spreads, for each graph."""
         docket = self._docket
-        await docket.add_many([docket.call("spread")(self._group(), 2, 1) for _ in range(count)])
+        await docket.add_many([docket.call("spread")(self._group(), width, given) for _ in range(count)])
         return await peer_joins.replies(self._store, count)
 
     async def stop(self) -> None:

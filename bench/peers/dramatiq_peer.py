@@ -60,16 +60,8 @@ class DramatiqPeer(Peer):
             running.append(dramatiq.pipeline([first, *(link.message() for _ in range(steps - 2)), last]).run())
         return [one.get_result(block=True, timeout=LIMIT_MS) for one in running]
 
-    async def fan(self, width: int) -> object:
-        """Run a group, and what joins it."""
-        (found,) = self._joined(1, width, 0)
-        return found
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Run many groups of two, and what joins each."""
-        return self._joined(count, 2, 1)
-
-    def _joined(self, count: int, width: int, given: int) -> list[object]:
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Run a group and what joins it, for each graph."""
         import dramatiq_tasks
 
         lasts = []

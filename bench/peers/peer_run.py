@@ -148,11 +148,16 @@ class Peer(ABC):
 
     async def fan(self, width: int) -> object:
         """Run one step, then `width` steps that return items=1 each, then one that returns the sum of their items."""
-        raise NotImplementedError
+        (found,) = await self.joined(1, width, 0)
+        return found
 
     async def diamonds(self, count: int) -> Sequence[object]:
         """Run diamonds all at once: items=1, two steps that add 1 each, and one that returns their sum."""
-        raise NotImplementedError
+        return await self.joined(count, 2, 1)
+
+    @abstractmethod
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Run graphs all at once: a step returns items=given, `width` steps add 1 each, and one returns their sum."""
 
     @abstractmethod
     async def stop(self) -> None:

@@ -72,16 +72,8 @@ class RayPeer(Peer):
             lasts.append(last)
         return list(ray.get(lasts))
 
-    async def fan(self, width: int) -> object:
-        """Call the join with the references of all parts."""
-        (found,) = self._joined(1, width, 0)
-        return found
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Call the joins with the references of two parts each."""
-        return self._joined(count, 2, 1)
-
-    def _joined(self, count: int, width: int, given: int) -> list[object]:
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Call the joins with the references of their parts."""
         import ray
 
         joins = []

@@ -88,13 +88,10 @@ class RestatePeer(Peer):
         """Call the handler that calls one step after another."""
         return await side_by_side([lambda: self._call("chain", steps)] * count, CALLS_AT_ONCE)
 
-    async def fan(self, width: int) -> object:
-        """Call the handler that calls many steps at once."""
-        return await self._call("graph", {"width": width, "given": 0})
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Call the handler that calls two steps at once, for all diamonds."""
-        return await side_by_side([lambda: self._call("graph", {"width": 2, "given": 1})] * count, CALLS_AT_ONCE)
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Call the handler that calls the steps of a graph side by side, for each graph."""
+        graph = {"width": width, "given": given}
+        return await side_by_side([lambda: self._call("graph", graph)] * count, CALLS_AT_ONCE)
 
     async def _call(self, handler: str, argument: object) -> object:
         async with self._session.post(f"{self._ingress}/{handler}", json=argument) as reply:

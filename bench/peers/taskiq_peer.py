@@ -75,16 +75,8 @@ class TaskiqPeer(Peer):
         await side_by_side([lambda: taskiq_tasks.link.kiq(steps, 0)] * count)
         return await peer_joins.replies(taskiq_tasks.store, count)
 
-    async def fan(self, width: int) -> object:
-        """Send the step that spreads."""
-        (found,) = await self._joined(1, width, 0)
-        return found
-
-    async def diamonds(self, count: int) -> Sequence[object]:
-        """Send the top of each diamond."""
-        return await self._joined(count, 2, 1)
-
-    async def _joined(self, count: int, width: int, given: int) -> Sequence[object]:
+    async def joined(self, count: int, width: int, given: int) -> Sequence[object]:
+        """Send the step that spreads, for each graph."""
         import taskiq_tasks
 
         async def send() -> None:
