@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent / "tests"))
 
 from free_ports import free_port
+from permanent_keys import PERMANENT
 from store_servers import Servers, cluster, one_server, plain_url, watched
 
 from waybill.errors import FailedPrecondition
@@ -28,20 +29,6 @@ settings.register_profile("waybill", deadline=None, suppress_health_check=[Healt
 settings.load_profile("waybill")
 
 FAR_FUTURE_MS = 10_000 * 365 * 24 * 3600 * 1000
-PERMANENT = {
-    "agents",
-    "pace",
-    "weights",
-    "queued",
-    "queues",
-    "pulse",
-    "policy",
-    "queue",
-    "budget",
-    "limits",
-    "limit",
-    "feeds",
-}
 
 
 def store_kinds() -> list[str]:

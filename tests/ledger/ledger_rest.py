@@ -5,27 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 import redis
+from permanent_keys import PERMANENT
 
 from waybill.core.task import Priority
 from waybill.ledger import keys
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.stored import core_of
-
-AT_REST = {
-    "agents",
-    "pace",
-    "weights",
-    "queued",
-    "queues",
-    "pulse",
-    "policy",
-    "queue",
-    "budget",
-    "limits",
-    "limit",
-    "feeds",
-}
-"""Kinds of key that outlive all tasks; queues are empty then."""
 
 
 def check_waiting(client: redis.Redis, agents: Iterable[str], paused: Collection[str], window: int) -> None:
@@ -69,7 +54,7 @@ async def check_rest(ledger: Ledger, client: redis.Redis, tasks: Iterable[str]) 
         pass
     for name in client.keys("*"):
         kind = name.decode().removeprefix(keys.prefix("0") + ":").partition(":")[0]
-        assert kind in AT_REST or client.pttl(name) > 0, f"{name!r} is left behind"
+        assert kind in PERMANENT or client.pttl(name) > 0, f"{name!r} is left behind"
         if kind == "queue":
             assert client.xlen(name) == 0, f"{name!r} still has entries"
             assert client.xpending(name, keys.GROUP)["pending"] == 0, f"{name!r} has pending entries"
