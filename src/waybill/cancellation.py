@@ -1,4 +1,4 @@
-"""Ending asyncio tasks for certain."""
+"""Ends of asyncio tasks: bringing them about for certain, and letting them pass unheard."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections.abc import Collection
 from typing import Any
 
 RETELL_SECONDS = 0.1
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """To be called once the task is done: whoever waited may be gone, and a failure that nobody hears of is no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:

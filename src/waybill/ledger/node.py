@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MaxConnectionsError, RedisError
 
+from waybill.cancellation import retrieve
 from waybill.ledger.pipe import Part, Pipe, open_pipe, packed
 
 __all__ = ["ANSWER_TIMEOUT_SECONDS", "CONNECT_TIMEOUT_SECONDS", "MAX_CONNECTIONS", "Node", "Part", "Way"]
@@ -145,7 +146,7 @@ class Node:
         opening = self._opening.get(way)
         if opening is None or opening.done():
             opening = self._opening[way] = asyncio.create_task(self._open(way))
-            opening.add_done_callback(_retrieve)
+            opening.add_done_callback(retrieve)
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -200,9 +201,3 @@ class Node:
             pipe.close(because)
         with suppress(RedisError, OSError):
             await self._client.aclose()
-
-
-def _retrieve(opening: asyncio.Task[Pipe]) -> None:
-    """Whoever waited may be gone; a failure that nobody hears of is no news then."""
-    if not opening.cancelled():
-        opening.exception()

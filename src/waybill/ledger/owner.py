@@ -11,7 +11,7 @@ import time
 
 from redis.exceptions import MovedError
 
-from waybill.cancellation import cancel_all
+from waybill.cancellation import cancel_all, retrieve
 from waybill.errors import Unavailable, WaybillError
 from waybill.ledger.discovery import Discovery
 from waybill.ledger.node import ANSWER_TIMEOUT_SECONDS, Node
@@ -53,7 +53,7 @@ class Owner:
             return self._node
         if self._finding is None or self._finding.done():
             self._finding = asyncio.create_task(self._find())
-            self._finding.add_done_callback(_retrieve)
+            self._finding.add_done_callback(retrieve)
         # Whoever asks meanwhile shares this search and its failure, and does not search again one after the other.
         return await asyncio.shield(self._finding)
 
@@ -126,12 +126,6 @@ class Owner:
         if self._node is old:
             self._node = new
             await old.close(because)
-
-
-def _retrieve(finding: asyncio.Task[Node]) -> None:
-    """Whoever waited may be gone; a failure that nobody hears of is no news then."""
-    if not finding.cancelled():
-        finding.exception()
 
 
 async def _checked(node: Node) -> Node:
