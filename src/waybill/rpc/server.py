@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import ipaddress
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -128,6 +130,9 @@ class ServiceServer:
         self.metrics_port = server.server_port
 
         def close() -> None:
+            # Its loop looks twice a second whether it shall end, unless something comes in, as an end of input does.
+            with contextlib.suppress(OSError):
+                server.socket.shutdown(socket.SHUT_RDWR)
             server.shutdown()
             server.server_close()
             thread.join()
