@@ -20,6 +20,9 @@ CAMPAIGN := tests/chaos/test_campaign.py::test_a_campaign_finds_nothing_wrong
 SEED ?= 1
 TASKS ?= 200000
 
+# Tests start thousands of processes: each would compile its modules anew where nothing may be kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 help:  ## List the targets

@@ -34,7 +34,7 @@ from waybill.ledger.records import StepRecord
 from waybill.ledger.steering import PauseKind
 
 DRAWN_ANEW = "WAYBILL_TEST_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("WAYBILL_TEST_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("WAYBILL_TEST_EXAMPLES", "80"))
 STEPS_OF_A_RUN = 40
 
 

@@ -107,7 +107,10 @@ async def test_given_a_file_that_goes_bad_then_what_it_said_before_stays(
     assert await stored(ledger, "weights") == {b"acme": b"3.000000"}
 
 
-async def test_given_a_running_dispatcher_when_the_file_changes_then_it_is_written(ledger: Ledger, file: Path) -> None:
+async def test_given_a_running_dispatcher_when_the_file_changes_then_it_is_written(
+    embedded_url: str, file: Path
+) -> None:
+    ledger = Ledger(embedded_url)
     file.write_text("[tenants.acme]\nweight = 3\n")
     ticking = asyncio.create_task(Ticking(ledger, {"max_deaths": 3}, SharesFile(ledger, file)).run())
     try:
@@ -118,3 +121,4 @@ async def test_given_a_running_dispatcher_when_the_file_changes_then_it_is_writt
                     await asyncio.sleep(0.05)
     finally:
         await cancel_all([ticking])
+        await ledger.close()
