@@ -109,3 +109,8 @@ async def tasks_of(ledger: Ledger) -> list[str]:
     """Ids of all tasks of the tenant, oldest first."""
     found, _ = await ledger.list_tasks(TENANT, 1_000)
     return [task.id for task in reversed(found)]
+
+
+def replace_overlap(terms: Terms, overlap: Overlap) -> Terms:
+    """The same terms with another policy."""
+    return Terms(terms.rule, overlap, terms.catch_up, terms.window_ms)

@@ -16,7 +16,7 @@ import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from ledger_schedules import LEASE_MS, TENANT, asked, every, fired_task, order_of, replace_anchor
+from ledger_schedules import LEASE_MS, TENANT, asked, every, fired_task, order_of, replace_anchor, replace_overlap
 from store_servers import plain_url
 from test_model import DRAWN_ANEW, EXAMPLES
 
@@ -379,11 +379,6 @@ class ScheduleMachine(RuleBasedStateMachine):
             queued = fired.verdict is FiringVerdict.QUEUED
             standing = following(standing, decision, queued=queued, busy=fired.busy)
             revision, now_ms = fired.revision, fired.now_ms
-
-
-def replace_overlap(terms: Terms, overlap: Overlap) -> Terms:
-    """The same terms with another policy."""
-    return Terms(terms.rule, overlap, terms.catch_up, terms.window_ms)
 
 
 def test_given_any_interleaving_then_each_due_time_is_decided_once(store_url: str) -> None:
