@@ -118,7 +118,7 @@ def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callabl
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory, trial_environment: dict[str, str]) -> Iterator[RunningSuite]:
-    """A suite that the tests of a module share, and do not harm."""
+    """A suite that the tests of a module share, and leave able to go on, whatever they kill."""
     running = start_suite(tmp_path_factory.mktemp("suite") / "data", trial_environment, free_port)
     yield running
     assert running.stop() == 0

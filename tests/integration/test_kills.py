@@ -29,8 +29,7 @@ SOURCES = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("victim", ["store", "planner", "dispatcher", "worker", "gateway"])
-async def test_given_a_running_task_when_a_process_is_killed_then_it_ends_as_if_not(start, victim: str) -> None:
-    suite = start()
+async def test_given_a_running_task_when_a_process_is_killed_then_it_ends_as_if_not(suite, victim: str) -> None:
     async with Client(suite.address) as client:
         task = await client.submit(plan=CHAIN)
         seen = []
@@ -46,8 +45,7 @@ async def test_given_a_running_task_when_a_process_is_killed_then_it_ends_as_if_
         assert finished == ["first", "second", "last"]
 
 
-async def test_given_the_store_is_away_then_calls_are_refused_and_all_goes_on_when_it_is_back(start) -> None:
-    suite = start()
+async def test_given_the_store_is_away_then_calls_are_refused_and_all_goes_on_when_it_is_back(suite) -> None:
     async with Client(suite.address, patience_seconds=0.5, call_timeout_seconds=3) as client:
         task = await client.submit(plan=CHAIN)
         (pid,) = suite.pids("store")
