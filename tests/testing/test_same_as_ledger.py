@@ -145,6 +145,9 @@ def run_both(plan: dict[str, Any], real: RealPlans) -> tuple[PlanRun, Ran]:
     return memory, real.run(plan)
 
 
+# The suite that runs beside draws its own random numbers while a plan is drawn, which is held against the strategy.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 several = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
