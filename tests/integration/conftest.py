@@ -82,7 +82,8 @@ def kinds() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def trial_environment() -> dict[str, str]:
     """Environment in which workers know the trial agents besides those that ship."""
-    return {**os.environ, "WAYBILL_WORKER_AGENTS": "trial_agents", "PYTHONPATH": str(AGENTS)}
+    path = os.pathsep.join(filter(None, [str(AGENTS), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "WAYBILL_WORKER_AGENTS": "trial_agents", "PYTHONPATH": path}
 
 
 def start_suite(data_dir: Path, environment: dict[str, str], port: Callable[[], int], workers: int = 2) -> RunningSuite:

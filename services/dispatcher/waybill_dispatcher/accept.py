@@ -20,7 +20,8 @@ from waybill.rpc.caller import checked_tenant
 from waybill.rpc.enums import PRIORITY_FROM_PROTO
 from waybill.rpc.refusals import refusal_of
 from waybill.rpc.templates import is_made_from_template
-from waybill.telemetry import metrics
+from waybill.telemetry import conventions, metrics, tracing
+from waybill.telemetry.tracing import TaskTrace
 from waybill_dispatcher.directory import AgentDirectory, takes_long
 from waybill_dispatcher.templates import PLANNER_TOO_OLD, PLANNER_UNAVAILABLE, Templates
 from waybill_dispatcher.views import task_message, tell_accepted
@@ -54,6 +55,7 @@ class Acceptance:
         """Store each submission or refuse it, on its own; one result for each, in their order. Raises Unavailable if
         the store is away: nothing is known then, and the same call may be repeated.
         """
+        began_ns = time.time_ns()
         checked = await self._all_checked(submissions)
         tasks = [task for task in checked if isinstance(task, NewTask)]
         stored = iter(await self._ledger.submit(tasks) if tasks else [])
@@ -69,6 +71,8 @@ class Acceptance:
             elif isinstance(outcome, NewTask):
                 tell_accepted(told.task, outcome, found)
                 accepted += 1
+                if outcome.traceparent:
+                    _trace_sending(outcome, began_ns)
         metrics.TASKS_ACCEPTED.inc(accepted)
         return response
 
@@ -144,7 +148,7 @@ class Acceptance:
             paths=tuple(spec.paths) if spec.paths else (),
             priority=PRIORITY_FROM_PROTO[spec.priority],
             labels=dict(spec.labels.items()) if spec.labels else {},
-            traceparent=submission.traceparent,
+            traceparent=kept_trace(submission.traceparent),
             deadline_ms=spec.deadline_ms,
             template=spec.template,
             budget=budget_from_proto(spec.budget) if spec.HasField("budget") else None,
@@ -160,6 +164,31 @@ def _permitted(spec: task_pb2.TaskSpec) -> TaskPolicy | None:
     if found:
         raise InvalidArgument("; ".join(f"{item.field}: {item.description}" for item in found[:3]), found)
     return policy_from_proto(spec.policy) if spec.HasField("policy") else None
+
+
+def kept_trace(traceparent: str) -> str:
+    """What the task keeps of its trace: of one that is recorded also when it came."""
+    if not tracing.is_sampled(traceparent):
+        return traceparent
+    return TaskTrace(traceparent, time.time_ns() // 1_000_000).written()
+
+
+def _trace_sending(task: NewTask, began_ns: int) -> None:
+    """Tell the task's trace that it was stored, and with it its first entries of queues."""
+    kept = TaskTrace.read(task.traceparent)
+    if not kept.accepted_ms or not tracing.may_record(kept.traceparent):
+        return
+    tracing.begin(
+        conventions.SEND,
+        attributes={
+            conventions.MESSAGING_DESTINATION: conventions.TASKS,
+            conventions.MESSAGING_ID: task.id,
+            conventions.TASK: task.id,
+            conventions.TENANT: task.tenant,
+        },
+        parent=kept.context(),
+        start_ns=began_ns,
+    ).end()
 
 
 def _document(document: task_pb2.Document) -> Document:

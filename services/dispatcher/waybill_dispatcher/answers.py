@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from waybill.api.v1 import task_pb2
 from waybill.core.answers import check_answer
 from waybill.core.limits import MAX_INPUT_BYTES
+from waybill.core.task import StepState
 from waybill.errors import InvalidArgument
 from waybill.ledger.ledger import Ledger
-from waybill.ledger.records import Request
+from waybill.ledger.records import Request, StepRecord, TaskRecord
 from waybill.rpc.payloads import payload_defect
+from waybill.telemetry import conventions, tracing
+from waybill.telemetry.tracing import TaskTrace
 from waybill_dispatcher.history import History
+
+_NS_PER_MS = 1_000_000
 
 
 class Answers:
@@ -35,4 +41,21 @@ class Answers:
         if step.question is not None and step.question.answer_schema:
             await asyncio.to_thread(check_answer, step.question.answer_schema, answer.data)
         await self._ledger.answer(task_id, step.number, answer.data, request)
+        if step.state is StepState.WAITING and tracing.may_record(TaskTrace.read(record.traceparent).traceparent):
+            _trace_wait(record, step)
         return await self._history.step(request.tenant, task_id, step_name)
+
+
+def _trace_wait(record: TaskRecord, step: StepRecord) -> None:
+    """Tell the task's trace how long it has waited for a person."""
+    asked_ns, now_ns = step.started_ms * _NS_PER_MS, time.time_ns()
+    span = tracing.begin(
+        conventions.ASK,
+        step.name,
+        attributes={conventions.TASK: record.id, conventions.STEP: step.name, conventions.TENANT: record.tenant},
+        parent=TaskTrace.read(record.traceparent).context(),
+        start_ns=asked_ns,
+    )
+    span.add_event(conventions.ASKED, timestamp=asked_ns)
+    span.add_event(conventions.ANSWERED, {conventions.WAIT_MS: max(0, now_ns - asked_ns) // _NS_PER_MS})
+    span.end()

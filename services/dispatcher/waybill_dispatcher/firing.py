@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from google.protobuf.message import DecodeError
+from opentelemetry.context import Context
 
 from waybill.api.v1 import dispatcher_pb2, task_pb2
 from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS
@@ -15,9 +16,9 @@ from waybill.errors import FailedPrecondition, InvalidArgument, NotFound
 from waybill.ledger.ledger import Ledger, new_task_id
 from waybill.ledger.records import NewTask
 from waybill.ledger.schedule_records import Fired, FiringOrder, FiringVerdict, ScheduleLease, ScheduleRecord
-from waybill.telemetry import metrics
+from waybill.telemetry import conventions, metrics, tracing
 from waybill.telemetry.logs import get_logger
-from waybill_dispatcher.accept import Acceptance
+from waybill_dispatcher.accept import Acceptance, kept_trace
 
 log = get_logger(__name__)
 
@@ -87,7 +88,10 @@ class _Orders:
         if isinstance(self._made, Failure):
             return await self._ledger.fire_schedule(replace(order, failure=self._made), LEASE_MS)
         task = _of_its_own(order.id, self._made)
-        return await self._ledger.fire_schedule(replace(order, task=task), LEASE_MS)
+        attributes = {conventions.SCHEDULE: order.id, conventions.TENANT: order.tenant}
+        with tracing.span(conventions.FIRE, attributes=attributes, parent=Context()):
+            task = replace(task, traceparent=kept_trace(tracing.current_traceparent()))
+            return await self._ledger.fire_schedule(replace(order, task=task), LEASE_MS)
 
     async def _make(self, record: ScheduleRecord) -> NewTask | Failure:
         try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from opentelemetry import trace
-
 from waybill.api.v1 import planner_pb2
 from waybill.core.task import Failure
 from waybill.errors import InvalidArgument, Unavailable, WaybillError
@@ -13,9 +11,9 @@ from waybill.ledger.bells import PLANNING, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import PlanningLease
 from waybill.rpc.budgets import policy_to_proto
-from waybill.telemetry import metrics
+from waybill.telemetry import conventions, metrics, tracing
 from waybill.telemetry.logs import get_logger
-from waybill.telemetry.tracing import context_from, tracer
+from waybill.telemetry.tracing import TaskTrace
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.leasing import LEASE_MS, LeaseLost, Leasing, while_leased
 from waybill_dispatcher.planner_account import MustWait
@@ -52,12 +50,13 @@ class Planning:
 
     async def _plan(self, lease: PlanningLease) -> None:
         started = time.monotonic()
-        with tracer().start_as_current_span(
-            "plan",
-            context_from(lease.traceparent),
-            kind=trace.SpanKind.INTERNAL,
-            attributes={"waybill.task": lease.task},
-        ):
+        kept = TaskTrace.read(lease.traceparent)
+        attributes = {
+            conventions.TASK: lease.task,
+            conventions.TENANT: lease.tenant,
+            conventions.GEN_AI_CONVERSATION: lease.task,
+        }
+        with tracing.span(conventions.PLAN, attributes=attributes, parent=kept.context()) as span:
             try:
                 outcome = await self._plan_once(lease)
             except LeaseLost:
@@ -66,6 +65,10 @@ class Planning:
                 # The store is away: the lease lapses, and the task is planned then.
                 outcome = "unavailable"
                 log.warning("planning interrupted", task=lease.task, error=error.message)
+            if span.is_recording():
+                span.set_attributes({conventions.OUTCOME: outcome, conventions.TASK_AGE_MS: kept.age_ms()})
+                if outcome in ("failed", "declined", "unavailable"):
+                    tracing.fail(span, outcome)
         metrics.PLANNING_SECONDS.labels(outcome).observe(time.monotonic() - started)
         log.info("planning", task=lease.task, status=outcome)
 

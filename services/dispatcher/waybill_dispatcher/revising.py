@@ -9,8 +9,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from opentelemetry import trace
-
 from waybill.api.v1 import task_pb2
 from waybill.core.limits import MAX_FAILURE_MESSAGE_CHARS
 from waybill.core.patching import link_patch
@@ -20,9 +18,9 @@ from waybill.ledger.bells import REVISIONS, Bells
 from waybill.ledger.ledger import Ledger
 from waybill.ledger.records import RevisionLease, StepRecord
 from waybill.rpc.patches import patch_from_proto
-from waybill.telemetry import metrics
+from waybill.telemetry import conventions, metrics, tracing
 from waybill.telemetry.logs import get_logger
-from waybill.telemetry.tracing import context_from, tracer
+from waybill.telemetry.tracing import TaskTrace
 from waybill_dispatcher.directory import AgentDirectory
 from waybill_dispatcher.leasing import LEASE_MS, LeaseLost, Leasing, while_leased
 from waybill_dispatcher.plan_standing import failed_numbers, known_steps, read_steps, revision_request
@@ -61,12 +59,13 @@ class Revising:
 
     async def _revise(self, lease: RevisionLease) -> None:
         started = time.monotonic()
-        with tracer().start_as_current_span(
-            "revise",
-            context_from(lease.traceparent),
-            kind=trace.SpanKind.INTERNAL,
-            attributes={"waybill.task": lease.task},
-        ):
+        kept = TaskTrace.read(lease.traceparent)
+        attributes = {
+            conventions.TASK: lease.task,
+            conventions.TENANT: lease.tenant,
+            conventions.GEN_AI_CONVERSATION: lease.task,
+        }
+        with tracing.span(conventions.REVISE, attributes=attributes, parent=kept.context()) as span:
             try:
                 outcome = await self._revise_once(lease)
             except LeaseLost:
@@ -74,6 +73,10 @@ class Revising:
             except Unavailable as error:
                 outcome = "unavailable"
                 log.warning("revising interrupted", task=lease.task, error=error.message)
+            if span.is_recording():
+                span.set_attributes({conventions.OUTCOME: outcome, conventions.TASK_AGE_MS: kept.age_ms()})
+                if outcome in ("failed", "declined", "unavailable"):
+                    tracing.fail(span, outcome)
         metrics.REVISION_SECONDS.labels(outcome).observe(time.monotonic() - started)
         log.info("revising", task=lease.task, status=outcome)
 

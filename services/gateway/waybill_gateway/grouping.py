@@ -12,11 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from opentelemetry.trace import Link
+
 from waybill.api.v1 import dispatcher_pb2, gateway_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS, MIB
 from waybill.errors import ResourceExhausted, Unavailable, WaybillError
+from waybill.rpc.client_spans import LINKS
 from waybill.rpc.status import OUT_OF_TIME
-from waybill.telemetry import metrics
+from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -25,6 +28,8 @@ MAX_GROUP_BYTES = 16 * MIB
 MAX_WAITING_BYTES = 128 * MIB
 MAX_CALLS = 4
 """Most calls in flight at once."""
+_MAX_LINKS = 128
+"""Most submissions that the span of one call is linked to."""
 FULL_GROUP = 100
 """So many submissions do not wait for the call in flight: there is little to save by a larger group."""
 
@@ -116,6 +121,8 @@ class SubmissionGroup:
             request.submissions.MergeFrom(waiting.request.submissions)
         count = len(request.submissions)
         metrics.SUBMISSION_GROUP.observe(count)
+        if tracing.recording():
+            LINKS.set(_links(request))
         timeout_seconds = max(waiting.deadline for waiting in group) - time.monotonic()
         try:
             response = await self._create_tasks(request, max(0.0, timeout_seconds))
@@ -133,6 +140,11 @@ class SubmissionGroup:
             if not waiting.results.done():
                 waiting.results.set_result(response.results[first : first + waiting.count])
             first += waiting.count
+
+
+def _links(request: dispatcher_pb2.CreateTasksRequest) -> list[Link]:
+    links = (tracing.link_to(submission.traceparent) for submission in request.submissions)
+    return [link for link in links if link is not None][:_MAX_LINKS]
 
 
 def _expire(results: asyncio.Future[Sequence[gateway_pb2.SubmitResult]]) -> None:

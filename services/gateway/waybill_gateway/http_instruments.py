@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from opentelemetry import trace
+from opentelemetry.trace import Span
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from waybill.telemetry import metrics, tracing
+from waybill.telemetry import conventions, metrics, tracing
 
 
 class Instruments:
@@ -23,17 +23,38 @@ class Instruments:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        parent = tracing.context_from(Headers(scope=scope).get(tracing.TRACEPARENT, ""))
+        method = scope["method"]
+        # Of a path that nobody asked us to serve nothing is told; the route is known once the request is served.
+        span = tracing.enter_server_span(
+            conventions.HTTP_SERVER,
+            method,
+            "unmatched",
+            traceparent=Headers(scope=scope).get(tracing.TRACEPARENT, ""),
+            attributes={conventions.HTTP_METHOD: method, conventions.URL_SCHEME: scope.get("scheme", "http")},
+        )
 
         async def observed_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 _observe(scope, message["status"], time.perf_counter() - began)
+                if span.is_recording():
+                    _tell(span, scope, message["status"])
             await send(message)
 
-        with tracing.tracer().start_as_current_span("http", context=parent, kind=trace.SpanKind.SERVER) as span:
+        try:
             await self._app(scope, receive, observed_send)
-            if span.is_recording():
-                span.update_name(f"{scope['method']} {_route(scope)}")
+        except BaseException as error:
+            tracing.fail(span, type(error).__name__)
+            raise
+        finally:
+            span.end()
+
+
+def _tell(span: Span, scope: Scope, status: int) -> None:
+    route = _route(scope)
+    span.update_name(f"{scope['method']} {route}")
+    span.set_attributes({conventions.HTTP_ROUTE: route, conventions.HTTP_STATUS: status})
+    if status >= 500:
+        tracing.fail(span, str(status))
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:

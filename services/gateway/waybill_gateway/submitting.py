@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import grpc
+from opentelemetry.context import Context
 
 from waybill.api.v1 import dispatcher_pb2, gateway_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
@@ -14,6 +15,7 @@ from waybill.errors import InvalidArgument, WaybillError
 from waybill.rpc.refusals import refusal_of, refused_error
 from waybill.rpc.status import from_rpc_error
 from waybill.rpc.templates import is_made_from_template
+from waybill.telemetry import conventions, tracing
 from waybill.telemetry.tracing import current_traceparent
 from waybill_gateway.caller import Caller
 from waybill_gateway.grouping import MAX_GROUP_BYTES, SubmissionGroup
@@ -91,6 +93,7 @@ class _Batch:
         self._count = len(request.requests)
         is_large = request.ByteSize() > MAX_GROUP_BYTES
         traceparent = current_traceparent()
+        own_traces = self._count > 1 and tracing.recording()
         for position, submission in enumerate(request.requests):
             parts = self.made if is_made_from_template(submission.spec) else self.plain
             size_bytes = submission.ByteSize() if is_large else 0
@@ -98,6 +101,8 @@ class _Batch:
                 parts.append(_Part())
             try:
                 _add(parts[-1].request, caller.tenant, traceparent, submission)
+                if own_traces:
+                    parts[-1].request.submissions[-1].traceparent = _own_trace(caller.tenant, traceparent)
             except WaybillError as refused:
                 self._outcomes[position] = refused
                 continue
@@ -139,6 +144,19 @@ def _add(
     request_id = admitted_request_id(request)
     added = creation.submissions.add(tenant=tenant, request_id=request_id, traceparent=traceparent)
     added.spec.CopyFrom(request.spec)
+
+
+def _own_trace(tenant: str, traceparent: str) -> str:
+    """The context of a trace that one task of a batch has to itself, linked to the call that brought the batch."""
+    link = tracing.link_to(traceparent)
+    span = tracing.begin(
+        conventions.CREATE,
+        attributes={conventions.MESSAGING_DESTINATION: conventions.TASKS, conventions.TENANT: tenant},
+        parent=Context(),
+        links=[link] if link is not None else [],
+    )
+    span.end()
+    return tracing.traceparent_of(span)
 
 
 def _is_unavailable(outcome: _Outcome) -> bool:

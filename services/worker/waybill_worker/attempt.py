@@ -10,8 +10,6 @@ from dataclasses import replace
 from enum import Enum
 from functools import cache
 
-from opentelemetry.trace import SpanKind, Status, StatusCode
-
 from waybill.core import references
 from waybill.core.task import Failure, Usage
 from waybill.errors import Permanent
@@ -19,6 +17,8 @@ from waybill.invocation import Result, Undecodable, result_of
 from waybill.ledger.records import Grant, Outcome, Settlement
 from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
+from waybill.telemetry.tracing import TaskTrace
+from waybill_worker.attempt_span import AttemptSpan
 from waybill_worker.calls import Calls, Slot
 from waybill_worker.context import AttemptContext, StreamedText
 from waybill_worker.effects import Effects
@@ -67,6 +67,7 @@ class Attempt:
         "_outbox",
         "_returned",
         "_slot",
+        "_span",
         "_stop",
         "_task",
         "_timer",
@@ -87,6 +88,7 @@ class Attempt:
         self._outbox: Outbox | None = None
         self._calls: Calls | None = None
         self._context: AttemptContext | None = None
+        self._span: AttemptSpan | None = None
         self._stop: Stop | None = None
         self._entered = False
         self._returned = False
@@ -172,36 +174,23 @@ class Attempt:
         self._entered = True
         if self._execution.tells_steps:
             _log.debug("step started", **self._log_fields())
-        if self._execution.traced:
+        if self._execution.traced and tracing.may_record(TaskTrace.read(self.grant.traceparent).traceparent):
             await self._run_traced()
         else:
-            tracing.enter_unrecorded(self.grant.traceparent)
+            tracing.enter_unrecorded(TaskTrace.read(self.grant.traceparent).traceparent)
             await self._conclude(self._verdict(await self._invoke()))
 
     async def _run_traced(self) -> None:
-        grant = self.grant
-        with tracing.tracer().start_as_current_span(
-            f"process {grant.agent}",
-            context=tracing.context_from(grant.traceparent),
-            kind=SpanKind.CONSUMER,
-            attributes={
-                "waybill.task": grant.ref.task,
-                "waybill.step": grant.step,
-                "waybill.agent": grant.agent,
-                "waybill.attempt": grant.ref.attempt,
-            },
-        ) as span:
-            result = self._verdict(await self._invoke())
-            if result.failure is not None:
-                span.set_status(Status(StatusCode.ERROR, result.failure.reason))
-            await self._conclude(result)
+        self._span = AttemptSpan(self.grant)
+        with self._span.current():
+            await self._conclude(self._verdict(await self._invoke()))
 
     async def _invoke(self) -> Result | None:
         """What the agent came to; None when it was interrupted."""
         try:
             if self._stop is not None:
                 return None
-            result = await self._execution.execute(self.grant, self._make_context, self._input())
+            result = await self._execute()
             if result.outcome is not Outcome.SUCCEEDED or self._context is None or not self._context.added.steps:
                 return result
             return replace(result, patch=await self._execution.additions(self.grant, self._context.added))
@@ -209,6 +198,12 @@ class Attempt:
             return result_of(error) if self._stop is None else None
         except Exception as error:
             return result_of(error)
+
+    async def _execute(self) -> Result:
+        if self._span is None:
+            return await self._execution.execute(self.grant, self._make_context, self._input())
+        with self._span.invoking():
+            return await self._execution.execute(self.grant, self._make_context, self._input())
 
     def _input(self) -> bytes:
         try:
@@ -253,6 +248,8 @@ class Attempt:
             usage = self._context.usage
         self._ended = True
         lost = self._stop is Stop.LOST
+        if self._span is not None:
+            self._span.end("lost" if lost else result.outcome.value, result.failure)
         self._account("lost" if lost else result.outcome.value, result.failure, run_ms)
         settlement = Settlement(
             self.grant.ref,

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
+
+from opentelemetry import context as otel_context
 
 from waybill.chat import ChatRequest, Reply
 from waybill.core.budget import BudgetAction
@@ -23,6 +26,7 @@ from waybill.models.client import ModelClient
 from waybill.models.course import TextSink
 from waybill.models.meter import BegunCall, CallEnd, CallPlan, Limited, OverBudget
 from waybill.once import attempt_over
+from waybill.telemetry import conventions, tracing
 from waybill_worker.accounts import Accounts
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
@@ -68,6 +72,7 @@ class Calls:
         self._asking: set[asyncio.Task[Reply]] = set()
         self._begun = 0
         self._stopping = False
+        self._context = otel_context.get_current()
 
     def ask(self, request: ChatRequest) -> Future[Reply]:
         """Send one request, from any thread. Cancelling the future stops its call."""
@@ -82,6 +87,9 @@ class Calls:
     async def _ask(self, request: ChatRequest) -> Reply:
         task = asyncio.current_task()
         assert task is not None
+        if tracing.recorded() is None:
+            # It was asked for by a thread or a process that has no span: then the attempt's own stands above it.
+            otel_context.attach(self._context)
         self._asking.add(task)
         task.add_done_callback(_seen)
         try:
@@ -124,11 +132,17 @@ class Calls:
             self._slot.take_again()
 
     async def _open(self, opening: _Opening) -> BegunCall:
-        waiting = False
+        waiting, since = False, time.monotonic()
         try:
             while True:
                 decision = await self._patiently(lambda: self._begin_call(opening), opening)
                 if decision.verdict is CallVerdict.GO:
+                    if waiting:
+                        waited_ms = round((time.monotonic() - since) * 1000)
+                        model = opening.plan.model
+                        tracing.add_event(
+                            conventions.PERMIT_WAIT, {conventions.WAIT_MS: waited_ms, conventions.GEN_AI_MODEL: model}
+                        )
                     return self._allowed(opening)
                 self._refuse(decision)
                 if not opening.asked.patient:

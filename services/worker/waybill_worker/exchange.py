@@ -9,11 +9,12 @@ from functools import cache
 
 from waybill.errors import NotFound, Unavailable, WaybillError
 from waybill.ledger.records import Exchange, QueueEntry, Settlement
-from waybill.telemetry import metrics
+from waybill.telemetry import metrics, tracing
 from waybill.telemetry.logs import get_logger
 from waybill_worker.held import HeldSteps
 from waybill_worker.ledger_port import WorkerLedger
 from waybill_worker.patience import Patience
+from waybill_worker.receipt_span import trace_receipt
 
 BLOCK_MS = 1_000
 """How long one blocking read of the queues waits; also how often an idle loop turns."""
@@ -48,6 +49,7 @@ class ExchangeLoop:
         self._waiter: asyncio.Task[list[QueueEntry]] | None = None
         self._queues_dry = False
         self._draining = False
+        self._traced = tracing.recording()
 
     def drain(self) -> None:
         """Take nothing more; `run` returns once everything held has been settled."""
@@ -128,9 +130,12 @@ class ExchangeLoop:
         if not settlements and not entries and self._draining:
             return
         free_slots = 0 if self._draining else self._held.free_slots
+        begun_ns = time.time_ns()
         reply = await self._exchange(settlements, entries, free_slots)
         self._held.settled(settlements)
         self._queues_dry = len(reply.grants) < free_slots
+        if reply.grants and self._traced:
+            trace_receipt(reply.grants, begun_ns)
         if reply.grants:
             metrics.BATCH_SIZE.observe(len(reply.grants))
         for batch in reply.batches:

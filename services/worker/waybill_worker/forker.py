@@ -35,7 +35,7 @@ def main(connection: socket.socket, parent: int) -> None:
     setup = frames.setup_decoder.decode(frames.receive(connection))
     sys.path[:] = setup.sys_path
     logs.configure("worker", setup.log_level)
-    tracing.configure("worker")
+    tracing.configure("worker", exports=False)
     agents = load_agents(setup.modules, entry_points=False)
     gc.collect()
     gc.freeze()  # keep the pages that the processes share from being written by their collectors

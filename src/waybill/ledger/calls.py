@@ -12,6 +12,7 @@ from waybill.ledger.connection import NO_REPLICAS, Part, Replicas, Store
 from waybill.ledger.library import FUNCTIONS, library
 from waybill.ledger.reads import Reads
 from waybill.ledger.replies import check_version, is_missing_function
+from waybill.telemetry import conventions, tracing
 
 _LEASES = [name for name in FUNCTIONS if name.startswith("lease_")]
 _QUIET = frozenset([*_LEASES, "tick", "expire", "renew", "mark_archived", "set_policy"])
@@ -65,6 +66,12 @@ class Calls(Reads):
 
     async def _call(self, function: str, *arguments: Part, urgent: bool = False) -> Any:
         command = self._command(function, arguments)
+        if tracing.recorded() is not None:
+            with tracing.span(conventions.FUNCTION, function, attributes={conventions.DB_FUNCTION: function}):
+                return await self._loaded(command, urgent)
+        return await self._loaded(command, urgent)
+
+    async def _loaded(self, command: Sequence[Part], urgent: bool) -> Any:
         try:
             return await self._store.command(*command, urgent=urgent)
         except WaybillError as error:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from opentelemetry.trace import Span
 
 from waybill.chat import ChatRequest, Reply
 from waybill.core.task import Usage
 from waybill.errors import AgentError, BudgetExhausted, Permanent
 from waybill.models.faults import Fault
-from waybill.models.meter import CallEnd, Limited, Meter, OverBudget, estimated
+from waybill.models.meter import CallEnd, CallPlan, Limited, Meter, OverBudget, estimated
 from waybill.models.wire import body_of
-from waybill.telemetry import metrics
+from waybill.telemetry import conventions, metrics, tracing
 
 if TYPE_CHECKING:
     from waybill.models.client import ModelClient
@@ -99,9 +101,13 @@ class Course:
             fault: Fault | None = None
             begun = time.perf_counter()
             try:
-                reply, end = await self._client.make(name, call, body, self._text)
-            except Fault as error:
-                fault, end = error, self._client.end_of(name, call, error)
+                with _in_span(plan) as span:
+                    try:
+                        reply, end = await self._client.make(name, call, body, self._text)
+                        _tell_answer(span, reply, end)
+                    except Fault as error:
+                        fault, end = error, self._client.end_of(name, call, error)
+                        tracing.fail(span, error.kind.value)
             finally:
                 # From here on it is under way to the meter, also when this is cancelled.
                 delivered = self._meter.end(call, end)
@@ -144,7 +150,9 @@ class Course:
         if asked_seconds > LONGEST_REST_SECONDS:
             raise self._unavailable()
         usual_seconds = FIRST_REST_SECONDS * 2 ** (round - 1) * (0.5 + random.random() / 2)
-        await self._meter.rest(max(asked_seconds, usual_seconds))
+        seconds = max(asked_seconds, usual_seconds)
+        tracing.add_event(conventions.BACKOFF, {conventions.WAIT_MS: int(seconds * 1000)})
+        await self._meter.rest(seconds)
 
     def _unavailable(self) -> AgentError:
         wait_seconds = min((self._rest_ms.get(name, 0) for name in self._left), default=0) / 1000
@@ -165,6 +173,25 @@ class Course:
         if reply.finish_reason == "content_filter":
             raise Permanent(f"{reply.model} refuses to answer this", reason="MODEL_REFUSED")
         return msgspec.structs.replace(reply, usage=self._spent)
+
+
+def _in_span(plan: CallPlan) -> AbstractContextManager[Span]:
+    """The span of one call of a provider, below what asked for it if that is recorded."""
+    attributes = {conventions.GEN_AI_PROVIDER: plan.endpoint, conventions.GEN_AI_MODEL: plan.model}
+    return tracing.step_of(conventions.CHAT, plan.model, attributes=attributes)
+
+
+def _tell_answer(span: Span, reply: Reply, end: CallEnd) -> None:
+    if span.is_recording():
+        span.set_attributes(
+            {
+                conventions.GEN_AI_FINISH: (reply.finish_reason,),
+                conventions.GEN_AI_INPUT_TOKENS: end.usage.input_tokens,
+                conventions.GEN_AI_OUTPUT_TOKENS: end.usage.output_tokens,
+                conventions.GEN_AI_CACHED_TOKENS: end.usage.cached_input_tokens,
+                conventions.COST: end.usage.cost_microusd,
+            }
+        )
 
 
 def _count(name: str, fault: Fault | None, usage: Usage, seconds: float) -> None:

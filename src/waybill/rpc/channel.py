@@ -7,6 +7,7 @@ import json
 import grpc
 
 from waybill.core.limits import MAX_MESSAGE_BYTES
+from waybill.rpc.client_spans import interceptors
 
 MAX_METADATA_BYTES = 64 * 1024
 
@@ -53,4 +54,4 @@ def connect(address: str) -> grpc.aio.Channel:
     idempotent. A restarted server is found again within about a second. Who calls hands the trace context on, by
     `caller.metadata_for`.
     """
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors())

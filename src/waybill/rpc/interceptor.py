@@ -13,13 +13,28 @@ from google.protobuf.message import DecodeError
 
 from waybill.errors import InvalidArgument, WaybillError
 from waybill.rpc.status import from_rpc_error, to_grpc_status
-from waybill.telemetry import metrics, tracing
+from waybill.telemetry import conventions, metrics, tracing
 from waybill.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 Handler = Any
 Servicing = Callable[[Any, Any], Any]
+
+
+_UNTRACED = ("grpc.health.", "grpc.reflection.")
+"""Methods that tell nothing of a task and are called all the time."""
+_SERVER_ERRORS = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+"""What is the server's fault: the others are answers that a caller asked for."""
 
 
 class _Method:
@@ -37,6 +52,8 @@ class _Method:
         self.received = metrics.GRPC_RECEIVED.labels(*labels)
         self.sent = metrics.GRPC_SENT.labels(*labels)
         self.seconds = metrics.GRPC_SECONDS.labels(*labels)
+        self.attributes = {conventions.RPC_METHOD: self.path}
+        self.traced = not self.path.startswith(_UNTRACED)
         self._handled: dict[grpc.StatusCode, Any] = {}
         self._labels = labels
 
@@ -63,7 +80,13 @@ class _Call:
             if key == tracing.TRACEPARENT:
                 traceparent = value
                 break
-        self._span = tracing.enter_server_span(method.path, traceparent)
+        self._span = (
+            tracing.enter_server_span(
+                conventions.RPC_SERVER, method.path, traceparent=traceparent, attributes=method.attributes
+            )
+            if method.traced
+            else tracing.enter_unrecorded(traceparent)
+        )
 
     def close(self, code: grpc.StatusCode) -> None:
         """Record how the call ended."""
@@ -71,7 +94,9 @@ class _Call:
         self._method.handled(code)
         self._method.seconds.observe(elapsed)
         if self._span.is_recording():
-            self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+            self._span.set_attribute(conventions.RPC_STATUS, code.name)
+            if code in _SERVER_ERRORS:
+                tracing.fail(self._span, code.name)
         self._span.end()
         if self._method.access_log:
             log.debug("call", method=self._method.path, status=code.name, seconds=round(elapsed, 6))

@@ -21,7 +21,7 @@ from waybill.rpc.channel import MAX_METADATA_BYTES
 from waybill.rpc.serving import InstrumentedServer
 from waybill.rpc.watchdog import Watchdog
 from waybill.settings import ServiceSettings
-from waybill.telemetry import logs, tracing
+from waybill.telemetry import exporting, logs, tracing
 from waybill.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -29,6 +29,8 @@ log = get_logger(__name__)
 LIVENESS = "liveness"
 READINESS = "readiness"
 _READINESS_SECONDS = 1.0
+_LAST_SPANS_SECONDS = 2.0
+"""How long the end of a process waits for whoever takes its spans."""
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -203,3 +205,5 @@ def run(main: Callable[[], Awaitable[None]], service: str, settings: ServiceSett
         except Exception as error:
             log.error("ended by an error", error=str(error), exc_info=error)
             raise SystemExit(1) from error
+        finally:
+            exporting.shut_down(_LAST_SPANS_SECONDS)

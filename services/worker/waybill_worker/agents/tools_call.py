@@ -12,6 +12,7 @@ import msgspec
 from waybill import NOT_DONE, Context, ToolCall
 from waybill.core.budget import TaskPolicy
 from waybill.errors import EffectUnknown
+from waybill.telemetry import conventions, tracing
 from waybill_worker.agents import tools_recipients
 from waybill_worker.agents.tools_catalog import Catalog, CatalogTool
 from waybill_worker.agents.tools_config import ToolServers
@@ -78,7 +79,12 @@ class Caller:
         key = _key(turn, index, tool, arguments)
 
         async def call() -> Any:
-            return msgspec.to_builtins(await self._call(key, tool, arguments, bears_repetition))
+            about = {conventions.GEN_AI_TOOL: tool.name, conventions.TOOL_SERVER: tool.server}
+            with tracing.step_of(conventions.EXECUTE_TOOL, tool.name, attributes=about) as span:
+                outcome = await self._call(key, tool, arguments, bears_repetition)
+                if outcome.failed:
+                    tracing.fail(span, "TOOL_FAILED")
+            return msgspec.to_builtins(outcome)
 
         done = await self._ctx.once(key, call, reconcile=(lambda _: NOT_DONE) if bears_repetition else None)
         return _recorded(done)
