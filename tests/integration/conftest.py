@@ -18,6 +18,8 @@ from free_ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from model_plans import environment_of
+
 AGENTS = Path(__file__).parent / "agents"
 KINDS = ("store", "planner", "dispatcher", "worker", "gateway")
 START_SECONDS = 60
@@ -121,5 +123,22 @@ def start(tmp_path: Path, trial_environment: dict[str, str]) -> Iterator[Callabl
 def suite(tmp_path_factory: pytest.TempPathFactory, trial_environment: dict[str, str]) -> Iterator[RunningSuite]:
     """A suite that the tests of a module share, and leave able to go on, whatever they kill."""
     running = start_suite(tmp_path_factory.mktemp("suite") / "data", trial_environment, free_port)
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def model_port() -> int:
+    """Where the model of `modelled_suite` is: a server of models for the tests of a module, one after another."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def modelled_suite(
+    tmp_path_factory: pytest.TempPathFactory, trial_environment: dict[str, str], model_port: int
+) -> Iterator[RunningSuite]:
+    """A suite with one worker whose model is on that port; shared as `suite` is."""
+    environment = {**trial_environment, **environment_of(f"http://127.0.0.1:{model_port}/v1")}
+    running = start_suite(tmp_path_factory.mktemp("modelled") / "data", environment, free_port, workers=1)
     yield running
     assert running.stop() == 0

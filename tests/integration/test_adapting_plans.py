@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from model_plans import KEY, calls_of, environment_of, kind_of, rule
+from model_plans import KEY, calls_of, kind_of, rule
 from model_server import Behaviour, ModelServer
 
 from waybill.client import Client
@@ -103,11 +103,10 @@ async def test_given_no_model_then_a_plan_that_wants_another_fails_as_its_step_d
 
 
 @pytest.mark.parametrize("agent", ["hopeless", "undecided"])
-async def test_a_plan_is_revised_where_a_step_fails_or_asks_for_it(start, agent: str) -> None:
+async def test_a_plan_is_revised_where_a_step_fails_or_asks_for_it(modelled_suite, model_port: int, agent: str) -> None:
     plan = json.loads(json.dumps(FAILING).replace("hopeless", agent))
-    async with ModelServer(rule(patch=PATCH), api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, events = await end_of(suite, {"plan": plan, "policy": POLICY})
+    async with ModelServer(rule(patch=PATCH), port=model_port, api_key=KEY) as server:
+        task, events = await end_of(modelled_suite, {"plan": plan, "policy": POLICY})
         assert (task["state"], task["output"]) == ("succeeded", 16)
         kinds = [event.type for event in events]
         assert kinds.index(EventType.REVISION_REQUESTED) < kinds.index(EventType.PLAN_REVISED)
@@ -115,12 +114,13 @@ async def test_a_plan_is_revised_where_a_step_fails_or_asks_for_it(start, agent:
         assert "this" in asked.last
 
 
-async def test_given_patches_that_the_policy_does_not_allow_then_none_of_it_runs_and_the_refusal_is_told(start) -> None:
+async def test_given_patches_that_the_policy_does_not_allow_then_none_of_it_runs_and_the_refusal_is_told(
+    modelled_suite, model_port: int
+) -> None:
     leak = {**PATCH, "steps": [{"name": "instead", "agent": "echo", "input": {"value": "leak"}}]}
     policy = {"allowed_agents": ["add", "hopeless"]}
-    async with ModelServer(rule(patch=leak), api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, events = await end_of(suite, {"plan": FAILING, "policy": policy})
+    async with ModelServer(rule(patch=leak), port=model_port, api_key=KEY):
+        task, events = await end_of(modelled_suite, {"plan": FAILING, "policy": policy})
         assert task["state"] == "failed"
         assert "instead" not in ends(events)
         (why,) = [event.failure for event in events if event.type is EventType.PLANNING_PROGRESS and event.failure]
@@ -163,7 +163,7 @@ def covers(calls: list[dict[str, Any]], server: ModelServer) -> bool:
 
 @pytest.mark.parametrize("victim", ["planner", "dispatcher"])
 async def test_given_a_process_that_is_killed_while_a_model_plans_then_the_goal_is_planned_and_the_bill_covered(
-    start, victim: str
+    modelled_suite, model_port: int, victim: str
 ) -> None:
     plain = rule(LLM_PLAN)
 
@@ -172,9 +172,8 @@ async def test_given_a_process_that_is_killed_while_a_model_plans_then_the_goal_
         first = [kind_of(item) for item in server.requests].count("plan") == 1
         return Behaviour(text=answer.text, first_token_seconds=3 if first and kind_of(request) == "plan" else 0)
 
-    async with ModelServer(slow_first, api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, calls = await killed_while(suite, server, "plan", victim, {"goal": GOAL})
+    async with ModelServer(slow_first, port=model_port, api_key=KEY) as server:
+        task, calls = await killed_while(modelled_suite, server, "plan", victim, {"goal": GOAL})
         assert task["state"] == "succeeded", task
         planner = [call for call in calls if "/steps/" not in call["step"]]
         assert [(call["call"], call["state"]) for call in planner] == [(1, "estimated"), (2, "settled")]
@@ -184,7 +183,7 @@ async def test_given_a_process_that_is_killed_while_a_model_plans_then_the_goal_
 
 @pytest.mark.parametrize("victim", ["planner", "dispatcher"])
 async def test_given_a_process_that_is_killed_while_a_model_revises_then_the_plan_is_revised_and_the_bill_covered(
-    start, victim: str
+    modelled_suite, model_port: int, victim: str
 ) -> None:
     plain = rule(patch=PATCH)
 
@@ -193,9 +192,8 @@ async def test_given_a_process_that_is_killed_while_a_model_revises_then_the_pla
         first = [kind_of(item) for item in server.requests].count("patch") == 1
         return Behaviour(text=answer.text, first_token_seconds=3 if first and kind_of(request) == "patch" else 0)
 
-    async with ModelServer(slow_first, api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, calls = await killed_while(suite, server, "patch", victim, {"plan": FAILING, "policy": POLICY})
+    async with ModelServer(slow_first, port=model_port, api_key=KEY) as server:
+        task, calls = await killed_while(modelled_suite, server, "patch", victim, {"plan": FAILING, "policy": POLICY})
         assert (task["state"], task["output"]) == ("succeeded", 16)
         assert [(call["call"], call["state"]) for call in calls] == [(1, "estimated"), (2, "settled")]
         assert covers(calls, server)

@@ -86,10 +86,9 @@ async def test_make_run_uses_the_model_and_its_json_says_what_that_used(tmp_path
         assert KEY not in logs
 
 
-async def test_each_call_of_a_task_is_in_the_ledger_as_the_provider_billed_it(start) -> None:
-    async with ModelServer(rule(), api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, events, calls = await ended(suite)
+async def test_each_call_of_a_task_is_in_the_ledger_as_the_provider_billed_it(modelled_suite, model_port: int) -> None:
+    async with ModelServer(rule(), port=model_port, api_key=KEY) as server:
+        task, events, calls = await ended(modelled_suite)
         assert task["state"] == "succeeded", task
         assert told(events) == []
         assert names_of(calls, [step["name"] for step in PLAN]) == sorted(item.call for item in server.bill)
@@ -98,7 +97,7 @@ async def test_each_call_of_a_task_is_in_the_ledger_as_the_provider_billed_it(st
         assert used == {(item.prompt_tokens, item.completion_tokens) for item in server.bill}
         assert sum(call["usage"]["cost_microusd"] for call in calls) == task["usage"]["cost_microusd"]
         for kind, given in (("planner", True), ("worker", True), ("gateway", False), ("dispatcher", False)):
-            assert ("WAYBILL_LLM_API_KEY" in suite.environment_of(kind)) is given
+            assert ("WAYBILL_LLM_API_KEY" in modelled_suite.environment_of(kind)) is given
 
 
 async def test_given_a_model_that_is_down_then_the_goal_is_planned_and_its_agents_fail_clearly(
@@ -117,21 +116,19 @@ async def test_given_a_model_that_is_down_then_the_goal_is_planned_and_its_agent
 
 @pytest.mark.parametrize("text", ["no JSON", json.dumps({"steps": [{"name": "x", "agent": "python", "input": {}}]})])
 async def test_given_plans_that_cannot_be_used_then_it_is_planned_without_the_model_and_the_rest_uses_it(
-    start, text: str
+    modelled_suite, model_port: int, text: str
 ) -> None:
-    async with ModelServer(rule(Behaviour(text=text)), api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, events, calls = await ended(suite)
+    async with ModelServer(rule(Behaviour(text=text)), port=model_port, api_key=KEY) as server:
+        task, events, calls = await ended(modelled_suite)
         assert task["state"] == "succeeded"
         assert told(events) == ["MODEL_PLAN_INVALID"]
         assert len(by_planner(calls)) == 3
         assert (task["usage"]["input_tokens"], task["usage"]["output_tokens"]) == tokens(server.bill)
 
 
-async def test_given_a_budget_of_nothing_then_no_call_is_made(start) -> None:
-    async with ModelServer(rule(), api_key=KEY) as server:
-        suite = start(environment=environment_of(server), workers=1)
-        task, events, calls = await ended(suite, budget={"max_cost_microusd": 1})
+async def test_given_a_budget_of_nothing_then_no_call_is_made(modelled_suite, model_port: int) -> None:
+    async with ModelServer(rule(), port=model_port, api_key=KEY) as server:
+        task, events, calls = await ended(modelled_suite, budget={"max_cost_microusd": 1})
         assert told(events) == ["BUDGET_EXHAUSTED"]
         assert (task["state"], task["failure"]["reason"]) == ("failed", "BUDGET_EXHAUSTED")
         assert (server.bill, calls) == ([], [])
