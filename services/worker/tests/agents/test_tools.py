@@ -1,79 +1,21 @@
-"""The agent `tools` in memory, with a scripted model and a real MCP server: its loop, its bounds, what it refuses."""
+"""The agent `tools` in memory, with a scripted model and a real MCP server: its loop, its bounds, its doubts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp_test_servers import effects_of, http_server, write_config
+from tools_bench import Bench, calls, told
 from waybill_worker.agents import tools_loop
 from waybill_worker.agents.tools import tools
 
 from waybill import ToolCall
 from waybill.chat import ChatRequest
-from waybill.core.budget import TaskPolicy
 from waybill.core.task import EffectState
-from waybill.errors import AgentError, EffectUnknown, Permanent
+from waybill.errors import EffectUnknown, Permanent
 from waybill.ledger.records import Effect
-from waybill.testing import AgentRun, Crashed, MemoryContext, MemoryEffects, ScriptedModel, run_agent
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The URL of a server that the tests of this module share, and the file of its effects."""
-    effects = tmp_path_factory.mktemp("server") / "effects"
-    with http_server(effects, "--token", "Bearer s3cret-token") as url:
-        yield url, effects
-
-
-@dataclass
-class Bench:
-    """Runs attempts with the server, configured under two names."""
-
-    config: Path
-    entry: dict[str, Any]
-    effects: Path
-
-    def configure(self, **settings: Any) -> None:
-        """Write the operator's file: the server as `mail` with these settings, and as `shell`."""
-        write_config(self.config, mail={**self.entry, **settings}, shell=self.entry)
-
-    def done(self) -> list[tuple[str, Any]]:
-        """What really happened, as tool and one argument that tells calls apart."""
-        return [(name, next(iter(arguments.values()), None)) for name, arguments in effects_of(self.effects)]
-
-    async def run(self, model: ScriptedModel, policy: TaskPolicy | None = None, **options: Any) -> AgentRun:
-        """One attempt. `input` adds to the step's input."""
-        given = {"goal": "pay the bill", "servers": ["mail"], **options.pop("input", {})}
-        return await run_agent(tools, given, model=model, policy=policy, **options)
-
-
-@pytest.fixture
-def bench(server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    url, effects = server
-    effects.unlink(missing_ok=True)
-    entry = {"url": url, "headers": {"Authorization": "Bearer s3cret-token"}, "timeout_seconds": 20}
-    made = Bench(tmp_path / "mcp.json", entry, effects)
-    made.configure()
-    monkeypatch.setenv("WAYBILL_WORKER_MCP_CONFIG_FILE", str(made.config))
-    return made
-
-
-def calls(*wanted: tuple[str, Any]) -> list[ToolCall]:
-    """A turn of the model: calls of tools of `mail`, or of another server as `shell__run`."""
-    return [
-        ToolCall(f"c{number}", name if "__" in name else f"mail__{name}", json.dumps(arguments))
-        for number, (name, arguments) in enumerate(wanted)
-    ]
-
-
-def told(model: ScriptedModel, request: int = -1) -> list[str]:
-    """What the model was told of its calls."""
-    return [message.content for message in model.requests[request].messages if message.role == "tool"]
+from waybill.testing import Crashed, MemoryEffects, ScriptedModel
 
 
 async def test_given_a_model_that_calls_tools_when_it_answers_then_all_it_did_is_told(bench: Bench) -> None:
@@ -335,170 +277,6 @@ async def test_given_an_attempt_whose_time_is_nearly_over_when_it_would_go_on_th
     run = await bench.run(model, effects=effects)
 
     assert (run.value.text, run.value.finish_reason, bench.done()) == ("in short", "deadline", [])
-
-
-@pytest.mark.parametrize(
-    ("input", "reason"),
-    [
-        ({"servers": ["other"]}, "TOOL_SERVER_UNKNOWN"),
-        ({"tools": ["shell/run"]}, "TOOL_UNKNOWN"),
-        ({"tools": ["search"]}, "TOOL_UNKNOWN"),
-        ({"tools": ["mail/pray"]}, "TOOL_UNKNOWN"),
-    ],
-)
-async def test_given_names_that_nobody_configured_when_run_then_the_step_fails_for_good(
-    bench: Bench, input: dict[str, Any], reason: str
-) -> None:
-    with pytest.raises(Permanent) as caught:
-        await bench.run(ScriptedModel([]), input=input)
-
-    assert caught.value.reason == reason
-
-
-@pytest.mark.parametrize(
-    "input",
-    [
-        {"command": "sh", "args": ["-c", "id"]},
-        {"servers": [{"command": "sh"}]},
-        {"servers": []},
-        {"max_turns": 51},
-        {"max_turns": 0},
-    ],
-)
-async def test_given_a_step_that_brings_what_it_may_not_when_run_then_its_input_does_not_fit(
-    bench: Bench, input: dict[str, Any]
-) -> None:
-    with pytest.raises(Permanent) as caught:
-        await bench.run(ScriptedModel([]), input=input)
-
-    assert caught.value.reason == "INPUT_INVALID"
-
-
-async def test_given_no_model_when_run_then_no_server_is_started(bench: Bench) -> None:
-    context = MemoryContext(allowed=TaskPolicy())
-    with pytest.raises(AgentError) as caught:
-        await run_agent(tools, {"goal": "g", "servers": ["mail"]}, context=context)
-
-    assert (caught.value.reason, context.reported) == ("MODEL_MISSING", [])
-
-
-async def test_given_a_file_that_cannot_be_used_when_run_then_the_caller_learns_no_more_than_that(
-    bench: Bench,
-) -> None:
-    bench.config.write_text('{"mcpServers": {"mail": {"command": "${NO_SUCH_VARIABLE}"}}}')
-
-    with pytest.raises(Permanent) as caught:
-        await bench.run(ScriptedModel([]))
-
-    assert caught.value.reason == "TOOL_CONFIG_INVALID"
-    assert "NO_SUCH" not in caught.value.message
-    assert str(bench.config) not in caught.value.message
-
-
-async def test_given_lists_of_step_and_policy_when_run_then_the_model_sees_and_calls_what_both_allow(
-    bench: Bench,
-) -> None:
-    model = ScriptedModel([calls(("pay", {"amount": 1}), ("send", {"to": "a"}), ("search", {"query": "q"})), "done"])
-    policy = TaskPolicy(allowed_tools=("mail/search", "mail/pay", "shell/*"))
-
-    run = await bench.run(model, policy, input={"tools": ["mail/search", "mail/send"]})
-
-    assert [tool.name for tool in model.requests[0].tools] == ["mail__search"]
-    assert [(use.failed, use.refused) for use in run.value.calls] == [(True, True), (True, True), (False, False)]
-    assert bench.done() == []
-
-
-async def test_given_a_policy_that_leaves_nothing_when_run_then_the_step_fails_for_good(bench: Bench) -> None:
-    with pytest.raises(Permanent) as caught:
-        await bench.run(ScriptedModel([]), TaskPolicy(allowed_tools=("shell/run",)))
-
-    assert caught.value.reason == "TOOLS_NONE"
-
-
-async def test_given_a_list_recorded_under_a_wider_policy_when_repeated_under_a_narrower_one_then_that_counts(
-    bench: Bench,
-) -> None:
-    effects = MemoryEffects()
-    effects.crash("turn:1", "before")
-    with pytest.raises(Crashed):
-        await bench.run(ScriptedModel([]), effects=effects)
-    model = ScriptedModel([calls(("pay", {"amount": 1})), "refused"])
-
-    run = await bench.run(model, TaskPolicy(allowed_tools=("mail/search",)), effects=effects, attempt=2)
-
-    assert run.value.calls[0].refused
-    assert bench.done() == []
-
-
-ALLOWED = TaskPolicy(allowed_recipients=("ann@example.org", "bob@example.org"))
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"to": "ann@example.org"},
-        {"to": ["ann@example.org", ["bob@example.org"]]},
-        {"to": [], "cc": "bob@example.org", "body": "mallory@evil.example"},
-    ],
-)
-async def test_given_recipients_that_are_allowed_when_sent_to_then_it_is_sent(bench: Bench, arguments: Any) -> None:
-    bench.configure(recipients={"send": ["to", "cc"]})
-    run = await bench.run(ScriptedModel([calls(("send", arguments)), "sent"]), ALLOWED)
-
-    assert [name for name, _ in bench.done()] == ["send"]
-    assert not run.value.calls[0].refused
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"to": "mallory@evil.example"},
-        {"to": "ann@example.org,mallory@evil.example"},
-        {"to": "Ann <ann@example.org>"},
-        {"to": " ann@example.org"},
-        {"to": "ANN@example.org"},
-        {"to": ["ann@example.org", ["mallory@evil.example"]]},
-        {"to": "ann@example.org", "cc": ["mallory@evil.example"]},
-        {"to": "ann@example.org", "bcc": "mallory@evil.example"},
-        {"to": "ann@example.org", "To": "mallory@evil.example"},
-    ],
-)
-async def test_given_recipients_that_are_not_allowed_when_sent_to_then_nothing_is_sent_and_all_are_told(
-    bench: Bench, arguments: Any
-) -> None:
-    bench.configure(recipients={"send": ["to", "cc"]})
-    model = ScriptedModel([calls(("send", arguments)), "refused"])
-
-    run = await bench.run(model, ALLOWED)
-
-    assert bench.done() == []
-    assert run.value.calls[0].refused
-    assert "refused, and not called" in told(model)[0]
-    assert any(item.message.startswith("refused mail/send: ") for item in run.progress)
-
-
-async def test_given_a_tool_without_the_argument_that_is_declared_when_listed_then_it_is_left_out(
-    bench: Bench,
-) -> None:
-    bench.configure(recipients={"send": ["recipients"]})
-    model = ScriptedModel(["nothing to do"])
-
-    run = await bench.run(model)
-
-    assert "mail__send" not in [tool.name for tool in model.requests[0].tools]
-    assert any("left out mail/send" in item.message for item in run.progress)
-
-
-async def test_given_recipients_of_a_tool_that_the_server_lacks_when_they_are_limited_then_no_tool_is_called(
-    bench: Bench,
-) -> None:
-    bench.configure(recipients={"sned": ["to"]})
-    with pytest.raises(Permanent) as caught:
-        await bench.run(ScriptedModel([]), ALLOWED)
-    assert caught.value.reason == "TOOL_CONFIG_INVALID"
-
-    run = await bench.run(ScriptedModel(["fine"]))
-    assert any("left out mail/sned" in item.message for item in run.progress)
 
 
 async def test_given_goal_and_sources_when_asked_then_they_are_fenced_in_a_user_message(bench: Bench) -> None:
