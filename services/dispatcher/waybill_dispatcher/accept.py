@@ -71,7 +71,7 @@ class Acceptance:
             elif isinstance(outcome, NewTask):
                 tell_accepted(told.task, outcome, found)
                 accepted += 1
-                if outcome.traceparent:
+                if outcome.traceparent and tracing.is_sampled(outcome.traceparent):
                     _trace_sending(outcome, began_ns)
         metrics.TASKS_ACCEPTED.inc(accepted)
         return response

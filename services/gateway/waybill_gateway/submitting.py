@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from opentelemetry.context import Context
+from opentelemetry.trace import Link
 
 from waybill.api.v1 import dispatcher_pb2, gateway_pb2
 from waybill.core.limits import MAX_BATCH_SUBMISSIONS
@@ -94,6 +95,8 @@ class _Batch:
         is_large = request.ByteSize() > MAX_GROUP_BYTES
         traceparent = current_traceparent()
         own_traces = self._count > 1 and tracing.recording()
+        link = tracing.link_to(traceparent) if own_traces else None
+        links = [link] if link is not None else []
         for position, submission in enumerate(request.requests):
             parts = self.made if is_made_from_template(submission.spec) else self.plain
             size_bytes = submission.ByteSize() if is_large else 0
@@ -102,7 +105,7 @@ class _Batch:
             try:
                 _add(parts[-1].request, caller.tenant, traceparent, submission)
                 if own_traces:
-                    parts[-1].request.submissions[-1].traceparent = _own_trace(caller.tenant, traceparent)
+                    parts[-1].request.submissions[-1].traceparent = _own_trace(caller.tenant, links)
             except WaybillError as refused:
                 self._outcomes[position] = refused
                 continue
@@ -146,14 +149,13 @@ def _add(
     added.spec.CopyFrom(request.spec)
 
 
-def _own_trace(tenant: str, traceparent: str) -> str:
+def _own_trace(tenant: str, links: Sequence[Link]) -> str:
     """The context of a trace that one task of a batch has to itself, linked to the call that brought the batch."""
-    link = tracing.link_to(traceparent)
     span = tracing.begin(
         conventions.CREATE,
         attributes={conventions.MESSAGING_DESTINATION: conventions.TASKS, conventions.TENANT: tenant},
         parent=Context(),
-        links=[link] if link is not None else [],
+        links=links,
     )
     span.end()
     return tracing.traceparent_of(span)
